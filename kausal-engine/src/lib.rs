@@ -1,0 +1,3 @@
+//! The storage engine.
+
+pub mod vfs;

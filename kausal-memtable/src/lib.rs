@@ -1,0 +1,1 @@
+//! kausal-memtable
