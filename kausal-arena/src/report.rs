@@ -1,0 +1,87 @@
+//! The memory report: the budget tree at one instant, for people and for programs.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// One node of a [`MemoryReport`]. All sizes are bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeReport {
+    /// The node's name.
+    pub name: Arc<str>,
+    /// Levels below the node the report was asked of.
+    pub depth: usize,
+    /// Charged here and below.
+    pub used: usize,
+    /// Held towards the parent: used, or set aside as the floor.
+    pub reserved: usize,
+    /// Set aside for this node at all times.
+    pub floor: usize,
+    /// Hard limit; `usize::MAX` is none.
+    pub limit: usize,
+    /// Most that was in use at once.
+    pub used_max: usize,
+    /// Whether there is no node below.
+    pub is_leaf: bool,
+}
+
+/// The tree at one instant, parents before their children. `Display` prints it as a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryReport {
+    nodes: Vec<NodeReport>,
+}
+
+impl MemoryReport {
+    pub(crate) fn new(nodes: Vec<NodeReport>) -> Self {
+        Self { nodes }
+    }
+
+    /// The nodes, parents before their children.
+    pub fn nodes(&self) -> &[NodeReport] {
+        &self.nodes
+    }
+
+    /// The node the report was asked of.
+    pub fn root(&self) -> &NodeReport {
+        &self.nodes[0]
+    }
+
+    /// Sum of what the leaves use; equals what the root uses.
+    pub fn leaves_used(&self) -> usize {
+        self.nodes.iter().filter(|node| node.is_leaf).map(|node| node.used).sum()
+    }
+}
+
+impl fmt::Display for MemoryReport {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self.nodes.iter().map(|node| 2 * node.depth + node.name.len()).max().unwrap_or(0).max(6);
+        writeln!(
+            out,
+            "{:width$} {:>12} {:>12} {:>12} {:>12}",
+            "memory", "used", "reserved", "limit", "peak"
+        )?;
+        for node in &self.nodes {
+            let name = format!("{}{}", "  ".repeat(node.depth), node.name);
+            let limit = if node.limit == usize::MAX { "none".to_owned() } else { bytes(node.limit) };
+            let (used, reserved, peak) = (bytes(node.used), bytes(node.reserved), bytes(node.used_max));
+            writeln!(out, "{name:width$} {used:>12} {reserved:>12} {limit:>12} {peak:>12}")?;
+        }
+        Ok(())
+    }
+}
+
+/// A size with three significant figures: `0 B`, `4.00 KiB`, `64.0 MiB`.
+fn bytes(count: usize) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut value = count as f64;
+    let mut unit = 0;
+    while value >= 1024.0 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    match unit {
+        0 => format!("{count} B"),
+        _ if value >= 100.0 => format!("{value:.0} {}", UNITS[unit]),
+        _ if value >= 10.0 => format!("{value:.1} {}", UNITS[unit]),
+        _ => format!("{value:.2} {}", UNITS[unit]),
+    }
+}
