@@ -1,9 +1,42 @@
-//! In-memory indexes over arena memory.
+//! In-memory indexes over arena memory: the vocabulary of entries and cursors, the trait of an index, and
+//! implementations of it.
+//!
+//! | room | what lives there |
+//! |---|---|
+//! | [`EntryRef`], [`SeqNo`], [`Kind`] | what is stored and how it is ordered |
+//! | [`Cursor`] | one ordered walk, for memtables, tables and merges |
+//! | [`BlockIndex`] | what a memtable asks of its index, with the laws |
+//! | [`SkipListIndex`] | lock-free skip list in a region, the default |
+//! | [`BTreeIndex`] | the oracle, and the model of a new implementation |
+//!
+//! An index constructs no arena and does no I/O. It owns a lease on a region generation and writes through the
+//! pens that its callers bring.
+//!
+//! # Examples
+//!
+//! ```
+//! use kausal_index::{BlockIndex, Cursor, EntryRef, Kind, SeqNo, SkipListIndex};
+//!
+//! let region = kausal_arena::testing::region(1 << 16);
+//! let mut pen = region.writer();
+//! let index = SkipListIndex::create(region.lease(), &mut pen).unwrap();
+//! for (number, key) in [(1, b"pear"), (2, b"plum"), (3, b"fig ")] {
+//!     let seqno = SeqNo::new(number).unwrap();
+//!     index.insert(&mut pen, EntryRef { key, seqno, kind: Kind::Put, value: b"" }).unwrap();
+//! }
+//! let mut cursor = index.cursor();
+//! cursor.seek_to_first().unwrap();
+//! assert_eq!(cursor.entry().unwrap().key, b"fig ");
+//! ```
 
 mod block_index;
+mod btree;
 mod cursor;
 mod entry;
+mod skip_list;
 
 pub use block_index::{BlockIndex, IndexBytes, InsertError};
+pub use btree::BTreeIndex;
 pub use cursor::Cursor;
 pub use entry::{Entry, EntryRef, KEY_BYTES_MAX, Kind, PackedSeqNo, SeqNo, compare_positions};
+pub use skip_list::SkipListIndex;
