@@ -1,1 +1,59 @@
-//! kausal-sstable
+//! Sorted string tables: entries in key order in one immutable file, every byte of it under a checksum.
+//!
+//! | room | what lives there |
+//! |---|---|
+//! | [`TableWriter`], [`TableSink`] | writes a table from front to back |
+//! | [`Table`], [`TableSource`] | opens, looks up, verifies |
+//! | [`TableCursor`], [`RunCursor`], [`MergingCursor`] | ordered walks over a table, a level, anything |
+//! | [`Properties`], [`Footer`], [`TableError`] | what a table says about itself, and what may be wrong with it |
+//!
+//! The crate opens no file: it writes to a sink and reads from a source that its user brings. `FORMAT.md` beside this
+//! crate is enough to write a second reader.
+//!
+//! # Examples
+//!
+//! ```
+//! use std::sync::Arc;
+//! use kausal_arena::Budget;
+//! use kausal_index::{EntryRef, Kind, SeqNo};
+//! use kausal_sstable::{BlockBuffer, FileNumber, KeyspaceId, Table, TableId, TableOptions, TableWriter};
+//!
+//! let budget = Budget::root("tables", 4 << 20);
+//! let mut writer =
+//!     TableWriter::new(Vec::new(), TableId(7), KeyspaceId::DEFAULT, TableOptions::default(), &budget).unwrap();
+//! let seqno = SeqNo::new(1).unwrap();
+//! for key in [b"apple", b"beech"] {
+//!     writer.add(EntryRef { key, seqno, kind: Kind::Put, value: b"tree" }).unwrap();
+//! }
+//! let (file, _) = writer.finish().unwrap();
+//!
+//! let table = Table::open(Arc::new(file), FileNumber(1), None, &budget).unwrap();
+//! let mut buffer = BlockBuffer::new(&budget).unwrap();
+//! assert_eq!(table.get(b"beech", SeqNo::MAX, &mut buffer).unwrap().unwrap().value, b"tree");
+//! ```
+#![forbid(unsafe_code)]
+
+mod block;
+mod buffer;
+mod cursor;
+mod error;
+mod filter;
+mod format;
+mod ids;
+mod merge;
+mod properties;
+mod reader;
+mod verify;
+mod writer;
+
+pub use buffer::BlockBuffer;
+pub use cursor::{RunCursor, TableCursor};
+pub use error::{Damage, TableError, WriteError};
+pub use filter::KeyHash;
+pub use format::{BlockHandle, FORMAT_VERSION, Footer};
+pub use ids::{FileNumber, KeyspaceId, TableId};
+pub use merge::MergingCursor;
+pub use properties::Properties;
+pub use reader::{Table, TableSource};
+pub use verify::Verified;
+pub use writer::{TableOptions, TableSink, TableSummary, TableWriter};
