@@ -12,6 +12,10 @@
 //!
 //! `std::fs` appears nowhere else but in the command line tool, tests and project tasks.
 
+mod std_vfs;
+
+pub use std_vfs::StdVfs;
+
 use std::ffi::OsString;
 use std::fmt;
 use std::io;

@@ -1,0 +1,186 @@
+//! The shared state of one open database. Each part has its own room and its own lock.
+//!
+//! Locks, in the order in which they may be taken together:
+//! 1. `writer`: the log and the next sequence number; held for one write.
+//! 2. `versions`: the manifest; held for one edit and its sync.
+//! 3. `view`: what readers pin; held for a pointer's exchange.
+//! 4. the snapshot list, buffer pools and the budget tree: leaves.
+//!
+//! Nobody waits for an event while holding one.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use kausal_arena::{RegionPool, ScratchPool};
+use kausal_index::{BlockIndex, SeqNo};
+use kausal_memtable::MemtableManager;
+use parking_lot::{Mutex, RwLock};
+
+use crate::background::Background;
+use crate::environment::Environment;
+use crate::error::Error;
+use crate::event::Event;
+use crate::generation::Generation;
+use crate::ids::FileNumber;
+use crate::memory::MemoryPlan;
+use crate::options::Options;
+use crate::read::{BlockBuffers, View};
+use crate::snapshot::{Snapshot, SnapshotList};
+use crate::stats::Counters;
+use crate::version::VersionSet;
+use crate::vfs::FileLock;
+use crate::write::WriteState;
+
+pub(crate) struct Core<I: BlockIndex> {
+    pub(crate) environment: Environment,
+    pub(crate) directory: PathBuf,
+    pub(crate) options: Options,
+    pub(crate) database_id: u64,
+    pub(crate) writer: Mutex<WriteState>,
+    pub(crate) versions: Mutex<VersionSet>,
+    view: RwLock<Arc<View<I>>>,
+    pub(crate) memtables: MemtableManager<I, Generation>,
+    pub(crate) snapshots: Arc<SnapshotList>,
+    pub(crate) buffers: BlockBuffers,
+    pub(crate) scratches: ScratchPool,
+    pub(crate) background: Background,
+    /// Signalled when a region comes back, a job ends or the database fails: whoever waits looks again.
+    pub(crate) progress: Arc<Event>,
+    pub(crate) counters: Counters,
+    pub(crate) health: Health,
+    /// The newest sequence number that readers may see.
+    visible: AtomicU64,
+    next_file: AtomicU64,
+    // Dropped last: the memory, and the lock that keeps other processes out.
+    pub(crate) regions: RegionPool,
+    pub(crate) plan: MemoryPlan,
+    pub(crate) lock: Box<dyn FileLock>,
+}
+
+/// What [`Core::new`] puts together.
+pub(crate) struct Parts<I: BlockIndex> {
+    pub(crate) environment: Environment,
+    pub(crate) directory: PathBuf,
+    pub(crate) options: Options,
+    pub(crate) database_id: u64,
+    pub(crate) writer: WriteState,
+    pub(crate) versions: VersionSet,
+    pub(crate) memtables: MemtableManager<I, Generation>,
+    pub(crate) progress: Arc<Event>,
+    pub(crate) visible: SeqNo,
+    pub(crate) next_file: FileNumber,
+    pub(crate) regions: RegionPool,
+    pub(crate) plan: MemoryPlan,
+    pub(crate) lock: Box<dyn FileLock>,
+}
+
+impl<I: BlockIndex> Core<I> {
+    pub(crate) fn new(parts: Parts<I>) -> Self {
+        let version = Arc::clone(parts.versions.current());
+        let view = View { active: parts.memtables.active(), frozen: Vec::new(), version };
+        Self {
+            environment: parts.environment,
+            directory: parts.directory,
+            options: parts.options,
+            database_id: parts.database_id,
+            writer: Mutex::new(parts.writer),
+            versions: Mutex::new(parts.versions),
+            view: RwLock::new(Arc::new(view)),
+            memtables: parts.memtables,
+            snapshots: Arc::default(),
+            buffers: BlockBuffers::new(&parts.plan.reads),
+            scratches: ScratchPool::new(&parts.plan.requests, parts.plan.requests.ceiling() / 2),
+            background: Background::default(),
+            progress: parts.progress,
+            counters: Counters::default(),
+            health: Health::default(),
+            visible: AtomicU64::new(parts.visible.get()),
+            next_file: AtomicU64::new(parts.next_file.0),
+            regions: parts.regions,
+            plan: parts.plan,
+            lock: parts.lock,
+        }
+    }
+
+    /// What a reader sees from now on.
+    pub(crate) fn view(&self) -> Arc<View<I>> {
+        Arc::clone(&self.view.read())
+    }
+
+    /// Replaces the view by what `change` makes of it.
+    pub(crate) fn change_view(&self, change: impl FnOnce(&View<I>) -> View<I>) {
+        let mut view = self.view.write();
+        let next = Arc::new(change(&view));
+        let old = std::mem::replace(&mut *view, next);
+        drop(view);
+        // The last reader's drop may return a region and remove files: not under the lock.
+        drop(old);
+    }
+
+    pub(crate) fn visible(&self) -> SeqNo {
+        // Acquire: pairs with the Release in `publish`; who sees the number sees the entries.
+        SeqNo::new(self.visible.load(Ordering::Acquire)).expect("only valid numbers are published")
+    }
+
+    /// Lets readers see everything up to `seqno`.
+    pub(crate) fn publish(&self, seqno: SeqNo) {
+        self.visible.store(seqno.get(), Ordering::Release);
+    }
+
+    pub(crate) fn snapshot(&self) -> Snapshot {
+        self.snapshots.take(|| self.visible())
+    }
+
+    /// A file number that was never used in this database.
+    pub(crate) fn new_file_number(&self) -> FileNumber {
+        FileNumber(self.next_file.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Every number used so far is smaller.
+    pub(crate) fn next_file_number(&self) -> FileNumber {
+        FileNumber(self.next_file.load(Ordering::Relaxed))
+    }
+
+    /// Makes every later write fail with the same reason, and wakes those who wait.
+    pub(crate) fn poison(&self, error: &Error) {
+        self.health.poison(error);
+        self.progress.signal();
+    }
+}
+
+/// Whether the database still takes writes.
+#[derive(Debug, Default)]
+pub(crate) struct Health {
+    closed: AtomicBool,
+    poisoned: Mutex<Option<Arc<str>>>,
+}
+
+impl Health {
+    fn poison(&self, error: &Error) {
+        self.poisoned.lock().get_or_insert_with(|| error.to_chain().into());
+    }
+
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.poisoned.lock().is_some()
+    }
+
+    pub(crate) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// An error if no write may be acknowledged any more.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.is_closed() {
+            return Err(Error::Closed);
+        }
+        match &*self.poisoned.lock() {
+            Some(reason) => Err(Error::Poisoned { reason: Arc::clone(reason) }),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! What the engine attaches to a memtable: its log and the blob files its entries refer to.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use crate::blob::BlobFile;
+use crate::ids::FileNumber;
+
+/// The durable side of one memtable generation.
+#[derive(Debug)]
+pub(crate) struct Generation {
+    log: FileNumber,
+    blobs: Mutex<Vec<Arc<BlobFile>>>,
+}
+
+impl Generation {
+    pub(crate) fn new(log: FileNumber) -> Self {
+        Self { log, blobs: Mutex::new(Vec::new()) }
+    }
+
+    /// The log that holds the memtable's entries.
+    pub(crate) fn log(&self) -> FileNumber {
+        self.log
+    }
+
+    /// Keeps `blob` for as long as the memtable lives: an entry refers to it.
+    pub(crate) fn keep(&self, blob: Arc<BlobFile>) {
+        self.blobs.lock().push(blob);
+    }
+
+    pub(crate) fn blob(&self, number: FileNumber) -> Option<Arc<BlobFile>> {
+        self.blobs.lock().iter().find(|blob| blob.number() == number).cloned()
+    }
+
+    pub(crate) fn blobs(&self) -> Vec<Arc<BlobFile>> {
+        self.blobs.lock().clone()
+    }
+}

@@ -1,0 +1,3 @@
+//! Identifiers shared by all rooms of the engine.
+
+pub use kausal_sstable::{FileNumber, KeyspaceId, TableId};

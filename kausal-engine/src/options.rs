@@ -1,0 +1,125 @@
+//! Settings: numbers and policies with a documented default. Components (file system, clock, index) are arguments
+//! of the [`Builder`](crate::Builder).
+
+use std::time::Duration;
+
+/// Smallest memory budget a database opens with.
+pub const MEMORY_BUDGET_MIN: usize = 8 << 20;
+
+/// What a write survives when it has been acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// Nothing for certain: the log keeps up to 64 KiB of such writes in memory. What survives is a prefix.
+    Buffered,
+    /// The end of the process, however sudden: the record is in the kernel's hands.
+    #[default]
+    Process,
+    /// The end of the machine's power: the record is on the disk.
+    Power,
+}
+
+/// How one write is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WriteOptions {
+    /// What it survives; `None` takes the database's default.
+    pub durability: Option<Durability>,
+}
+
+impl WriteOptions {
+    /// A write with this durability.
+    pub fn durable(durability: Durability) -> Self {
+        Self { durability: Some(durability) }
+    }
+}
+
+/// Settings of a database.
+///
+/// # Examples
+///
+/// ```
+/// use kausal_engine::{Durability, Options};
+///
+/// let options = Options::new().memory_budget(32 << 20).durability(Durability::Power);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    pub(crate) memory_budget: usize,
+    pub(crate) durability: Durability,
+    pub(crate) create: bool,
+    pub(crate) block_bytes: usize,
+    pub(crate) filter_bits_per_key: u32,
+    pub(crate) level0_compaction_count: usize,
+    pub(crate) level0_stall_count: usize,
+    pub(crate) stall_timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Options {
+    /// The defaults: 64 MiB of memory, writes that survive the process, a database created where there is none.
+    pub fn new() -> Self {
+        Self {
+            memory_budget: 64 << 20,
+            durability: Durability::Process,
+            create: true,
+            block_bytes: 4 << 10,
+            filter_bits_per_key: 10,
+            level0_compaction_count: 4,
+            level0_stall_count: 12,
+            stall_timeout: Duration::from_secs(60),
+        }
+    }
+
+    /// All the memory the database accounts for, in bytes; at least [`MEMORY_BUDGET_MIN`]. Default 64 MiB.
+    pub fn memory_budget(mut self, bytes: usize) -> Self {
+        self.memory_budget = bytes;
+        self
+    }
+
+    /// What a write survives unless it says otherwise. Default [`Durability::Process`].
+    pub fn durability(mut self, durability: Durability) -> Self {
+        self.durability = durability;
+        self
+    }
+
+    /// Whether to create the database where there is none. Default `true`.
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// Size at which a table's data block is closed, in bytes before the trailer. Default 4 KiB.
+    pub fn block_bytes(mut self, bytes: usize) -> Self {
+        self.block_bytes = bytes;
+        self
+    }
+
+    /// Bits of a table's filter for each key. Default 10: about one in a hundred absent keys costs a read.
+    pub fn filter_bits_per_key(mut self, bits: u32) -> Self {
+        self.filter_bits_per_key = bits;
+        self
+    }
+
+    /// Tables of level 0 from which on they are compacted. Default 4.
+    pub fn level0_compaction_count(mut self, tables: usize) -> Self {
+        self.level0_compaction_count = tables;
+        self
+    }
+
+    /// Tables of level 0 from which on writers that need a new memtable wait. Default 12.
+    pub fn level0_stall_count(mut self, tables: usize) -> Self {
+        self.level0_stall_count = tables;
+        self
+    }
+
+    /// How long a writer waits for memory or for compaction before it gets [`Error::Stalled`](crate::Error).
+    /// Default 60 seconds.
+    pub fn stall_timeout(mut self, timeout: Duration) -> Self {
+        self.stall_timeout = timeout;
+        self
+    }
+}

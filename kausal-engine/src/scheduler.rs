@@ -1,0 +1,175 @@
+//! The scheduler: where background jobs run, and how anybody waits.
+//!
+//! A lane is a queue with a thread of its own, so a flush never waits behind a compaction. Nothing in the engine
+//! sleeps, spins or starts a thread but through this trait; a simulated scheduler runs the same jobs on one thread,
+//! in an order that a seed decides.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::event::{Event, Ticket};
+
+/// A piece of background work. It runs to its end; long ones look themselves whether they should stop.
+pub type Job = Box<dyn FnOnce() + Send>;
+
+/// Which queue a job goes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Memtables to tables: gives memory back.
+    Flush,
+    /// Tables to fewer tables.
+    Compaction,
+}
+
+/// How a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Waited {
+    /// The event has moved.
+    Signalled,
+    /// The deadline came first.
+    DeadlinePassed,
+}
+
+/// Runs background jobs and lets callers wait.
+pub trait Scheduler: Send + Sync + fmt::Debug {
+    /// Queues a job. After [`shutdown`](Self::shutdown) jobs are dropped unrun.
+    fn spawn(&self, lane: Lane, job: Job);
+
+    /// Waits until `event` moves past `ticket`, or until `deadline` on the environment's clock.
+    fn wait(&self, event: &Event, ticket: Ticket, deadline: Option<Duration>) -> Waited;
+
+    /// Drops queued jobs, lets running ones end, and waits for them unless called from one of them.
+    fn shutdown(&self);
+
+    /// Jobs that ended in a panic so far. The lane goes on; the engine treats it as a failure of its own.
+    fn panic_count(&self) -> usize;
+}
+
+/// Threads of the operating system, one per lane.
+pub struct ThreadScheduler {
+    lanes: [LaneThread; 2],
+    origin: Instant,
+}
+
+struct LaneThread {
+    shared: Arc<LaneShared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+#[derive(Default)]
+struct LaneShared {
+    queue: Mutex<Queue>,
+    changed: Condvar,
+    panics: AtomicUsize,
+}
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    closed: bool,
+}
+
+impl ThreadScheduler {
+    /// Starts the threads. Deadlines count from this moment.
+    ///
+    /// # Errors
+    ///
+    /// As the system gives them, if it starts no thread.
+    pub fn start() -> std::io::Result<Self> {
+        let lanes = [LaneThread::start("kausal-flush")?, LaneThread::start("kausal-compact")?];
+        Ok(Self { lanes, origin: Instant::now() })
+    }
+}
+
+impl LaneThread {
+    fn start(name: &str) -> std::io::Result<Self> {
+        let shared = Arc::<LaneShared>::default();
+        let worker = Arc::clone(&shared);
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || worker.run())?;
+        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+    }
+
+    fn shutdown(&self) {
+        let dropped = {
+            let mut queue = self.shared.queue.lock();
+            queue.closed = true;
+            std::mem::take(&mut queue.jobs)
+        };
+        self.shared.changed.notify_all();
+        // A job's drop may do work of its own: not under the lock.
+        drop(dropped);
+        let Some(thread) = self.thread.lock().take() else { return };
+        // The last handle on a database may be dropped by one of its own jobs; that thread cannot wait for itself.
+        if thread.thread().id() != thread::current().id() {
+            // Panics were caught and counted in the thread.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl LaneShared {
+    fn run(&self) {
+        while let Some(job) = self.next() {
+            if catch_unwind(AssertUnwindSafe(job)).is_err() {
+                self.panics.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn next(&self) -> Option<Job> {
+        let mut queue = self.queue.lock();
+        loop {
+            if let Some(job) = queue.jobs.pop_front() {
+                return Some(job);
+            }
+            if queue.closed {
+                return None;
+            }
+            self.changed.wait(&mut queue);
+        }
+    }
+}
+
+impl Scheduler for ThreadScheduler {
+    fn spawn(&self, lane: Lane, job: Job) {
+        let shared = &self.lanes[lane as usize].shared;
+        let mut queue = shared.queue.lock();
+        if !queue.closed {
+            queue.jobs.push_back(job);
+            shared.changed.notify_one();
+        }
+    }
+
+    fn wait(&self, event: &Event, ticket: Ticket, deadline: Option<Duration>) -> Waited {
+        // A deadline too far to be told is none.
+        let deadline = deadline.and_then(|deadline| self.origin.checked_add(deadline));
+        if event.block(ticket, deadline) { Waited::Signalled } else { Waited::DeadlinePassed }
+    }
+
+    fn shutdown(&self) {
+        self.lanes.iter().for_each(LaneThread::shutdown);
+    }
+
+    fn panic_count(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.shared.panics.load(Ordering::Relaxed)).sum()
+    }
+}
+
+impl Drop for ThreadScheduler {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+impl fmt::Debug for ThreadScheduler {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("ThreadScheduler").finish_non_exhaustive()
+    }
+}

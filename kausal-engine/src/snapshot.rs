@@ -1,0 +1,69 @@
+//! Snapshots: moments of the history that reads can go back to.
+//!
+//! A snapshot is a sequence number that is kept in a list. It pins no memory and no memtable: the list only tells
+//! flushes and compactions which old versions somebody can still see.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kausal_index::SeqNo;
+use parking_lot::Mutex;
+
+/// The sequence numbers that live snapshots read at, with the number of snapshots at each.
+#[derive(Debug, Default)]
+pub(crate) struct SnapshotList {
+    live: Mutex<BTreeMap<SeqNo, usize>>,
+}
+
+impl SnapshotList {
+    /// Takes a snapshot of the moment that `visible` answers under the list's lock.
+    pub(crate) fn take(self: &Arc<Self>, visible: impl FnOnce() -> SeqNo) -> Snapshot {
+        let mut live = self.live.lock();
+        let seqno = visible();
+        *live.entry(seqno).or_default() += 1;
+        Snapshot { seqno, list: Arc::clone(self) }
+    }
+
+    /// The live moments, ascending.
+    pub(crate) fn seqnos(&self) -> Vec<SeqNo> {
+        self.live.lock().keys().copied().collect()
+    }
+}
+
+/// A moment of the history. Owned and `'static`; reads at it see exactly what was written before it, whatever is
+/// flushed and compacted meanwhile. Ends when dropped.
+#[derive(Debug)]
+pub struct Snapshot {
+    seqno: SeqNo,
+    list: Arc<SnapshotList>,
+}
+
+impl Snapshot {
+    /// The last sequence number it sees.
+    pub fn seqno(&self) -> SeqNo {
+        self.seqno
+    }
+
+    /// Whether the snapshot was taken from the database with this list.
+    pub(crate) fn is_of(&self, list: &Arc<SnapshotList>) -> bool {
+        Arc::ptr_eq(&self.list, list)
+    }
+}
+
+impl Clone for Snapshot {
+    fn clone(&self) -> Self {
+        self.list.take(|| self.seqno)
+    }
+}
+
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        let mut live = self.list.live.lock();
+        if let Some(count) = live.get_mut(&self.seqno) {
+            *count -= 1;
+            if *count == 0 {
+                live.remove(&self.seqno);
+            }
+        }
+    }
+}

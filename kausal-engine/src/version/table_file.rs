@@ -1,0 +1,91 @@
+//! One table on disk: its metadata from the manifest, its open reader, and the end of its file.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::io;
+
+use kausal_arena::Budget;
+use kausal_sstable::{Table, TableSource};
+
+use crate::blob::BlobFile;
+use crate::error::Error;
+use crate::file_names::{FileKind, file_path};
+use crate::manifest::TableMeta;
+use crate::vfs::{Advice, OpenMode, Vfs, VfsFile};
+
+/// A table of some version. The last holder removes the file if it has become obsolete.
+#[derive(Debug)]
+pub(crate) struct TableFile {
+    meta: TableMeta,
+    table: Arc<Table>,
+    blobs: Vec<Arc<BlobFile>>,
+    vfs: Arc<dyn Vfs>,
+    path: PathBuf,
+    obsolete: AtomicBool,
+}
+
+/// A file as the table reader wants it.
+struct Source(Arc<dyn VfsFile>);
+
+impl TableSource for Source {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.0.read_exact_at(buffer, offset)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.0.len()
+    }
+}
+
+impl TableFile {
+    /// Opens the table that `meta` describes; its resident parts are charged to `budget`.
+    pub(crate) fn open(
+        vfs: &Arc<dyn Vfs>,
+        directory: &Path,
+        meta: TableMeta,
+        blobs: Vec<Arc<BlobFile>>,
+        budget: &Budget,
+    ) -> Result<Self, Error> {
+        let path = file_path(directory, FileKind::Table(meta.file));
+        let file = vfs.open(&path, OpenMode::Read).map_err(Error::io("open", &path))?;
+        file.advise(Advice::Random);
+        let expected = Some((meta.table_id, meta.file_bytes));
+        let table = Table::open(Arc::new(Source(file)), meta.file, expected, budget)
+            .map_err(|error| Error::table(&path, error))?;
+        let (vfs, table) = (Arc::clone(vfs), Arc::new(table));
+        Ok(Self { meta, table, blobs, vfs, path, obsolete: AtomicBool::new(false) })
+    }
+
+    pub(crate) fn meta(&self) -> &TableMeta {
+        &self.meta
+    }
+
+    pub(crate) fn table(&self) -> &Arc<Table> {
+        &self.table
+    }
+
+    /// The blob files that entries of the table refer to.
+    pub(crate) fn blobs(&self) -> &[Arc<BlobFile>] {
+        &self.blobs
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// No durable state names the file any more: remove it once nobody reads it.
+    pub(crate) fn mark_obsolete(&self) {
+        // Release: pairs with the Acquire in `drop`.
+        self.obsolete.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for TableFile {
+    fn drop(&mut self) {
+        if self.obsolete.load(Ordering::Acquire) {
+            // A file that stays is removed by the next open, because nothing names it.
+            let _ = self.vfs.remove(&self.path);
+        }
+    }
+}

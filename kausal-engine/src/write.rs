@@ -1,0 +1,309 @@
+//! The write path: permit, log, memtable, publish.
+//!
+//! 1. Values too large to lie beside their keys go to blob files first, durable before anything names them.
+//! 2. Under the writer's lock: a permit for the whole batch (rotating to an empty memtable if the active one has no
+//!    room), one log record, a sync if asked for, then the inserts, which cannot fail any more, then publication.
+//! 3. When no region is free or level 0 is too deep, the writer waits for progress without any lock, up to the
+//!    stall timeout.
+//!
+//! A log that fails to store a record is cut back to the record before. If that fails too, or any sync fails,
+//! the database is poisoned: no later write is acknowledged, reads go on, reopening recovers.
+
+use std::io::Read;
+use std::sync::Arc;
+
+use kausal_arena::{Permit, PermitRefused};
+use kausal_index::{BlockIndex, EntryRef, Kind, SeqNo};
+use kausal_memtable::RotateRefused;
+
+use crate::batch::WriteBatch;
+use crate::blob::{BlobFile, BlobRef, VALUE_BYTES_MAX, write_blob};
+use crate::core::Core;
+use crate::error::Error;
+use crate::file_names::{FileKind, file_path};
+use crate::generation::Generation;
+use crate::ids::{FileNumber, KeyspaceId};
+use crate::options::{Durability, WriteOptions};
+use crate::read::View;
+use crate::scheduler::Waited;
+use crate::vfs::OpenMode;
+use crate::wal::{FrameBuilder, PreviousLog, WalWriter};
+
+/// What the writer's lock guards.
+#[derive(Debug)]
+pub(crate) struct WriteState {
+    pub(crate) log: WalWriter,
+    /// Logs of frozen memtables that were not synced to their end: a sync of `log` syncs them first, so that what
+    /// survives has no hole.
+    pub(crate) unsynced: Vec<WalWriter>,
+    pub(crate) last_seqno: SeqNo,
+    pub(crate) frame: FrameBuilder,
+    /// Whether the name of `log` is durable.
+    pub(crate) name_synced: bool,
+}
+
+/// A batch ready for the log: large values replaced by references.
+struct Prepared {
+    batch: WriteBatch,
+    blobs: Vec<Arc<BlobFile>>,
+}
+
+/// Why a write has to wait before it can try again.
+enum Attempt {
+    Done,
+    Wait(&'static str),
+}
+
+impl<I: BlockIndex + 'static> Core<I> {
+    /// Applies `batch` as one.
+    pub(crate) fn write(self: &Arc<Self>, batch: &WriteBatch, options: WriteOptions) -> Result<(), Error> {
+        self.health.check()?;
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let large = batch.iter().any(|(_, _, value)| value.len() > self.plan.inline_value_bytes_max);
+        if !large {
+            return self.write_prepared(batch, &[], options);
+        }
+        let prepared = self.separate_large_values(batch)?;
+        self.write_separated(prepared, options)
+    }
+
+    /// Sets `key` to the `len` bytes of `source`, holding at most a chunk of them in memory.
+    pub(crate) fn put_reader(
+        self: &Arc<Self>,
+        key: &[u8],
+        source: &mut dyn Read,
+        len: u64,
+        options: WriteOptions,
+    ) -> Result<(), Error> {
+        self.health.check()?;
+        if len > VALUE_BYTES_MAX {
+            return Err(Error::invalid(format!("a value of {len} bytes, the longest has {VALUE_BYTES_MAX}")));
+        }
+        let mut batch = WriteBatch::new();
+        if len > self.plan.inline_value_bytes_max as u64 {
+            // Checked first: a key that is refused must not cost a file.
+            batch.put(key, b"")?;
+            batch.clear();
+            let (blob, reference) = self.write_blob(source, len)?;
+            batch.push(Kind::Blob, key, &reference.to_bytes())?;
+            return self.write_separated(Prepared { batch, blobs: vec![blob] }, options);
+        }
+        let _charge = self.plan.reads.reserve(len as usize)?;
+        let mut value = Vec::with_capacity(len as usize);
+        source.take(len).read_to_end(&mut value).map_err(|error| Error::short_source(error, len, 0))?;
+        if (value.len() as u64) < len {
+            let error = std::io::ErrorKind::UnexpectedEof.into();
+            return Err(Error::short_source(error, len, value.len() as u64));
+        }
+        if source.read(&mut [0]).map_err(|error| Error::short_source(error, len, len))? > 0 {
+            return Err(Error::invalid(format!("the source has more than the {len} bytes announced")));
+        }
+        batch.put(key, &value)?;
+        self.write_prepared(&batch, &[], options)
+    }
+
+    /// Writes the large values of `batch` to blob files and returns the batch with references in their place.
+    fn separate_large_values(&self, batch: &WriteBatch) -> Result<Prepared, Error> {
+        let mut prepared = Prepared { batch: WriteBatch::new(), blobs: Vec::new() };
+        for (kind, key, mut value) in batch.iter() {
+            if value.len() <= self.plan.inline_value_bytes_max {
+                prepared.batch.push(kind, key, value)?;
+                continue;
+            }
+            let len = value.len() as u64;
+            match self.write_blob(&mut value, len) {
+                Ok((blob, reference)) => {
+                    prepared.blobs.push(blob);
+                    prepared.batch.push(Kind::Blob, key, &reference.to_bytes())?;
+                }
+                Err(error) => {
+                    prepared.blobs.iter().for_each(|blob| blob.mark_obsolete());
+                    return Err(error);
+                }
+            }
+        }
+        Ok(prepared)
+    }
+
+    fn write_blob(&self, source: &mut dyn Read, len: u64) -> Result<(Arc<BlobFile>, BlobRef), Error> {
+        let _charge = self.plan.reads.reserve(crate::blob::CHUNK_BYTES)?;
+        let number = self.new_file_number();
+        let file = BlobFile::new(&self.environment.vfs, &self.directory, number);
+        let id = self.environment.entropy.u64();
+        let (file, reference) = write_blob(file, id, source, len, &mut Vec::new())?;
+        self.counters.blob_bytes_written.add(len);
+        Ok((Arc::new(file), reference))
+    }
+
+    /// Writes a batch whose blob files are on disk; removes them again if it fails.
+    fn write_separated(self: &Arc<Self>, prepared: Prepared, options: WriteOptions) -> Result<(), Error> {
+        let vfs = &self.environment.vfs;
+        let named = vfs.sync_dir(&self.directory).map_err(Error::io("sync", &self.directory));
+        let written = named.and_then(|()| self.write_prepared(&prepared.batch, &prepared.blobs, options));
+        // After a failure nobody knows whether the log names the files: they stay, and the next open decides.
+        if written.is_err() && !self.health.is_poisoned() {
+            prepared.blobs.iter().for_each(|blob| blob.mark_obsolete());
+        }
+        written
+    }
+
+    fn write_prepared(
+        self: &Arc<Self>,
+        batch: &WriteBatch,
+        blobs: &[Arc<BlobFile>],
+        options: WriteOptions,
+    ) -> Result<(), Error> {
+        let durability = options.durability.unwrap_or(self.options.durability);
+        let deadline = self.environment.clock.now() + self.options.stall_timeout;
+        loop {
+            // Taken before the attempt, so that progress made after it is not slept through.
+            let ticket = self.progress.ticket();
+            self.health.check()?;
+            match self.try_write(batch, blobs, durability)? {
+                Attempt::Done => return Ok(()),
+                Attempt::Wait(reason) => {
+                    self.counters.write_stalls.add(1);
+                    let scheduler = &self.environment.scheduler;
+                    if scheduler.wait(&self.progress, ticket, Some(deadline)) == Waited::DeadlinePassed {
+                        return Err(Error::Stalled { reason, waited: self.options.stall_timeout });
+                    }
+                }
+            }
+        }
+    }
+
+    fn try_write(
+        self: &Arc<Self>,
+        batch: &WriteBatch,
+        blobs: &[Arc<BlobFile>],
+        durability: Durability,
+    ) -> Result<Attempt, Error> {
+        let mut state = self.writer.lock();
+        // Again under the lock: a close or a failure may have come between.
+        self.health.check()?;
+        let active = self.memtables.active();
+        let mut permit = match active.permit(batch.len(), batch.payload_bytes()) {
+            Ok(permit) => permit,
+            Err(PermitRefused::TooLarge { need, max }) => return Err(Error::BatchTooLarge { need, max }),
+            Err(_) => return self.try_rotate(&mut state).map(|refused| refused.unwrap_or(Attempt::Wait("retry"))),
+        };
+        let last = self.log(&mut state, &permit, batch, durability)?;
+        blobs.iter().for_each(|blob| active.attached().keep(Arc::clone(blob)));
+        let mut seqno = state.last_seqno;
+        for (kind, key, value) in batch.iter() {
+            seqno = seqno.checked_add(1).expect("the last number of the batch fits");
+            let entry = EntryRef { key, seqno, kind, value };
+            active.insert(&mut permit, entry).expect("the permit covers the batch, its numbers are new");
+        }
+        drop(permit);
+        state.last_seqno = last;
+        self.publish(last);
+        self.counters.puts.add(batch.len() as u64);
+        self.counters.user_bytes_written.add(batch.payload_bytes() as u64);
+        Ok(Attempt::Done)
+    }
+
+    /// Writes the batch's record, syncing as `durability` asks. Returns the batch's last sequence number.
+    fn log(
+        &self,
+        state: &mut WriteState,
+        permit: &Permit,
+        batch: &WriteBatch,
+        durability: Durability,
+    ) -> Result<SeqNo, Error> {
+        let first = state.last_seqno.checked_add(1).ok_or(Error::SequenceExhausted)?;
+        let last = state.last_seqno.checked_add(batch.len() as u64).ok_or(Error::SequenceExhausted)?;
+        state.frame.begin(first);
+        for (kind, key, value) in batch.iter() {
+            state.frame.push(KeyspaceId::DEFAULT, kind, key, value);
+        }
+        let appended = match durability {
+            Durability::Buffered => state.log.append_buffered(permit, &mut state.frame),
+            Durability::Process | Durability::Power => state.log.append(permit, &mut state.frame),
+        };
+        if let Err(error) = appended {
+            if state.log.is_broken() {
+                self.poison(&error);
+            }
+            return Err(error);
+        }
+        if durability == Durability::Power
+            && let Err(error) = self.sync_logs(state)
+        {
+            self.poison(&error);
+            return Err(error);
+        }
+        Ok(last)
+    }
+
+    /// Makes everything logged so far durable: older logs first, then the name of the current one, then itself.
+    pub(crate) fn sync_logs(&self, state: &mut WriteState) -> Result<(), Error> {
+        if !state.name_synced {
+            let vfs = &self.environment.vfs;
+            vfs.sync_dir(&self.directory).map_err(Error::io("sync", &self.directory))?;
+            state.name_synced = true;
+        }
+        let flushed_below = self.memtables.tables();
+        let oldest = flushed_below.frozen.first().unwrap_or(&flushed_below.active).attached().log();
+        state.unsynced.retain(|log| log.number() >= oldest);
+        for log in &mut state.unsynced {
+            log.sync()?;
+        }
+        state.unsynced.clear();
+        state.log.sync()
+    }
+
+    /// Puts an empty memtable and an empty log in the place of the full ones, if a region is free. `None` after a
+    /// rotation; otherwise why it has to wait.
+    fn try_rotate(self: &Arc<Self>, state: &mut WriteState) -> Result<Option<Attempt>, Error> {
+        if self.view().version.level(0).files().len() >= self.options.level0_stall_count {
+            self.schedule_compaction();
+            return Ok(Some(Attempt::Wait("level 0 is being compacted")));
+        }
+        if !self.memtables.can_rotate() {
+            self.schedule_flush();
+            return Ok(Some(Attempt::Wait("every memtable region is waiting for its flush")));
+        }
+        self.rotate(state)?;
+        Ok(None)
+    }
+
+    /// Freezes the active memtable, however full, and schedules its flush.
+    pub(crate) fn rotate(self: &Arc<Self>, state: &mut WriteState) -> Result<(), Error> {
+        state.log.flush().inspect_err(|error| self.poison(error))?;
+        let number = self.new_file_number();
+        let log = self.create_log(number, Some(PreviousLog::of(&state.log)))?;
+        let frozen = match self.memtables.rotate(Generation::new(number)) {
+            Ok(frozen) => frozen,
+            Err(refused) => {
+                let _ = self.environment.vfs.remove(&file_path(&self.directory, FileKind::Log(number)));
+                return Err(match refused {
+                    RotateRefused::Alloc(error) => error.into(),
+                    other => Error::invariant(format!("a writer that holds the lock cannot rotate: {other}")),
+                });
+            }
+        };
+        let active = self.memtables.active();
+        self.change_view(|view| View {
+            active,
+            frozen: view.frozen.iter().cloned().chain([frozen]).collect(),
+            version: Arc::clone(&view.version),
+        });
+        let old = std::mem::replace(&mut state.log, log);
+        if !old.is_synced() {
+            state.unsynced.push(old);
+        }
+        state.name_synced = false;
+        self.schedule_flush();
+        Ok(())
+    }
+
+    fn create_log(&self, number: FileNumber, previous: Option<PreviousLog>) -> Result<WalWriter, Error> {
+        let path = file_path(&self.directory, FileKind::Log(number));
+        let vfs = &self.environment.vfs;
+        let file = vfs.open_log(&path, OpenMode::CreateNew).map_err(Error::io("create", &path))?;
+        WalWriter::create(file, path, number, self.database_id, previous)
+    }
+}
