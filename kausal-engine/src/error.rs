@@ -1,0 +1,163 @@
+//! Every way an operation can fail, as values that say what, where and what to do.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use kausal_arena::{AllocError, PermitsLive};
+use kausal_sstable::{TableError, WriteError};
+
+/// What is wrong with the bytes of a file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the messages say what each field is")]
+pub enum Damage {
+    #[error("the checksum does not match")]
+    Checksum,
+    #[error("the file has {actual} bytes, not the {expected} it should have")]
+    FileLength { expected: u64, actual: u64 },
+    #[error("the header is not that of the blob that the entry names")]
+    BlobHeader,
+    #[error("the header is not that of this log")]
+    LogHeader,
+    #[error("a synced record is damaged")]
+    Record,
+    #[error("the log ends at byte {actual}, the one after it says {expected}")]
+    LogEnd { expected: u64, actual: u64 },
+    #[error("the log is missing, a later one says it was synced")]
+    LogMissing,
+    #[error("the contents of a record are malformed")]
+    Payload,
+    #[error("the header is not that of the manifest that CURRENT names")]
+    ManifestHeader,
+    #[error("CURRENT does not hold what it should")]
+    Current,
+    #[error("an entry's reference to a blob file is malformed")]
+    BlobReference,
+    #[error("two tables of one level share a key")]
+    LevelOverlap,
+    #[error("{0}")]
+    Table(kausal_sstable::Damage),
+    #[error("the manifest and the table disagree about its properties")]
+    TableMeta,
+}
+
+/// Why an operation failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the messages say what each field is")]
+pub enum Error {
+    /// A file does not hold what it should. Other data is still readable.
+    #[error("{}: corrupt at byte {offset}: {what}", file.display())]
+    Corruption { file: PathBuf, offset: u64, what: Damage },
+    /// The operating system refused. Retrying a read may help; after a failed write see [`Error::Poisoned`].
+    #[error("cannot {op} {}", path.display())]
+    Io { op: &'static str, path: PathBuf, source: io::Error },
+    /// The memory budget has no room. Drop what the message names, or open with a larger budget.
+    #[error("the memory budget has no room")]
+    MemoryBudget(#[from] AllocError),
+    /// The budget asked for is below the smallest one.
+    #[error("a memory budget of {asked} bytes, at least {min} are needed")]
+    BudgetTooSmall { asked: usize, min: usize },
+    /// One batch does not fit into an empty memtable. Split it, or open with a larger budget.
+    #[error("the batch may need {need} bytes, an empty memtable has {max}")]
+    BatchTooLarge { need: usize, max: usize },
+    /// The writer waited as long as the options allow.
+    #[error("waited {waited:?} because {reason}")]
+    Stalled { reason: &'static str, waited: Duration },
+    /// Another process, or another handle of this one, has the database open.
+    #[error("{} is in use by another handle or process", path.display())]
+    Locked { path: PathBuf },
+    /// There is no database, and the options do not ask for one.
+    #[error("{} is no database", path.display())]
+    NotFound { path: PathBuf },
+    /// A write or sync failed earlier: nothing is acknowledged any more. Reads go on; opening again recovers.
+    #[error("no more writes until the database is opened again, because: {reason}")]
+    Poisoned { reason: Arc<str> },
+    /// The database is being closed.
+    #[error("the database is closed")]
+    Closed,
+    /// A file was written by a newer version.
+    #[error("{}: written by a newer version ({what})", file.display())]
+    NewerFormat { file: PathBuf, what: String },
+    /// The caller asked for something that cannot be.
+    #[error("invalid argument: {what}")]
+    InvalidArgument { what: String },
+    /// 2^56 changes have been made.
+    #[error("the sequence numbers are used up; copy the data into a new database")]
+    SequenceExhausted,
+    /// A background job ended in a panic.
+    #[error("a background job panicked; see standard error")]
+    BackgroundPanic,
+    /// Batches were being written when the memtable had to be frozen.
+    #[error(transparent)]
+    Permits(#[from] PermitsLive),
+}
+
+impl Error {
+    /// For `map_err`: an I/O error with what was being done to which path.
+    pub(crate) fn io(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Io { op, path: path.to_owned(), source }
+    }
+
+    pub(crate) fn corruption(file: &Path, offset: u64, what: Damage) -> Self {
+        Self::Corruption { file: file.to_owned(), offset, what }
+    }
+
+    pub(crate) fn invalid(what: impl Into<String>) -> Self {
+        Self::InvalidArgument { what: what.into() }
+    }
+
+    pub(crate) fn key_too_long(len: usize) -> Self {
+        Self::invalid(format!("a key of {len} bytes, the longest has {}", kausal_index::KEY_BYTES_MAX))
+    }
+
+    /// A source that failed, or ended before the announced `len` bytes, after `read` of them.
+    pub(crate) fn short_source(error: io::Error, len: u64, read: u64) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof => {
+                Self::invalid(format!("the source ended after about {read} of the {len} bytes announced"))
+            }
+            _ => Self::Io { op: "read", path: PathBuf::from("the value's source"), source: error },
+        }
+    }
+
+    /// A table's error, with the path of its file.
+    pub(crate) fn table(path: &Path, error: TableError) -> Self {
+        match error {
+            TableError::Corruption { offset, what, .. } => {
+                Self::corruption(path, offset, Damage::Table(what))
+            }
+            TableError::Io { source, .. } => Self::io("read", path)(source),
+            TableError::Memory { source, .. } => Self::MemoryBudget(source),
+            other => Self::NewerFormat { file: path.to_owned(), what: other.to_string() },
+        }
+    }
+
+    /// A table writer's error, with the path of its file.
+    pub(crate) fn table_write(path: &Path, error: WriteError) -> Self {
+        match error {
+            WriteError::Io { source, .. } => Self::io("write", path)(source),
+            WriteError::Memory(error) => Self::MemoryBudget(error),
+            other => Self::invalid(format!("{}: {other}", path.display())),
+        }
+    }
+
+    /// The message with those of its sources.
+    pub(crate) fn to_chain(&self) -> String {
+        use std::error::Error as _;
+        let mut text = self.to_string();
+        let mut source = self.source();
+        while let Some(error) = source {
+            text.push_str(&format!(": {error}"));
+            source = error.source();
+        }
+        text
+    }
+
+    /// Whether bytes on the disk are not what they should be.
+    pub fn is_corruption(&self) -> bool {
+        matches!(self, Self::Corruption { .. })
+    }
+}

@@ -1,0 +1,162 @@
+//! What a record of the manifest says: tagged fields, each behind its length, so that this version can tell a field it
+//! does not know and refuse it by name.
+//!
+//! Tags: 1 next file number, 2 last sequence number, 3 oldest live log, 4 added table, 5 removed table. Reserved: 6 added
+//! keyspace, 7 removed keyspace, 8 synced-through mark, 9 blob statistics.
+
+use kausal_index::SeqNo;
+
+use crate::codec::{Decoder, put_bytes, put_varint};
+use crate::ids::{FileNumber, KeyspaceId, TableId};
+
+/// What the manifest knows of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TableMeta {
+    pub(crate) keyspace: KeyspaceId,
+    pub(crate) level: u8,
+    pub(crate) file: FileNumber,
+    pub(crate) table_id: TableId,
+    pub(crate) file_bytes: u64,
+    pub(crate) entry_count: u64,
+    pub(crate) tombstone_count: u64,
+    pub(crate) key_min: Vec<u8>,
+    pub(crate) key_max: Vec<u8>,
+    pub(crate) seqno_min: SeqNo,
+    pub(crate) seqno_max: SeqNo,
+    /// The blob files that its entries refer to.
+    pub(crate) blobs: Vec<FileNumber>,
+}
+
+impl TableMeta {
+    /// Whether `key` lies within the table's bounds.
+    pub(crate) fn covers(&self, key: &[u8]) -> bool {
+        self.key_min.as_slice() <= key && key <= self.key_max.as_slice()
+    }
+
+    fn put(&self, target: &mut Vec<u8>) {
+        target.push(self.level);
+        for word in [
+            u64::from(self.keyspace.0),
+            self.file.0,
+            self.table_id.0,
+            self.file_bytes,
+            self.entry_count,
+            self.tombstone_count,
+            self.seqno_min.get(),
+            self.seqno_max.get(),
+        ] {
+            put_varint(target, word);
+        }
+        put_bytes(target, &self.key_min);
+        put_bytes(target, &self.key_max);
+        put_varint(target, self.blobs.len() as u64);
+        self.blobs.iter().for_each(|blob| put_varint(target, blob.0));
+    }
+
+    fn take(decoder: &mut Decoder<'_>) -> Option<Self> {
+        let level = decoder.u8().filter(|&level| usize::from(level) < crate::version::LEVEL_COUNT)?;
+        let keyspace = KeyspaceId(u32::try_from(decoder.varint()?).ok()?);
+        let (file, table_id) = (FileNumber(decoder.varint()?), TableId(decoder.varint()?));
+        let (file_bytes, entry_count) = (decoder.varint()?, decoder.varint()?);
+        let tombstone_count = decoder.varint()?;
+        let (seqno_min, seqno_max) = (SeqNo::new(decoder.varint()?)?, SeqNo::new(decoder.varint()?)?);
+        let (key_min, key_max) = (decoder.bytes()?.to_vec(), decoder.bytes()?.to_vec());
+        let blob_count = decoder.varint()?;
+        let mut blobs = Vec::new();
+        for _ in 0..blob_count {
+            blobs.push(FileNumber(decoder.varint()?));
+        }
+        (key_min <= key_max).then_some(Self {
+            keyspace,
+            level,
+            file,
+            table_id,
+            file_bytes,
+            entry_count,
+            tombstone_count,
+            key_min,
+            key_max,
+            seqno_min,
+            seqno_max,
+            blobs,
+        })
+    }
+}
+
+/// One change of the state; the first of a manifest is the whole state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct VersionEdit {
+    pub(crate) next_file: Option<FileNumber>,
+    pub(crate) last_seqno: Option<SeqNo>,
+    pub(crate) oldest_log: Option<FileNumber>,
+    pub(crate) removed_tables: Vec<(u8, FileNumber)>,
+    pub(crate) added_tables: Vec<TableMeta>,
+}
+
+/// Why a payload is no edit.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum BadEdit {
+    Malformed,
+    UnknownField(u8),
+}
+
+impl VersionEdit {
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let mut field = |tag: u8, put: &dyn Fn(&mut Vec<u8>)| {
+            let mut contents = Vec::new();
+            put(&mut contents);
+            bytes.push(tag);
+            put_bytes(&mut bytes, &contents);
+        };
+        if let Some(number) = self.next_file {
+            field(1, &|target| put_varint(target, number.0));
+        }
+        if let Some(seqno) = self.last_seqno {
+            field(2, &|target| put_varint(target, seqno.get()));
+        }
+        if let Some(number) = self.oldest_log {
+            field(3, &|target| put_varint(target, number.0));
+        }
+        for table in &self.added_tables {
+            field(4, &|target| table.put(target));
+        }
+        for (level, number) in &self.removed_tables {
+            field(5, &|target| {
+                target.push(*level);
+                put_varint(target, number.0);
+            });
+        }
+        bytes
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self, BadEdit> {
+        let mut edit = Self::default();
+        let mut decoder = Decoder(bytes);
+        while !decoder.is_empty() {
+            let tag = decoder.u8().ok_or(BadEdit::Malformed)?;
+            let mut contents = Decoder(decoder.bytes().ok_or(BadEdit::Malformed)?);
+            let known = edit.take_field(tag, &mut contents).ok_or(BadEdit::Malformed)?;
+            if !known {
+                return Err(BadEdit::UnknownField(tag));
+            }
+            if !contents.is_empty() {
+                return Err(BadEdit::Malformed);
+            }
+        }
+        Ok(edit)
+    }
+
+    /// Reads one field; answers whether its tag is known.
+    fn take_field(&mut self, tag: u8, contents: &mut Decoder<'_>) -> Option<bool> {
+        match tag {
+            1 => self.next_file = Some(FileNumber(contents.varint()?)),
+            2 => self.last_seqno = Some(SeqNo::new(contents.varint()?)?),
+            3 => self.oldest_log = Some(FileNumber(contents.varint()?)),
+            4 => self.added_tables.push(TableMeta::take(contents)?),
+            5 => self.removed_tables.push((contents.u8()?, FileNumber(contents.varint()?))),
+            _ => return Some(false),
+        }
+        Some(true)
+    }
+}

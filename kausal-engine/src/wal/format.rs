@@ -1,0 +1,218 @@
+//! Header, frame and batch of a log: bytes to meaning and back. Believes nothing it reads.
+
+use kausal_index::{EntryRef, Kind, SeqNo};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::codec::{Decoder, put_bytes, put_varint};
+use crate::ids::{FileNumber, KeyspaceId};
+use crate::wal::WalWriter;
+
+pub(super) const HEADER_BYTES: u64 = 64;
+pub(super) const FRAME_HEADER_BYTES: usize = 32;
+pub(super) const FRAME_ALIGN: u64 = 8;
+pub(super) const KIND_BATCH: u8 = 1;
+pub(super) const VERSION: u32 = 1;
+const MAGIC: [u8; 8] = *b"KAUSWAL1";
+
+/// How the log before one ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PreviousLog {
+    pub(crate) number: FileNumber,
+    pub(crate) len: u64,
+}
+
+impl PreviousLog {
+    pub(crate) fn of(log: &WalWriter) -> Self {
+        Self { number: log.number(), len: log.len() }
+    }
+}
+
+/// What a log's header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Header {
+    pub(super) number: FileNumber,
+    pub(super) database_id: u64,
+    pub(super) previous: Option<PreviousLog>,
+}
+
+/// Why bytes are no header.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum BadHeader {
+    Damaged,
+    Newer(u32),
+}
+
+impl Header {
+    pub(super) fn to_bytes(self) -> [u8; HEADER_BYTES as usize] {
+        let mut bytes = [0; HEADER_BYTES as usize];
+        bytes[..8].copy_from_slice(&MAGIC);
+        bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        bytes[16..24].copy_from_slice(&self.number.0.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.database_id.to_le_bytes());
+        let previous = self.previous.unwrap_or(PreviousLog { number: FileNumber(0), len: 0 });
+        bytes[32..40].copy_from_slice(&previous.number.0.to_le_bytes());
+        bytes[40..48].copy_from_slice(&previous.len.to_le_bytes());
+        let checksum = xxh3_64_with_seed(&bytes[..56], 0);
+        bytes[56..].copy_from_slice(&checksum.to_le_bytes());
+        bytes
+    }
+
+    pub(super) fn from_bytes(bytes: &[u8; HEADER_BYTES as usize]) -> Result<Self, BadHeader> {
+        let word = |place: usize| u64::from_le_bytes(bytes[place..place + 8].try_into().expect("eight bytes"));
+        if bytes[..8] != MAGIC || word(56) != xxh3_64_with_seed(&bytes[..56], 0) {
+            return Err(BadHeader::Damaged);
+        }
+        let version = u32::from_le_bytes(bytes[8..12].try_into().expect("four bytes"));
+        if version != VERSION {
+            return Err(BadHeader::Newer(version));
+        }
+        let previous = PreviousLog { number: FileNumber(word(32)), len: word(40) };
+        Ok(Self {
+            number: FileNumber(word(16)),
+            database_id: word(24),
+            previous: (previous.number.0 != 0).then_some(previous),
+        })
+    }
+}
+
+/// The seed of a frame's checksum.
+pub(super) fn seed(database_id: u64, number: FileNumber, offset: u64) -> u64 {
+    database_id ^ number.0.rotate_left(40) ^ offset.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
+/// The fixed part of a frame, as it stands in the file.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FrameHeader {
+    pub(super) checksum: u64,
+    pub(super) offset: u64,
+    pub(super) synced_through: u64,
+    pub(super) payload_bytes: u32,
+    pub(super) kind: u8,
+    pub(super) reserved: [u8; 3],
+}
+
+impl FrameHeader {
+    pub(super) fn from_bytes(bytes: &[u8; FRAME_HEADER_BYTES]) -> Self {
+        let word = |place: usize| u64::from_le_bytes(bytes[place..place + 8].try_into().expect("eight bytes"));
+        Self {
+            checksum: word(0),
+            offset: word(8),
+            synced_through: word(16),
+            payload_bytes: u32::from_le_bytes(bytes[24..28].try_into().expect("four bytes")),
+            kind: bytes[28],
+            reserved: [bytes[29], bytes[30], bytes[31]],
+        }
+    }
+
+    /// Length of the whole frame, padding included.
+    pub(super) fn frame_bytes(&self) -> u64 {
+        (FRAME_HEADER_BYTES as u64 + u64::from(self.payload_bytes)).next_multiple_of(FRAME_ALIGN)
+    }
+}
+
+/// Builds the frame of one batch in memory that is used again for the next.
+#[derive(Debug, Default)]
+pub(crate) struct FrameBuilder {
+    bytes: Vec<u8>,
+    count: u32,
+}
+
+impl FrameBuilder {
+    /// Begins a batch whose first change gets `first`.
+    pub(crate) fn begin(&mut self, first: SeqNo) {
+        self.bytes.clear();
+        self.bytes.resize(FRAME_HEADER_BYTES, 0);
+        self.bytes.extend_from_slice(&first.get().to_le_bytes());
+        self.bytes.extend_from_slice(&[0; 4]);
+        self.count = 0;
+    }
+
+    /// Adds a change. One copy of key and value each.
+    pub(crate) fn push(&mut self, keyspace: KeyspaceId, kind: Kind, key: &[u8], value: &[u8]) {
+        put_varint(&mut self.bytes, u64::from(keyspace.0));
+        self.bytes.push(kind as u8);
+        put_bytes(&mut self.bytes, key);
+        put_bytes(&mut self.bytes, value);
+        self.count += 1;
+    }
+
+    /// Bytes of memory held.
+    pub(crate) fn capacity(&self) -> usize {
+        self.bytes.capacity()
+    }
+
+    /// Gives memory back down to `bytes`.
+    pub(crate) fn shrink_to(&mut self, bytes: usize) {
+        self.bytes.clear();
+        self.bytes.shrink_to(bytes);
+    }
+
+    /// Makes room for `bytes` of payload at once.
+    pub(crate) fn reserve(&mut self, bytes: usize) {
+        self.bytes.clear();
+        self.bytes.reserve_exact(bytes);
+    }
+
+    /// Ends the frame for its place in a log and lends its bytes.
+    pub(super) fn seal(&mut self, seed: u64, offset: u64, synced_through: u64) -> &[u8] {
+        let payload_bytes = (self.bytes.len() - FRAME_HEADER_BYTES) as u32;
+        let padded = (self.bytes.len() as u64).next_multiple_of(FRAME_ALIGN);
+        self.bytes.resize(padded as usize, 0);
+        self.bytes[8..16].copy_from_slice(&offset.to_le_bytes());
+        self.bytes[16..24].copy_from_slice(&synced_through.to_le_bytes());
+        self.bytes[24..28].copy_from_slice(&payload_bytes.to_le_bytes());
+        self.bytes[28] = KIND_BATCH;
+        self.bytes[40..44].copy_from_slice(&self.count.to_le_bytes());
+        let checksum = xxh3_64_with_seed(&self.bytes[8..], seed);
+        self.bytes[..8].copy_from_slice(&checksum.to_le_bytes());
+        &self.bytes
+    }
+}
+
+/// A batch read from a log.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Batch<'a> {
+    pub(crate) first: SeqNo,
+    pub(crate) count: u32,
+    changes: Decoder<'a>,
+}
+
+impl<'a> Batch<'a> {
+    /// Reads a payload, checking every change of it. `None` if it is malformed.
+    pub(super) fn from_payload(payload: &'a [u8]) -> Option<Self> {
+        let mut decoder = Decoder(payload);
+        let first = SeqNo::new(decoder.u64()?).filter(|&first| first > SeqNo::ZERO)?;
+        let count = decoder.u32()?;
+        first.checked_add(u64::from(count))?;
+        let batch = Self { first, count, changes: decoder };
+        let mut rest = decoder;
+        for _ in 0..count {
+            batch.change(&mut rest, first)?;
+        }
+        (count > 0 && rest.is_empty()).then_some(batch)
+    }
+
+    /// The changes with their sequence numbers.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (KeyspaceId, EntryRef<'a>)> {
+        let batch = *self;
+        let mut rest = self.changes;
+        (0..u64::from(self.count)).map_while(move |place| batch.change(&mut rest, batch.first.checked_add(place)?))
+    }
+
+    /// Bytes of keys and values between them.
+    pub(crate) fn payload_bytes(&self) -> usize {
+        self.entries().map(|(_, entry)| entry.payload_bytes()).sum()
+    }
+
+    /// The last sequence number.
+    pub(crate) fn last(&self) -> SeqNo {
+        self.first.checked_add(u64::from(self.count) - 1).expect("checked when the payload was read")
+    }
+
+    fn change(&self, rest: &mut Decoder<'a>, seqno: SeqNo) -> Option<(KeyspaceId, EntryRef<'a>)> {
+        let keyspace = KeyspaceId(u32::try_from(rest.varint()?).ok()?);
+        let kind = Kind::from_u8(rest.u8()?)?;
+        let key = rest.bytes().filter(|key| key.len() <= kausal_index::KEY_BYTES_MAX)?;
+        Some((keyspace, EntryRef { key, seqno, kind, value: rest.bytes()? }))
+    }
+}

@@ -1,0 +1,201 @@
+//! Recovers one log: its frames in order, then the verdict about its end.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use kausal_arena::Reservation;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::error::{Damage, Error};
+use crate::ids::FileNumber;
+use crate::vfs::VfsFile;
+use crate::wal::format::{
+    BadHeader, Batch, FRAME_ALIGN, FRAME_HEADER_BYTES, FrameHeader, HEADER_BYTES, Header, KIND_BATCH, PreviousLog,
+    seed,
+};
+
+/// A log being read.
+#[derive(Debug)]
+pub(crate) struct LogScan {
+    file: Arc<dyn VfsFile>,
+    path: PathBuf,
+    number: FileNumber,
+    database_id: u64,
+    file_bytes: u64,
+    /// Bytes known from elsewhere to have been synced.
+    trusted: u64,
+    /// Largest `synced_through` of the frames seen.
+    synced_through: u64,
+    previous: Option<PreviousLog>,
+    offset: u64,
+    buffer: Vec<u8>,
+    charge: Reservation,
+}
+
+/// What the next step of a scan found.
+#[derive(Debug)]
+pub(crate) enum Scanned<'a> {
+    /// A batch.
+    Batch(Batch<'a>),
+    /// The end of what counts, and how many bytes behind it were dropped.
+    End { end: u64, dropped: u64 },
+}
+
+impl LogScan {
+    /// Opens a log of which `trusted` bytes are known to have been synced. `charge` pays for the frame buffer.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corruption`] if trusted bytes are damaged, [`Error::NewerFormat`], [`Error::Io`].
+    pub(crate) fn open(
+        file: Arc<dyn VfsFile>,
+        path: &Path,
+        number: FileNumber,
+        database_id: u64,
+        trusted: u64,
+        charge: Reservation,
+    ) -> Result<Self, Error> {
+        let file_bytes = file.len().map_err(Error::io("read the length of", path))?;
+        let mut scan = Self {
+            file,
+            path: path.to_owned(),
+            number,
+            database_id,
+            file_bytes,
+            trusted,
+            synced_through: 0,
+            previous: None,
+            offset: HEADER_BYTES,
+            buffer: Vec::new(),
+            charge,
+        };
+        if file_bytes < trusted {
+            let what = Damage::FileLength { expected: trusted, actual: file_bytes };
+            return Err(Error::corruption(path, file_bytes, what));
+        }
+        match scan.read_header()? {
+            Some(header) => scan.previous = header.previous,
+            None => {
+                // The header was never durable, so no frame was: unless a valid frame says otherwise.
+                if trusted > 0 || scan.later_frame_claims(0)? {
+                    return Err(Error::corruption(path, 0, Damage::LogHeader));
+                }
+                scan.offset = 0;
+                scan.file_bytes = 0;
+            }
+        }
+        Ok(scan)
+    }
+
+    /// How the log before this one ended, as this one's header has it.
+    pub(crate) fn previous(&self) -> Option<PreviousLog> {
+        self.previous
+    }
+
+    /// Largest synced length that a frame of this log claims.
+    pub(crate) fn synced_through(&self) -> u64 {
+        self.synced_through
+    }
+
+    /// The next batch, or the end.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corruption`] if bytes that were synced are damaged, [`Error::Io`], [`Error::MemoryBudget`].
+    pub(crate) fn next(&mut self) -> Result<Scanned<'_>, Error> {
+        let offset = self.offset;
+        let Some(header) = self.read_frame(offset)? else { return self.end_at(offset) };
+        self.offset = offset + header.frame_bytes();
+        self.synced_through = self.synced_through.max(header.synced_through);
+        let payload = &self.buffer[FRAME_HEADER_BYTES..][..header.payload_bytes as usize];
+        if header.kind != KIND_BATCH {
+            let what = format!("record kind {}", header.kind);
+            return Err(Error::NewerFormat { file: self.path.clone(), what });
+        }
+        // The checksum was right, so this is no accident of the disk.
+        let batch = Batch::from_payload(payload)
+            .ok_or_else(|| Error::corruption(&self.path, offset, Damage::Payload))?;
+        Ok(Scanned::Batch(batch))
+    }
+
+    /// The verdict when there is no good frame at `offset`.
+    fn end_at(&mut self, offset: u64) -> Result<Scanned<'static>, Error> {
+        if offset < self.trusted.max(self.synced_through) || self.later_frame_claims(offset)? {
+            return Err(Error::corruption(&self.path, offset, Damage::Record));
+        }
+        let dropped = self.file_bytes.saturating_sub(offset);
+        self.offset = self.file_bytes.max(offset);
+        self.file_bytes = offset;
+        Ok(Scanned::End { end: offset, dropped })
+    }
+
+    fn read_header(&self) -> Result<Option<Header>, Error> {
+        let mut bytes = [0; HEADER_BYTES as usize];
+        if self.file_bytes < HEADER_BYTES {
+            return Ok(None);
+        }
+        self.file.read_exact_at(&mut bytes, 0).map_err(Error::io("read", &self.path))?;
+        match Header::from_bytes(&bytes) {
+            Ok(header) if header.number == self.number && header.database_id == self.database_id => {
+                Ok(Some(header))
+            }
+            // Sound, but another's: no crash does that.
+            Ok(_) => Err(Error::corruption(&self.path, 0, Damage::LogHeader)),
+            Err(BadHeader::Newer(version)) => {
+                let what = format!("log format version {version}");
+                Err(Error::NewerFormat { file: self.path.clone(), what })
+            }
+            Err(BadHeader::Damaged) => Ok(None),
+        }
+    }
+
+    /// Reads the frame at `offset` into the buffer, if there is a good one.
+    fn read_frame(&mut self, offset: u64) -> Result<Option<FrameHeader>, Error> {
+        if self.file_bytes.saturating_sub(offset) < FRAME_HEADER_BYTES as u64 {
+            return Ok(None);
+        }
+        let mut fixed = [0; FRAME_HEADER_BYTES];
+        self.file.read_exact_at(&mut fixed, offset).map_err(Error::io("read", &self.path))?;
+        let header = FrameHeader::from_bytes(&fixed);
+        let fits = header.frame_bytes() <= self.file_bytes - offset;
+        // Frames name their own offset: most of what is no frame is told apart before it is read whole.
+        if header.offset != offset || !fits || header.reserved != [0; 3] {
+            return Ok(None);
+        }
+        let bytes = header.frame_bytes() as usize;
+        if bytes > self.buffer.capacity() {
+            self.charge.resize(bytes.max(self.charge.bytes()))?;
+            self.buffer = Vec::new();
+            self.buffer.reserve_exact(bytes);
+        }
+        self.buffer.resize(bytes, 0);
+        self.file.read_exact_at(&mut self.buffer, offset).map_err(Error::io("read", &self.path))?;
+        let expected = xxh3_64_with_seed(&self.buffer[8..], seed(self.database_id, self.number, offset));
+        Ok((expected == header.checksum).then_some(header))
+    }
+
+    /// Whether some valid frame behind `offset` says that the log was synced beyond `offset`.
+    fn later_frame_claims(&mut self, offset: u64) -> Result<bool, Error> {
+        let mut window = vec![0; 64 << 10];
+        let mut start = offset.next_multiple_of(FRAME_ALIGN) + FRAME_ALIGN;
+        while start + (FRAME_HEADER_BYTES as u64) <= self.file_bytes {
+            let len = (self.file_bytes - start).min(window.len() as u64) as usize;
+            self.file.read_exact_at(&mut window[..len], start).map_err(Error::io("read", &self.path))?;
+            let mut place = 0;
+            while place + FRAME_HEADER_BYTES <= len {
+                let at = start + place as u64;
+                // A frame's second word is its own offset.
+                let named = window[place + 8..place + 16] == at.to_le_bytes();
+                if named
+                    && let Some(header) = self.read_frame(at)?
+                    && header.synced_through > offset
+                {
+                    return Ok(true);
+                }
+                place += FRAME_ALIGN as usize;
+            }
+            start += place as u64;
+        }
+        Ok(false)
+    }
+}
