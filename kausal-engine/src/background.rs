@@ -1,0 +1,93 @@
+//! Background work: at most one flush and one compaction of a database at a time, each on its own lane.
+//!
+//! Scheduling is asking: a job that finds nothing to do ends at once. A job that fails poisons the database; its inputs
+//! are still there, so nothing is lost.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use kausal_index::BlockIndex;
+
+use crate::core::Core;
+use crate::error::Error;
+use crate::scheduler::Lane;
+
+/// Which jobs are queued or running.
+#[derive(Debug, Default)]
+pub(crate) struct Background {
+    flush: AtomicBool,
+    compaction: AtomicBool,
+}
+
+impl Background {
+    fn flag(&self, lane: Lane) -> &AtomicBool {
+        match lane {
+            Lane::Flush => &self.flush,
+            Lane::Compaction => &self.compaction,
+        }
+    }
+
+    /// Whether a job is queued or running.
+    pub(crate) fn is_busy(&self) -> bool {
+        // SeqCst: read after a ticket was taken, written before the event is signalled.
+        self.flush.load(Ordering::SeqCst) || self.compaction.load(Ordering::SeqCst)
+    }
+}
+
+/// Takes the lane's flag back and wakes those who wait, even if the job panics.
+struct Running<I: BlockIndex + 'static> {
+    core: Arc<Core<I>>,
+    lane: Lane,
+    ended: bool,
+}
+
+impl<I: BlockIndex + 'static> Drop for Running<I> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.core.poison(&Error::BackgroundPanic);
+        }
+        self.core.background.flag(self.lane).store(false, Ordering::SeqCst);
+        self.core.progress.signal();
+    }
+}
+
+impl<I: BlockIndex + 'static> Core<I> {
+    /// Sees to it that frozen memtables are flushed.
+    pub(crate) fn schedule_flush(self: &Arc<Self>) {
+        self.schedule(Lane::Flush, Self::flush_frozen);
+    }
+
+    /// Sees to it that levels that are too large are compacted.
+    pub(crate) fn schedule_compaction(self: &Arc<Self>) {
+        self.schedule(Lane::Compaction, Self::compact_due);
+    }
+
+    fn schedule(self: &Arc<Self>, lane: Lane, work: fn(&Arc<Self>) -> Result<(), Error>) {
+        if self.health.check().is_err() || self.background.flag(lane).swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let core = Arc::downgrade(self);
+        let job = move || {
+            let Some(core) = core.upgrade() else { return };
+            let mut running = Running { core, lane, ended: false };
+            if let Err(error) = work(&running.core)
+                && !running.core.health.is_closed()
+            {
+                running.core.poison(&error);
+            }
+            running.ended = true;
+        };
+        self.environment.scheduler.spawn(lane, Box::new(job));
+    }
+
+    /// Waits until no background job is queued or running.
+    pub(crate) fn wait_until_idle(&self) {
+        loop {
+            let ticket = self.progress.ticket();
+            if !self.background.is_busy() {
+                return;
+            }
+            self.environment.scheduler.wait(&self.progress, ticket, None);
+        }
+    }
+}

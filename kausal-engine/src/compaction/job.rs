@@ -1,0 +1,158 @@
+//! One compaction: a streaming merge of tables into the next level.
+//!
+//! Working set: one block of each table of level 0, one of each run below, one block and the output buffer of the table
+//! being written, its index and the hashes of its keys.
+
+use std::sync::Arc;
+
+use kausal_index::{BlockIndex, Cursor, EntryRef, SeqNo};
+use kausal_sstable::{MergingCursor, RunCursor, Table, TableCursor, TableError};
+
+use crate::compaction::{Pick, pick};
+use crate::core::Core;
+use crate::error::Error;
+use crate::flush::retire_blobs;
+use crate::read::View;
+use crate::retention::Retention;
+use crate::table_output::{TableOutput, Workplace};
+use crate::version::{Change, TableFile};
+
+/// A table of level 0, or a run of a deeper level.
+enum Source<'a> {
+    Table(TableCursor<'a>),
+    Run(RunCursor<'a>),
+}
+
+/// Calls the same method of whichever cursor it is.
+macro_rules! each {
+    ($source:expr, $cursor:ident => $call:expr) => {
+        match $source {
+            Source::Table($cursor) => $call,
+            Source::Run($cursor) => $call,
+        }
+    };
+}
+
+impl Cursor for Source<'_> {
+    type Error = TableError;
+
+    fn seek_to_first(&mut self) -> Result<bool, TableError> {
+        each!(self, cursor => cursor.seek_to_first())
+    }
+
+    fn seek_to_last(&mut self) -> Result<bool, TableError> {
+        each!(self, cursor => cursor.seek_to_last())
+    }
+
+    fn seek(&mut self, key: &[u8], at: SeqNo) -> Result<bool, TableError> {
+        each!(self, cursor => cursor.seek(key, at))
+    }
+
+    fn seek_for_prev(&mut self, key: &[u8], at: SeqNo) -> Result<bool, TableError> {
+        each!(self, cursor => cursor.seek_for_prev(key, at))
+    }
+
+    fn next(&mut self) -> Result<bool, TableError> {
+        each!(self, cursor => cursor.next())
+    }
+
+    fn prev(&mut self) -> Result<bool, TableError> {
+        each!(self, cursor => cursor.prev())
+    }
+
+    fn entry(&self) -> Option<EntryRef<'_>> {
+        each!(self, cursor => cursor.entry())
+    }
+}
+
+impl<I: BlockIndex + 'static> Core<I> {
+    /// Compacts until nothing is due.
+    pub(crate) fn compact_due(self: &Arc<Self>) -> Result<(), Error> {
+        self.compact_while_picked(false)
+    }
+
+    /// Compacts until all tables are on one level.
+    pub(crate) fn compact_everything(&self) -> Result<(), Error> {
+        self.compact_while_picked(true)
+    }
+
+    fn compact_while_picked(&self, everything: bool) -> Result<(), Error> {
+        // One compaction at a time, so that no two take the same tables.
+        let _turn = self.compaction_turn.lock();
+        while !self.health.is_closed() {
+            self.health.check_poisoned()?;
+            let version = Arc::clone(&self.view().version);
+            let picked = pick(&version, &self.options, self.plan.region_bytes, everything);
+            let Some(picked) = picked else { return Ok(()) };
+            drop(version);
+            self.compact(&picked)?;
+            self.progress.signal();
+        }
+        Ok(())
+    }
+
+    fn compact(&self, picked: &Pick) -> Result<(), Error> {
+        let inputs: Vec<Arc<TableFile>> = picked.upper.iter().chain(&picked.lower).cloned().collect();
+        let (added, bytes) = match self.merge(picked)? {
+            Some(merged) => merged,
+            // The database is being closed: what was merged so far is gone, its inputs are not.
+            None => return Ok(()),
+        };
+        let change = Change { removed: inputs, added, oldest_log: None };
+        self.install(&change, |view, version| View {
+            active: Arc::clone(&view.active),
+            frozen: view.frozen.clone(),
+            version,
+        })?;
+        for input in &change.removed {
+            retire_blobs(input.blobs(), &change.added);
+            input.mark_obsolete();
+        }
+        self.counters.compactions.add(1);
+        self.counters.compaction_bytes_written.add(bytes);
+        Ok(())
+    }
+
+    /// Merges the inputs into new tables; `None` if the database is closed meanwhile.
+    fn merge(&self, picked: &Pick) -> Result<Option<(Vec<Arc<TableFile>>, u64)>, Error> {
+        let version = Arc::clone(&self.view().version);
+        let budget = &self.plan.compaction;
+        let blobs: Vec<_> = picked.upper.iter().chain(&picked.lower).flat_map(|file| file.blobs()).collect();
+        let find_blob = |number| blobs.iter().find(|blob| blob.number() == number).map(|&blob| Arc::clone(blob));
+        let place = Workplace {
+            environment: &self.environment,
+            directory: &self.directory,
+            options: &self.options,
+            budget,
+            tables_budget: &self.plan.tables,
+            new_number: &|| self.new_file_number(),
+            blob: &find_blob,
+        };
+        let target = (self.plan.region_bytes as u64).max(1 << 20);
+        let mut output = TableOutput::new(place, picked.level as u8, target);
+        let mut retention = Retention::new(self.snapshots.seqnos());
+        let upper: Vec<Arc<Table>> = picked.upper.iter().map(|file| Arc::clone(file.table())).collect();
+        let lower: Vec<Arc<Table>> = picked.lower.iter().map(|file| Arc::clone(file.table())).collect();
+        // An error names a table by its number; the path is that number's.
+        let damage = |error: TableError| self.table_error(&version, error);
+        let mut sources = Vec::with_capacity(upper.len() + 1);
+        for table in &upper {
+            sources.push(Source::Table(table.cursor(budget).map_err(damage)?));
+        }
+        sources.push(Source::Run(RunCursor::new(&lower, budget)));
+        let mut merge = MergingCursor::new(sources);
+        let mut more = merge.seek_to_first().map_err(damage)?;
+        while more {
+            if self.health.is_closed() {
+                return Ok(None);
+            }
+            if let Some(entry) = merge.entry()
+                && retention.keeps(entry, || !version.reaches_below(picked.level, entry.key))
+            {
+                output.add(entry)?;
+            }
+            more = merge.next().map_err(damage)?;
+        }
+        output.finish().map(Some)
+    }
+}

@@ -1,0 +1,117 @@
+//! Flush: a frozen memtable becomes a table of level 0, and its region goes back in O(1).
+//!
+//! 1. Walk the memtable in order into a table, leaving out what no snapshot can see.
+//! 2. Sync the table, then its name, then the manifest edit that adds it and forgets the log.
+//! 3. Exchange the view; the memtable's region returns with its last reader. Remove the log.
+
+use std::sync::Arc;
+
+use kausal_index::{BlockIndex, Cursor};
+use kausal_memtable::Memtable;
+
+use crate::blob::BlobFile;
+use crate::core::Core;
+use crate::error::Error;
+use crate::file_names::{FileKind, file_path};
+use crate::generation::Generation;
+use crate::read::View;
+use crate::retention::Retention;
+use crate::table_output::{TableOutput, Workplace};
+use crate::version::{Change, TableFile};
+
+/// Writes the entries of `memtable` that `retention` keeps into tables of level 0.
+pub(crate) fn write_memtable<I: BlockIndex>(
+    memtable: &Memtable<I, Generation>,
+    place: Workplace<'_>,
+    mut retention: Retention,
+) -> Result<(Vec<Arc<TableFile>>, u64), Error> {
+    let mut output = TableOutput::new(place, 0, u64::MAX);
+    let mut cursor = memtable.cursor();
+    let Ok(mut more) = cursor.seek_to_first();
+    while more {
+        if let Some(entry) = cursor.entry()
+            && retention.keeps(entry, || false)
+        {
+            output.add(entry)?;
+        }
+        let Ok(moved) = cursor.next();
+        more = moved;
+    }
+    output.finish()
+}
+
+/// Marks those of `before` that no table of `after` refers to.
+pub(crate) fn retire_blobs(before: &[Arc<BlobFile>], after: &[Arc<TableFile>]) {
+    for blob in before {
+        let kept = after.iter().any(|file| file.blobs().iter().any(|held| held.number() == blob.number()));
+        if !kept {
+            blob.mark_obsolete();
+        }
+    }
+}
+
+impl<I: BlockIndex + 'static> Core<I> {
+    /// Flushes frozen memtables, oldest first, until there is none.
+    pub(crate) fn flush_frozen(self: &Arc<Self>) -> Result<(), Error> {
+        while let Some(memtable) = self.memtables.oldest_frozen() {
+            if self.health.is_closed() {
+                return Ok(());
+            }
+            self.flush_memtable(&memtable)?;
+            drop(memtable);
+            self.progress.signal();
+            self.schedule_compaction();
+        }
+        Ok(())
+    }
+
+    fn flush_memtable(&self, memtable: &Arc<Memtable<I, Generation>>) -> Result<(), Error> {
+        let blobs = memtable.attached().blobs();
+        let place = Workplace {
+            environment: &self.environment,
+            directory: &self.directory,
+            options: &self.options,
+            budget: &self.plan.flush,
+            tables_budget: &self.plan.tables,
+            new_number: &|| self.new_file_number(),
+            blob: &|number| memtable.attached().blob(number),
+        };
+        let (added, bytes) = write_memtable(memtable, place, Retention::new(self.snapshots.seqnos()))?;
+        let after = self.memtables.tables();
+        let next = after.frozen.get(1).unwrap_or(&after.active).attached().log();
+        let change = Change { added, oldest_log: Some(next), removed: Vec::new() };
+        self.install(&change, |view, version| View {
+            active: Arc::clone(&view.active),
+            frozen: view.frozen.iter().filter(|frozen| !Arc::ptr_eq(frozen, memtable)).cloned().collect(),
+            version,
+        })?;
+        self.memtables.release(memtable);
+        retire_blobs(&blobs, &change.added);
+        // A log that stays is removed by the next open: the manifest has forgotten it.
+        let log = file_path(&self.directory, FileKind::Log(memtable.attached().log()));
+        let _ = self.environment.vfs.remove(&log);
+        self.counters.flushes.add(1);
+        self.counters.flush_bytes_written.add(bytes);
+        Ok(())
+    }
+
+    /// Makes a change of the version durable and visible.
+    pub(crate) fn install(
+        &self,
+        change: &Change,
+        view: impl FnOnce(&View<I>, Arc<crate::version::Version>) -> View<I>,
+    ) -> Result<(), Error> {
+        let mut versions = self.versions.lock();
+        self.health.check_poisoned()?;
+        let applied = versions.apply(change, self.next_file_number(), self.visible());
+        let version = applied.inspect_err(|error| self.poison(error))?;
+        self.change_view(|current| view(current, version));
+        if versions.is_full() {
+            let number = self.new_file_number();
+            let next = self.next_file_number();
+            let begun = versions.begin_manifest(self, number, next);
+            begun.inspect_err(|error| self.poison(error))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,89 @@
+//! Counters of what the engine did, and the picture of its levels.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A counter that only grows.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, count: u64) {
+        // Relaxed: a statistic; nothing is published by it.
+        self.0.fetch_add(count, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Everything counted since the database was opened. Nothing here is touched by a look-up.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) puts: Counter,
+    pub(crate) user_bytes_written: Counter,
+    pub(crate) blob_bytes_written: Counter,
+    pub(crate) write_stalls: Counter,
+    pub(crate) flushes: Counter,
+    pub(crate) flush_bytes_written: Counter,
+    pub(crate) compactions: Counter,
+    pub(crate) compaction_bytes_written: Counter,
+}
+
+/// One level of the tree.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LevelStats {
+    /// Tables.
+    pub table_count: usize,
+    /// Bytes of their files.
+    pub bytes: u64,
+    /// Entries, tombstones and old versions included.
+    pub entry_count: u64,
+    /// Of these, tombstones.
+    pub tombstone_count: u64,
+}
+
+/// The state of a database, and what was done since it was opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// The levels, 0 first.
+    pub levels: Vec<LevelStats>,
+    /// Entries in memtables.
+    pub memtable_entry_count: usize,
+    /// Blob files that tables refer to.
+    pub blob_count: usize,
+    /// The newest sequence number that readers see.
+    pub last_seqno: u64,
+    /// Live snapshots, by the moment they read at.
+    pub snapshot_count: usize,
+    /// Changes written.
+    pub puts: u64,
+    /// Bytes of keys and values written by the user, blobs excluded.
+    pub user_bytes_written: u64,
+    /// Bytes of values streamed to blob files.
+    pub blob_bytes_written: u64,
+    /// Times a writer waited for memory or compaction.
+    pub write_stalls: u64,
+    /// Memtables flushed.
+    pub flushes: u64,
+    /// Bytes of tables written by flushes.
+    pub flush_bytes_written: u64,
+    /// Compactions done.
+    pub compactions: u64,
+    /// Bytes of tables written by compactions.
+    pub compaction_bytes_written: u64,
+}
+
+impl Counters {
+    /// Puts the counts into `stats`.
+    pub(crate) fn read(&self, stats: &mut Stats) {
+        stats.puts = self.puts.get();
+        stats.user_bytes_written = self.user_bytes_written.get();
+        stats.blob_bytes_written = self.blob_bytes_written.get();
+        stats.write_stalls = self.write_stalls.get();
+        stats.flushes = self.flushes.get();
+        stats.flush_bytes_written = self.flush_bytes_written.get();
+        stats.compactions = self.compactions.get();
+        stats.compaction_bytes_written = self.compaction_bytes_written.get();
+    }
+}
