@@ -15,12 +15,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use kausal_arena::{RegionPool, ScratchPool};
 use kausal_index::{BlockIndex, SeqNo};
 use kausal_memtable::MemtableManager;
+use kausal_sstable::TableError;
 use parking_lot::{Mutex, RwLock};
 
 use crate::background::Background;
 use crate::environment::Environment;
 use crate::error::Error;
 use crate::event::Event;
+use crate::file_names::{FileKind, file_path};
 use crate::generation::Generation;
 use crate::ids::FileNumber;
 use crate::memory::MemoryPlan;
@@ -45,6 +47,8 @@ pub(crate) struct Core<I: BlockIndex> {
     pub(crate) buffers: BlockBuffers,
     pub(crate) scratches: ScratchPool,
     pub(crate) background: Background,
+    /// Held by whoever compacts.
+    pub(crate) compaction_turn: Mutex<()>,
     /// Signalled when a region comes back, a job ends or the database fails: whoever waits looks again.
     pub(crate) progress: Arc<Event>,
     pub(crate) counters: Counters,
@@ -92,6 +96,7 @@ impl<I: BlockIndex> Core<I> {
             buffers: BlockBuffers::new(&parts.plan.reads),
             scratches: ScratchPool::new(&parts.plan.requests, parts.plan.requests.ceiling() / 2),
             background: Background::default(),
+            compaction_turn: Mutex::new(()),
             progress: parts.progress,
             counters: Counters::default(),
             health: Health::default(),
@@ -142,6 +147,18 @@ impl<I: BlockIndex> Core<I> {
         FileNumber(self.next_file.load(Ordering::Relaxed))
     }
 
+    /// A table's error with the path of its file.
+    pub(crate) fn table_error(&self, error: TableError) -> Error {
+        let number = match &error {
+            TableError::Corruption { file, .. }
+            | TableError::NewerFormat { file, .. }
+            | TableError::Io { file, .. }
+            | TableError::Memory { file, .. } => *file,
+            _ => FileNumber(0),
+        };
+        Error::table(&file_path(&self.directory, FileKind::Table(number)), error)
+    }
+
     /// Makes every later write fail with the same reason, and wakes those who wait.
     pub(crate) fn poison(&self, error: &Error) {
         self.health.poison(error);
@@ -178,6 +195,11 @@ impl Health {
         if self.is_closed() {
             return Err(Error::Closed);
         }
+        self.check_poisoned()
+    }
+
+    /// An error if a write or sync has failed.
+    pub(crate) fn check_poisoned(&self) -> Result<(), Error> {
         match &*self.poisoned.lock() {
             Some(reason) => Err(Error::Poisoned { reason: Arc::clone(reason) }),
             None => Ok(()),

@@ -14,10 +14,12 @@ use crate::core::Core;
 use crate::error::Error;
 use crate::file_names::{FileKind, file_path};
 use crate::generation::Generation;
+use crate::ids::FileNumber;
+use crate::manifest::VersionEdit;
 use crate::read::View;
 use crate::retention::Retention;
 use crate::table_output::{TableOutput, Workplace};
-use crate::version::{Change, TableFile};
+use crate::version::{Change, Place, TableFile};
 
 /// Writes the entries of `memtable` that `retention` keeps into tables of level 0.
 pub(crate) fn write_memtable<I: BlockIndex>(
@@ -107,11 +109,23 @@ impl<I: BlockIndex + 'static> Core<I> {
         let version = applied.inspect_err(|error| self.poison(error))?;
         self.change_view(|current| view(current, version));
         if versions.is_full() {
-            let number = self.new_file_number();
-            let next = self.next_file_number();
-            let begun = versions.begin_manifest(self, number, next);
+            let state = VersionEdit {
+                next_file: Some(self.next_file_number()),
+                last_seqno: Some(self.visible()),
+                oldest_log: Some(self.oldest_log()),
+                ..VersionEdit::default()
+            };
+            let (vfs, directory) = (&self.environment.vfs, self.directory.as_path());
+            let place = Place { vfs, directory, database_id: self.database_id };
+            let begun = versions.begin_manifest(&place, self.new_file_number(), state);
             begun.inspect_err(|error| self.poison(error))?;
         }
         Ok(())
+    }
+
+    /// The log of the oldest memtable that is not in tables.
+    pub(crate) fn oldest_log(&self) -> FileNumber {
+        let view = self.view();
+        view.frozen.first().unwrap_or(&view.active).attached().log()
     }
 }

@@ -11,8 +11,9 @@
 
 use std::io::Read;
 use std::sync::Arc;
+use std::time::Duration;
 
-use kausal_arena::{Permit, PermitRefused};
+use kausal_arena::{Permit, PermitRefused, Reservation};
 use kausal_index::{BlockIndex, EntryRef, Kind, SeqNo};
 use kausal_memtable::RotateRefused;
 
@@ -29,6 +30,9 @@ use crate::scheduler::Waited;
 use crate::vfs::OpenMode;
 use crate::wal::{FrameBuilder, PreviousLog, WalWriter};
 
+/// Memory of the frame builder that is kept from batch to batch.
+const FRAME_BYTES_KEPT: usize = 64 << 10;
+
 /// What the writer's lock guards.
 #[derive(Debug)]
 pub(crate) struct WriteState {
@@ -38,6 +42,8 @@ pub(crate) struct WriteState {
     pub(crate) unsynced: Vec<WalWriter>,
     pub(crate) last_seqno: SeqNo,
     pub(crate) frame: FrameBuilder,
+    /// Pays for the memory of `frame`.
+    pub(crate) frame_charge: Reservation,
     /// Whether the name of `log` is durable.
     pub(crate) name_synced: bool,
 }
@@ -51,6 +57,8 @@ struct Prepared {
 /// Why a write has to wait before it can try again.
 enum Attempt {
     Done,
+    /// An empty memtable is in place.
+    Rotated,
     Wait(&'static str),
 }
 
@@ -163,6 +171,7 @@ impl<I: BlockIndex + 'static> Core<I> {
             self.health.check()?;
             match self.try_write(batch, blobs, durability)? {
                 Attempt::Done => return Ok(()),
+                Attempt::Rotated => {}
                 Attempt::Wait(reason) => {
                     self.counters.write_stalls.add(1);
                     let scheduler = &self.environment.scheduler;
@@ -187,7 +196,7 @@ impl<I: BlockIndex + 'static> Core<I> {
         let mut permit = match active.permit(batch.len(), batch.payload_bytes()) {
             Ok(permit) => permit,
             Err(PermitRefused::TooLarge { need, max }) => return Err(Error::BatchTooLarge { need, max }),
-            Err(_) => return self.try_rotate(&mut state).map(|refused| refused.unwrap_or(Attempt::Wait("retry"))),
+            Err(_) => return self.try_rotate(&mut state),
         };
         let last = self.log(&mut state, &permit, batch, durability)?;
         blobs.iter().for_each(|blob| active.attached().keep(Arc::clone(blob)));
@@ -215,6 +224,7 @@ impl<I: BlockIndex + 'static> Core<I> {
     ) -> Result<SeqNo, Error> {
         let first = state.last_seqno.checked_add(1).ok_or(Error::SequenceExhausted)?;
         let last = state.last_seqno.checked_add(batch.len() as u64).ok_or(Error::SequenceExhausted)?;
+        self.charge_frame(state, batch)?;
         state.frame.begin(first);
         for (kind, key, value) in batch.iter() {
             state.frame.push(KeyspaceId::DEFAULT, kind, key, value);
@@ -238,6 +248,20 @@ impl<I: BlockIndex + 'static> Core<I> {
         Ok(last)
     }
 
+    /// Charges the frame of `batch` before its memory is taken; gives what a large one took back.
+    fn charge_frame(&self, state: &mut WriteState, batch: &WriteBatch) -> Result<(), Error> {
+        // Header, and for each change keyspace, kind and two lengths.
+        let needed = 64 + 24 * batch.len() + batch.payload_bytes();
+        if needed > state.frame.capacity() {
+            state.frame_charge.resize(needed.max(FRAME_BYTES_KEPT))?;
+            state.frame.reserve(needed.max(FRAME_BYTES_KEPT));
+        } else if needed <= FRAME_BYTES_KEPT && state.frame.capacity() > FRAME_BYTES_KEPT {
+            state.frame.shrink_to(FRAME_BYTES_KEPT);
+            state.frame_charge.resize(FRAME_BYTES_KEPT)?;
+        }
+        Ok(())
+    }
+
     /// Makes everything logged so far durable: older logs first, then the name of the current one, then itself.
     pub(crate) fn sync_logs(&self, state: &mut WriteState) -> Result<(), Error> {
         if !state.name_synced {
@@ -255,19 +279,18 @@ impl<I: BlockIndex + 'static> Core<I> {
         state.log.sync()
     }
 
-    /// Puts an empty memtable and an empty log in the place of the full ones, if a region is free. `None` after a
-    /// rotation; otherwise why it has to wait.
-    fn try_rotate(self: &Arc<Self>, state: &mut WriteState) -> Result<Option<Attempt>, Error> {
+    /// Puts an empty memtable and an empty log in the place of the full ones, if a region is free.
+    fn try_rotate(self: &Arc<Self>, state: &mut WriteState) -> Result<Attempt, Error> {
         if self.view().version.level(0).files().len() >= self.options.level0_stall_count {
             self.schedule_compaction();
-            return Ok(Some(Attempt::Wait("level 0 is being compacted")));
+            return Ok(Attempt::Wait("level 0 is being compacted"));
         }
         if !self.memtables.can_rotate() {
             self.schedule_flush();
-            return Ok(Some(Attempt::Wait("every memtable region is waiting for its flush")));
+            return Ok(Attempt::Wait("every memtable region is waiting for its flush"));
         }
         self.rotate(state)?;
-        Ok(None)
+        Ok(Attempt::Rotated)
     }
 
     /// Freezes the active memtable, however full, and schedules its flush.
@@ -281,7 +304,8 @@ impl<I: BlockIndex + 'static> Core<I> {
                 let _ = self.environment.vfs.remove(&file_path(&self.directory, FileKind::Log(number)));
                 return Err(match refused {
                     RotateRefused::Alloc(error) => error.into(),
-                    other => Error::invariant(format!("a writer that holds the lock cannot rotate: {other}")),
+                    RotateRefused::Permits(permits) => permits.into(),
+                    _ => Error::Stalled { reason: "no memtable region is free", waited: Duration::ZERO },
                 });
             }
         };

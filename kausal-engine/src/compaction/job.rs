@@ -5,65 +5,18 @@
 
 use std::sync::Arc;
 
-use kausal_index::{BlockIndex, Cursor, EntryRef, SeqNo};
-use kausal_sstable::{MergingCursor, RunCursor, Table, TableCursor, TableError};
+use kausal_index::{BlockIndex, Cursor};
+use kausal_sstable::{MergingCursor, RunCursor, Table, TableError};
 
 use crate::compaction::{Pick, pick};
 use crate::core::Core;
 use crate::error::Error;
 use crate::flush::retire_blobs;
 use crate::read::View;
+use crate::source::{NoMemtable, Source};
 use crate::retention::Retention;
 use crate::table_output::{TableOutput, Workplace};
 use crate::version::{Change, TableFile};
-
-/// A table of level 0, or a run of a deeper level.
-enum Source<'a> {
-    Table(TableCursor<'a>),
-    Run(RunCursor<'a>),
-}
-
-/// Calls the same method of whichever cursor it is.
-macro_rules! each {
-    ($source:expr, $cursor:ident => $call:expr) => {
-        match $source {
-            Source::Table($cursor) => $call,
-            Source::Run($cursor) => $call,
-        }
-    };
-}
-
-impl Cursor for Source<'_> {
-    type Error = TableError;
-
-    fn seek_to_first(&mut self) -> Result<bool, TableError> {
-        each!(self, cursor => cursor.seek_to_first())
-    }
-
-    fn seek_to_last(&mut self) -> Result<bool, TableError> {
-        each!(self, cursor => cursor.seek_to_last())
-    }
-
-    fn seek(&mut self, key: &[u8], at: SeqNo) -> Result<bool, TableError> {
-        each!(self, cursor => cursor.seek(key, at))
-    }
-
-    fn seek_for_prev(&mut self, key: &[u8], at: SeqNo) -> Result<bool, TableError> {
-        each!(self, cursor => cursor.seek_for_prev(key, at))
-    }
-
-    fn next(&mut self) -> Result<bool, TableError> {
-        each!(self, cursor => cursor.next())
-    }
-
-    fn prev(&mut self) -> Result<bool, TableError> {
-        each!(self, cursor => cursor.prev())
-    }
-
-    fn entry(&self) -> Option<EntryRef<'_>> {
-        each!(self, cursor => cursor.entry())
-    }
-}
 
 impl<I: BlockIndex + 'static> Core<I> {
     /// Compacts until nothing is due.
@@ -134,8 +87,8 @@ impl<I: BlockIndex + 'static> Core<I> {
         let upper: Vec<Arc<Table>> = picked.upper.iter().map(|file| Arc::clone(file.table())).collect();
         let lower: Vec<Arc<Table>> = picked.lower.iter().map(|file| Arc::clone(file.table())).collect();
         // An error names a table by its number; the path is that number's.
-        let damage = |error: TableError| self.table_error(&version, error);
-        let mut sources = Vec::with_capacity(upper.len() + 1);
+        let damage = |error: TableError| self.table_error(error);
+        let mut sources: Vec<Source<'_, NoMemtable>> = Vec::with_capacity(upper.len() + 1);
         for table in &upper {
             sources.push(Source::Table(table.cursor(budget).map_err(damage)?));
         }

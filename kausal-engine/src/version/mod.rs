@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 use kausal_sstable::Table;
 
-pub(crate) use set::VersionSet;
+pub(crate) use set::{Change, Place, VersionSet};
 pub(crate) use table_file::TableFile;
 
 /// Levels of a database. Level 6 of a tree with fan-out 10 above 16 MiB holds 160 TiB.

@@ -5,6 +5,7 @@
 //!    obsolete after, and go when their last reader has gone.
 //! 3. When the manifest has grown past its limit, a new one begins with a snapshot of the current state.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use kausal_index::SeqNo;
@@ -13,12 +14,21 @@ use crate::error::Error;
 use crate::ids::FileNumber;
 use crate::manifest::{ManifestWriter, TableMeta, VersionEdit};
 use crate::version::{TableFile, Version};
+use crate::vfs::Vfs;
 
 /// The current version and its manifest. Lives behind a lock of the engine.
 #[derive(Debug)]
 pub(crate) struct VersionSet {
     manifest: ManifestWriter,
     current: Arc<Version>,
+}
+
+/// Where a manifest lies.
+#[derive(Debug)]
+pub(crate) struct Place<'a> {
+    pub(crate) vfs: &'a Arc<dyn Vfs>,
+    pub(crate) directory: &'a Path,
+    pub(crate) database_id: u64,
 }
 
 /// One change of the version.
@@ -39,8 +49,29 @@ impl VersionSet {
         &self.current
     }
 
-    pub(crate) fn manifest(&mut self) -> &mut ManifestWriter {
-        &mut self.manifest
+    /// Whether the manifest is long enough for a new one.
+    pub(crate) fn is_full(&self) -> bool {
+        self.manifest.is_full()
+    }
+
+    /// Begins manifest `number` with the current state, and removes the old one.
+    pub(crate) fn begin_manifest(
+        &mut self,
+        place: &Place<'_>,
+        number: FileNumber,
+        state: VersionEdit,
+    ) -> Result<(), Error> {
+        let edit = VersionEdit { added_tables: self.tables(), ..state };
+        let next = ManifestWriter::begin(place.vfs, place.directory, place.database_id, number, &edit)?;
+        let old = std::mem::replace(&mut self.manifest, next);
+        // A manifest that stays is removed by the next open: CURRENT names another.
+        let _ = place.vfs.remove(old.path());
+        Ok(())
+    }
+
+    /// Seals the manifest at a clean close.
+    pub(crate) fn close(&self, log_bytes: u64) -> Result<(), Error> {
+        self.manifest.close(log_bytes)
     }
 
     /// Makes `change` durable and current. After an error the manifest's state is unknown: nothing may be written
@@ -65,7 +96,7 @@ impl VersionSet {
     }
 
     /// The metadata of every table, for a manifest's first record.
-    pub(crate) fn tables(&self) -> Vec<TableMeta> {
+    fn tables(&self) -> Vec<TableMeta> {
         self.current.files().map(|file| file.meta().clone()).collect()
     }
 }

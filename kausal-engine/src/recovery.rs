@@ -1,0 +1,386 @@
+//! Opening a database: from what the last owner left, however it ended, to a state that takes writes.
+//!
+//! 1. Take the lock. Read `CURRENT` and the manifest; open the tables they name.
+//! 2. Replay the logs in order into memtables, flushing each full one to a table of level 0, so that memory is bounded
+//!    whatever the logs' size. The synced-through rule of the log decides between torn tail and corruption; behind a
+//!    torn tail every later log is dropped.
+//! 3. Flush the last memtable too, begin a new log, and switch to a new manifest that names all of it: one atomic step.
+//!    A crash before it leaves the old state as it was, to be recovered again.
+//! 4. Remove what the new manifest does not name.
+//!
+//! A recovered log is never appended to.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use kausal_arena::{PermitRefused, RegionPool};
+use kausal_index::{BlockIndex, EntryRef, Kind, SeqNo};
+use kausal_memtable::{MemtableManager, RotateRefused};
+
+use crate::blob::{BlobFile, BlobRef};
+use crate::core::{Core, Parts};
+use crate::environment::Environment;
+use crate::error::{Damage, Error};
+use crate::event::Event;
+use crate::file_names::{FileKind, file_path};
+use crate::flush::write_memtable;
+use crate::generation::Generation;
+use crate::ids::FileNumber;
+use crate::manifest::{ManifestState, ManifestWriter, VersionEdit, read_manifest};
+use crate::memory::{MemoryPlan, REGION_COUNT};
+use crate::options::{MEMORY_BUDGET_MIN, Options};
+use crate::retention::Retention;
+use crate::table_output::Workplace;
+use crate::version::{TableFile, Version, VersionSet};
+use crate::vfs::{OpenMode, Vfs};
+use crate::wal::{FrameBuilder, LogScan, Scanned, WalWriter};
+use crate::write::WriteState;
+
+/// What opening a database did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecoveryReport {
+    /// Whether the last owner closed the database.
+    pub was_clean: bool,
+    /// Logs replayed.
+    pub log_count: usize,
+    /// Batches replayed from them.
+    pub batch_count: u64,
+    /// Bytes of torn tails that were cut.
+    pub dropped_bytes: u64,
+    /// Logs dropped because a torn tail came before them.
+    pub dropped_log_count: usize,
+    /// Files removed that nothing named.
+    pub removed_file_count: usize,
+}
+
+/// The database while it is being opened.
+struct Opening<'a, I: BlockIndex> {
+    environment: &'a Environment,
+    directory: &'a Path,
+    options: &'a Options,
+    plan: &'a MemoryPlan,
+    next_file: AtomicU64,
+    memtables: MemtableManager<I, Generation>,
+    tables: Vec<Arc<TableFile>>,
+    last_seqno: SeqNo,
+    report: RecoveryReport,
+}
+
+/// Opens the database in `directory`, creating it if there is none and the options say so.
+pub(crate) fn open<I: BlockIndex + 'static>(
+    environment: Environment,
+    directory: PathBuf,
+    options: Options,
+) -> Result<(Arc<Core<I>>, RecoveryReport), Error> {
+    if options.memory_budget < MEMORY_BUDGET_MIN {
+        return Err(Error::BudgetTooSmall { asked: options.memory_budget, min: MEMORY_BUDGET_MIN });
+    }
+    let vfs = Arc::clone(&environment.vfs);
+    if options.create {
+        vfs.create_dir(&directory).map_err(Error::io("create", &directory))?;
+    } else if vfs.list(&directory).is_err() {
+        return Err(Error::NotFound { path: directory });
+    }
+    let lock_path = file_path(&directory, FileKind::Lock);
+    let lock = vfs.lock(&lock_path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::WouldBlock => Error::Locked { path: directory.clone() },
+        _ => Error::io("lock", &lock_path)(error),
+    })?;
+    let state = read_manifest(&*vfs, &directory)?;
+    if state.is_none() {
+        check_new(&*vfs, &directory, &options)?;
+    }
+    let plan = MemoryPlan::new(options.memory_budget)?;
+    let progress = Arc::new(Event::new());
+    let signal = Arc::clone(&progress);
+    let regions =
+        RegionPool::new(&plan.memtables, plan.region_bytes, REGION_COUNT, move || signal.signal())?;
+    let memtables =
+        MemtableManager::new(regions.coordinator(), Generation::new(FileNumber(0))).map_err(rotate_error)?;
+    let files = files_of(&*vfs, &directory)?;
+    let highest = files.iter().filter_map(|kind| kind.number()).max().unwrap_or(FileNumber(0));
+    let next_file = state.as_ref().map_or(1, |state| state.next_file.0).max(highest.0 + 1);
+    let mut opening = Opening::<I> {
+        environment: &environment,
+        directory: &directory,
+        options: &options,
+        plan: &plan,
+        next_file: AtomicU64::new(next_file),
+        memtables,
+        tables: Vec::new(),
+        last_seqno: SeqNo::ZERO,
+        report: RecoveryReport::default(),
+    };
+    let database_id = match &state {
+        Some(state) => {
+            opening.open_tables(state)?;
+            opening.replay(state, &files)?;
+            state.current.database_id
+        }
+        None => environment.entropy.u64(),
+    };
+    let (writer, versions) = opening.begin(database_id)?;
+    opening.remove_unnamed(&files)?;
+    let Opening { memtables, last_seqno, report, next_file, .. } = opening;
+    let core = Arc::new(Core::new(Parts {
+        database_id,
+        writer,
+        versions,
+        memtables,
+        progress,
+        visible: last_seqno,
+        next_file: FileNumber(next_file.into_inner()),
+        regions,
+        lock,
+        environment,
+        directory,
+        options,
+        plan,
+    }));
+    core.schedule_compaction();
+    Ok((core, report))
+}
+
+/// Without `CURRENT` there is no database; but a folder that holds tables has lost it, and is not to be overwritten.
+fn check_new(vfs: &dyn Vfs, directory: &Path, options: &Options) -> Result<(), Error> {
+    if !options.create {
+        return Err(Error::NotFound { path: directory.to_owned() });
+    }
+    let lost = files_of(vfs, directory)?.iter().any(|kind| matches!(kind, FileKind::Table(_) | FileKind::Blob(_)));
+    if lost {
+        let current = file_path(directory, FileKind::Current);
+        return Err(Error::corruption(&current, 0, Damage::Current));
+    }
+    Ok(())
+}
+
+/// The database's files in the directory.
+pub(crate) fn files_of(vfs: &dyn Vfs, directory: &Path) -> Result<Vec<FileKind>, Error> {
+    let names = vfs.list(directory).map_err(Error::io("list", directory))?;
+    Ok(names.iter().filter(|entry| !entry.is_dir).filter_map(|entry| FileKind::of(&entry.name)).collect())
+}
+
+fn rotate_error(refused: RotateRefused) -> Error {
+    match refused {
+        RotateRefused::Alloc(error) => error.into(),
+        RotateRefused::Permits(permits) => permits.into(),
+        _ => Error::Closed,
+    }
+}
+
+/// A log to be replayed, as its header and the logs after it have it.
+pub(crate) struct LogPlan {
+    pub(crate) number: FileNumber,
+    /// Bytes that must be good.
+    pub(crate) trusted: u64,
+    /// Where the log after it says that this one ended.
+    pub(crate) expected_end: Option<u64>,
+}
+
+/// Which logs count, oldest first, and what is known of each. A chain that a missing log breaks ends before it.
+pub(crate) fn plan_logs(
+    directory: &Path,
+    state: &ManifestState,
+    files: &[FileKind],
+    scan: impl Fn(FileNumber, u64) -> Result<LogScan, Error>,
+) -> Result<Vec<LogPlan>, Error> {
+    let mut numbers: Vec<FileNumber> = files
+        .iter()
+        .filter_map(|kind| match kind {
+            FileKind::Log(number) if *number >= state.oldest_log => Some(*number),
+            _ => None,
+        })
+        .collect();
+    numbers.sort();
+    let mut plans: BTreeMap<FileNumber, LogPlan> = BTreeMap::new();
+    let mut is_synced = state.current.clean_log_bytes.is_some();
+    let mut trusted = state.current.clean_log_bytes.unwrap_or(0);
+    let mut expected_end = None;
+    for (place, &number) in numbers.iter().enumerate().rev() {
+        plans.insert(number, LogPlan { number, trusted, expected_end });
+        if place == 0 && !is_synced && numbers.len() == 1 {
+            break;
+        }
+        let mut log = scan(number, trusted)?;
+        while let Scanned::Batch(_) = log.next()? {}
+        is_synced |= log.synced_through() > 0;
+        (trusted, expected_end) = (0, None);
+        let Some(previous) = log.previous().filter(|previous| previous.number >= state.oldest_log) else {
+            continue;
+        };
+        if numbers.contains(&previous.number) {
+            trusted = if is_synced { previous.len } else { 0 };
+            expected_end = Some(previous.len);
+        } else if is_synced {
+            let path = file_path(directory, FileKind::Log(previous.number));
+            return Err(Error::corruption(&path, 0, Damage::LogMissing));
+        } else {
+            // A hole: this log and all later ones come after something that is lost.
+            plans.retain(|&kept, _| kept < number);
+        }
+    }
+    Ok(plans.into_values().collect())
+}
+
+impl<I: BlockIndex + 'static> Opening<'_, I> {
+    fn new_number(&self) -> FileNumber {
+        FileNumber(self.next_file.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn open_tables(&mut self, state: &ManifestState) -> Result<(), Error> {
+        let vfs = &self.environment.vfs;
+        let mut blobs: BTreeMap<FileNumber, Arc<BlobFile>> = BTreeMap::new();
+        for meta in state.tables.values() {
+            let held = meta.blobs.iter().map(|&number| {
+                let blob = blobs
+                    .entry(number)
+                    .or_insert_with(|| Arc::new(BlobFile::new(vfs, self.directory, number)));
+                Arc::clone(blob)
+            });
+            let held = held.collect();
+            let file = TableFile::open(vfs, self.directory, meta.clone(), held, &self.plan.tables)?;
+            self.tables.push(Arc::new(file));
+        }
+        self.last_seqno = state.last_seqno;
+        self.report.was_clean = state.current.clean_log_bytes.is_some();
+        self.report.dropped_bytes = state.dropped;
+        Ok(())
+    }
+
+    fn replay(&mut self, state: &ManifestState, files: &[FileKind]) -> Result<(), Error> {
+        let (vfs, directory) = (Arc::clone(&self.environment.vfs), self.directory);
+        let wal = &self.plan.wal;
+        let scan = |number, trusted| {
+            let path = file_path(directory, FileKind::Log(number));
+            let file = vfs.open(&path, OpenMode::Read).map_err(Error::io("open", &path))?;
+            LogScan::open(file, &path, number, state.current.database_id, trusted, wal.reserve(64 << 10)?)
+        };
+        let plans = plan_logs(directory, state, files, scan)?;
+        let count = plans.len();
+        for (place, plan) in plans.into_iter().enumerate() {
+            self.report.log_count += 1;
+            let mut log = scan(plan.number, plan.trusted)?;
+            let end = loop {
+                match log.next()? {
+                    Scanned::Batch(batch) => {
+                        self.report.batch_count += 1;
+                        for (_, entry) in batch.entries() {
+                            self.insert(entry)?;
+                        }
+                        self.last_seqno = self.last_seqno.max(batch.last());
+                    }
+                    Scanned::End { end, dropped } => {
+                        self.report.dropped_bytes += dropped;
+                        break end;
+                    }
+                }
+            };
+            if plan.expected_end.is_some_and(|expected| expected != end) {
+                self.report.dropped_log_count = count - place - 1;
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Inserts one entry, making room if need be.
+    fn insert(&mut self, entry: EntryRef<'_>) -> Result<(), Error> {
+        let active = self.memtables.active();
+        let mut permit = match active.permit(1, entry.payload_bytes()) {
+            Ok(permit) => permit,
+            Err(PermitRefused::TooLarge { need, max }) => return Err(Error::BatchTooLarge { need, max }),
+            Err(_) => {
+                drop(active);
+                self.flush_active()?;
+                return self.insert(entry);
+            }
+        };
+        if entry.kind == Kind::Blob
+            && let Some(reference) = BlobRef::from_bytes(entry.value)
+        {
+            let blob = BlobFile::new(&self.environment.vfs, self.directory, reference.file);
+            active.attached().keep(Arc::new(blob));
+        }
+        active
+            .insert(&mut permit, entry)
+            .map_err(|error| Error::invalid(format!("the log repeats an entry: {error}")))
+    }
+
+    /// Writes the active memtable to a table of level 0 and puts an empty one in its place.
+    fn flush_active(&mut self) -> Result<(), Error> {
+        let frozen = self.memtables.rotate(Generation::new(FileNumber(0))).map_err(rotate_error)?;
+        let place = Workplace {
+            environment: self.environment,
+            directory: self.directory,
+            options: self.options,
+            budget: &self.plan.flush,
+            tables_budget: &self.plan.tables,
+            new_number: &|| self.new_number(),
+            blob: &|number| frozen.attached().blob(number),
+        };
+        let (tables, _) = write_memtable(&frozen, place, Retention::new(Vec::new()))?;
+        self.memtables.release(&frozen);
+        self.tables.extend(tables);
+        Ok(())
+    }
+
+    /// Begins a new log and a new manifest: from here on the new state counts.
+    fn begin(&mut self, database_id: u64) -> Result<(WriteState, VersionSet), Error> {
+        if !self.memtables.active().is_empty() {
+            self.flush_active()?;
+        }
+        let number = self.new_number();
+        let path = file_path(self.directory, FileKind::Log(number));
+        let vfs = &self.environment.vfs;
+        let file = vfs.open_log(&path, OpenMode::CreateNew).map_err(Error::io("create", &path))?;
+        let log = WalWriter::create(file, path, number, database_id, None)?;
+        let empty = self.memtables.rotate(Generation::new(number)).map_err(rotate_error)?;
+        self.memtables.release(&empty);
+        drop(empty);
+        let manifest = self.new_number();
+        let state = VersionEdit {
+            next_file: Some(FileNumber(self.next_file.load(Ordering::Relaxed))),
+            last_seqno: Some(self.last_seqno),
+            oldest_log: Some(number),
+            added_tables: self.tables.iter().map(|file| file.meta().clone()).collect(),
+            removed_tables: Vec::new(),
+        };
+        let manifest = ManifestWriter::begin(vfs, self.directory, database_id, manifest, &state)?;
+        let version = Arc::new(Version::of(self.tables.drain(..)));
+        let writer = WriteState {
+            log,
+            unsynced: Vec::new(),
+            last_seqno: self.last_seqno,
+            frame: FrameBuilder::default(),
+            frame_charge: self.plan.wal.reserve(0)?,
+            // The manifest's switch has synced the directory.
+            name_synced: true,
+        };
+        Ok((writer, VersionSet::new(manifest, version)))
+    }
+
+    /// Removes the files found at the beginning that the new manifest does not name.
+    fn remove_unnamed(&mut self, files: &[FileKind]) -> Result<(), Error> {
+        let vfs = &self.environment.vfs;
+        let Some(state) = read_manifest(&**vfs, self.directory)? else { return Ok(()) };
+        let blobs: Vec<FileNumber> = state.tables.values().flat_map(|table| table.blobs.clone()).collect();
+        for &kind in files {
+            let named = match kind {
+                FileKind::Table(number) => state.tables.contains_key(&number),
+                FileKind::Blob(number) => blobs.contains(&number),
+                FileKind::Log(number) => number >= state.oldest_log,
+                FileKind::Manifest(number) => number == state.current.manifest,
+                FileKind::CurrentTemporary => false,
+                FileKind::Current | FileKind::Lock => true,
+            };
+            if !named {
+                let path = file_path(self.directory, kind);
+                vfs.remove(&path).map_err(Error::io("remove", &path))?;
+                self.report.removed_file_count += 1;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,75 @@
+//! The sources of a merge: a memtable, a table of level 0, or the run of a deeper level.
+
+use std::convert::Infallible;
+
+use kausal_index::{Cursor, EntryRef, SeqNo};
+use kausal_sstable::{RunCursor, TableCursor, TableError};
+
+/// One of several kinds of cursors, behind one type and one error.
+pub(crate) enum Source<'a, M> {
+    Memtable(M),
+    Table(TableCursor<'a>),
+    Run(RunCursor<'a>),
+}
+
+/// For merges of tables alone.
+pub(crate) enum NoMemtable {}
+
+/// Calls the same method of whichever cursor it is; a memtable's cannot fail.
+macro_rules! movement {
+    ($name:ident($($argument:ident: $kind:ty),*)) => {
+        fn $name(&mut self, $($argument: $kind),*) -> Result<bool, TableError> {
+            match self {
+                Source::Memtable(cursor) => {
+                    let Ok(stands) = cursor.$name($($argument),*);
+                    Ok(stands)
+                }
+                Source::Table(cursor) => cursor.$name($($argument),*),
+                Source::Run(cursor) => cursor.$name($($argument),*),
+            }
+        }
+    };
+}
+
+impl<M: Cursor<Error = Infallible>> Cursor for Source<'_, M> {
+    type Error = TableError;
+
+    movement!(seek_to_first());
+    movement!(seek_to_last());
+    movement!(seek(key: &[u8], at: SeqNo));
+    movement!(seek_for_prev(key: &[u8], at: SeqNo));
+    movement!(next());
+    movement!(prev());
+
+    fn entry(&self) -> Option<EntryRef<'_>> {
+        match self {
+            Source::Memtable(cursor) => cursor.entry(),
+            Source::Table(cursor) => cursor.entry(),
+            Source::Run(cursor) => cursor.entry(),
+        }
+    }
+}
+
+/// The same for a cursor that does not exist.
+macro_rules! absurd {
+    ($name:ident($($kind:ty),*)) => {
+        fn $name(&mut self, $(_: $kind),*) -> Result<bool, Infallible> {
+            match *self {}
+        }
+    };
+}
+
+impl Cursor for NoMemtable {
+    type Error = Infallible;
+
+    absurd!(seek_to_first());
+    absurd!(seek_to_last());
+    absurd!(seek(&[u8], SeqNo));
+    absurd!(seek_for_prev(&[u8], SeqNo));
+    absurd!(next());
+    absurd!(prev());
+
+    fn entry(&self) -> Option<EntryRef<'_>> {
+        match *self {}
+    }
+}
