@@ -1,3 +1,83 @@
-//! The storage engine.
+//! An embeddable LSM storage engine whose every byte of memory has one owner, one budget and one O(1) way out.
+//!
+//! Give it N MiB: what it accounts for never exceeds N, and it can say which byte belongs to whom.
+//!
+//! | room | what lives there |
+//! |---|---|
+//! | [`StorageEngine`], [`Builder`], [`Options`] | open, write, read, close |
+//! | [`WriteBatch`], [`Durability`] | changes that are one, and what they survive |
+//! | [`Snapshot`], [`Cursor`], [`Request`] | reading a moment; walking it; results in an arena of their own |
+//! | [`check`] | every checksum, order, manifest and filter of a closed database |
+//! | [`vfs`], [`scheduler`], [`clock`], [`environment`] | what the engine asks of the system, and who answers |
+//!
+//! # Examples
+//!
+//! ```
+//! # fn main() -> Result<(), kausal_engine::Error> {
+//! # let folder = tempfile::tempdir().expect("a folder for the example");
+//! use kausal_engine::{KeyRange, Options, StorageEngine, WriteBatch, WriteOptions};
+//!
+//! let engine = StorageEngine::open(folder.path(), Options::new().memory_budget(16 << 20))?;
+//! let mut batch = WriteBatch::new();
+//! batch.put(b"fruit/apple", b"red")?;
+//! batch.put(b"fruit/pear", b"green")?;
+//! engine.write(&batch, WriteOptions::default())?;
+//!
+//! let mut cursor = engine.cursor(KeyRange::prefix(b"fruit/"))?;
+//! assert!(cursor.seek_to_last()?);
+//! assert_eq!(cursor.key(), Some(&b"fruit/pear"[..]));
+//! println!("{}", engine.memory_report());
+//! # Ok(())
+//! # }
+//! ```
+#![forbid(unsafe_code)]
 
+mod background;
+mod batch;
+mod blob;
+mod check;
+pub mod clock;
+mod close;
+mod codec;
+mod compaction;
+mod core;
+mod engine;
+pub mod environment;
+mod error;
+pub mod event;
+mod file_names;
+mod flush;
+mod generation;
+mod ids;
+mod manifest;
+mod memory;
+mod options;
+mod read;
+mod recovery;
+mod request;
+mod retention;
+mod scan;
+pub mod scheduler;
+mod snapshot;
+mod source;
+mod stats;
+mod table_output;
+mod version;
 pub mod vfs;
+mod wal;
+mod write;
+
+pub use batch::WriteBatch;
+pub use blob::VALUE_BYTES_MAX;
+pub use check::{CheckReport, check};
+pub use engine::{Builder, StorageEngine};
+pub use environment::Environment;
+pub use error::{Damage, Error};
+pub use ids::{FileNumber, KeyspaceId, TableId};
+pub use kausal_arena::{MemoryReport, NodeReport};
+pub use options::{Durability, MEMORY_BUDGET_MIN, Options, WriteOptions};
+pub use recovery::RecoveryReport;
+pub use request::{Page, Pair, Request};
+pub use scan::{Cursor, KeyRange, ValueReader};
+pub use snapshot::Snapshot;
+pub use stats::{LevelStats, Stats};

@@ -1,0 +1,336 @@
+//! The engine's face: each method names its steps, the rooms behind it take them.
+
+use std::fmt;
+use std::io::Read;
+use std::marker::PhantomData;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use kausal_arena::MemoryReport;
+use kausal_index::{BlockIndex, Kind, SkipListIndex};
+
+use crate::batch::WriteBatch;
+use crate::core::Core;
+use crate::environment::Environment;
+use crate::error::Error;
+use crate::options::{Options, WriteOptions};
+use crate::recovery::{self, RecoveryReport};
+use crate::request::Request;
+use crate::scan::{Cursor, KeyRange, ValueReader};
+use crate::snapshot::Snapshot;
+use crate::stats::{LevelStats, Stats};
+
+/// Bytes of a request's arena unless it asks for more or less.
+const REQUEST_BYTES: usize = 256 << 10;
+
+/// Puts a database together from settings and components.
+#[derive(Debug)]
+pub struct Builder<I = SkipListIndex> {
+    directory: PathBuf,
+    options: Options,
+    environment: Option<Environment>,
+    index: PhantomData<I>,
+}
+
+impl<I: BlockIndex + 'static> Builder<I> {
+    /// A builder of the database in `directory`.
+    pub fn new(directory: impl Into<PathBuf>, options: Options) -> Self {
+        Self { directory: directory.into(), options, environment: None, index: PhantomData }
+    }
+
+    /// Uses these files, clock, threads and randomness in the place of the system's.
+    pub fn environment(mut self, environment: Environment) -> Self {
+        self.environment = Some(environment);
+        self
+    }
+
+    /// Opens the database.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Locked`], [`Error::NotFound`], [`Error::Corruption`], [`Error::BudgetTooSmall`], [`Error::Io`].
+    pub fn open(self) -> Result<StorageEngine<I>, Error> {
+        let environment = match self.environment {
+            Some(environment) => environment,
+            None => Environment::system().map_err(Error::io("start the threads of", &self.directory))?,
+        };
+        let (core, recovery) = recovery::open(environment, self.directory, self.options)?;
+        Ok(StorageEngine { core, recovery })
+    }
+}
+
+/// An open database. `Send + Sync`: share it by reference or in an `Arc`.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> Result<(), kausal_engine::Error> {
+/// # let folder = tempfile::tempdir().expect("a folder for the example");
+/// use kausal_engine::{Options, StorageEngine};
+///
+/// let engine = StorageEngine::open(folder.path(), Options::new().memory_budget(16 << 20))?;
+/// engine.put(b"apple", b"red")?;
+/// let before = engine.snapshot();
+/// engine.put(b"apple", b"green")?;
+/// assert_eq!(engine.get(b"apple")?.as_deref(), Some(&b"green"[..]));
+/// assert_eq!(engine.get_at(&before, b"apple")?.as_deref(), Some(&b"red"[..]));
+/// engine.close()?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct StorageEngine<I: BlockIndex + 'static = SkipListIndex> {
+    core: Arc<Core<I>>,
+    recovery: RecoveryReport,
+}
+
+impl StorageEngine<SkipListIndex> {
+    /// Opens the database in `directory` with the default index; a [`Builder`] takes others.
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::open`].
+    pub fn open(directory: impl Into<PathBuf>, options: Options) -> Result<Self, Error> {
+        Builder::new(directory, options).open()
+    }
+}
+
+impl<I: BlockIndex + 'static> StorageEngine<I> {
+    pub(crate) fn core(&self) -> &Core<I> {
+        &self.core
+    }
+
+    /// Sets `key` to `value`.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
+    pub fn put(&self, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        let mut batch = WriteBatch::new();
+        batch.put(key, value)?;
+        self.write(&batch, WriteOptions::default())
+    }
+
+    /// Sets `key` to the `len` bytes that `source` gives. However long, no more than 1 MiB of it is in memory at once,
+    /// unless it is short enough to lie beside its key.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] if `source` has fewer or more bytes; otherwise as [`write`](Self::write).
+    pub fn put_reader(
+        &self,
+        key: &[u8],
+        source: &mut dyn Read,
+        len: u64,
+        options: WriteOptions,
+    ) -> Result<(), Error> {
+        self.core.put_reader(key, source, len, options)
+    }
+
+    /// Removes `key`; no error if it is absent.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
+    pub fn delete(&self, key: &[u8]) -> Result<(), Error> {
+        let mut batch = WriteBatch::new();
+        batch.delete(key)?;
+        self.write(&batch, WriteOptions::default())
+    }
+
+    /// Applies all changes of `batch` as one: visible together, durable together.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BatchTooLarge`], [`Error::Stalled`], [`Error::Poisoned`], [`Error::Io`], [`Error::MemoryBudget`]. Unless
+    /// the error is `Poisoned` or from a sync, nothing of the batch was applied.
+    pub fn write(&self, batch: &WriteBatch, options: WriteOptions) -> Result<(), Error> {
+        self.core.write(batch, options)
+    }
+
+    /// A copy of the value of `key`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corruption`], [`Error::Io`], [`Error::MemoryBudget`].
+    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        self.lookup(key, None)
+    }
+
+    /// A copy of the value that `key` had at `snapshot`.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    ///
+    /// # Panics
+    ///
+    /// If the snapshot is of another database.
+    pub fn get_at(&self, snapshot: &Snapshot, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        self.lookup(key, Some(snapshot))
+    }
+
+    fn lookup(&self, key: &[u8], snapshot: Option<&Snapshot>) -> Result<Option<Vec<u8>>, Error> {
+        let Some(mut reader) = self.open_value(key, snapshot)? else { return Ok(None) };
+        let mut value = Vec::new();
+        reader.read_to_end(&mut value).map_err(|error| match error.downcast::<Error>() {
+            Ok(error) => error,
+            Err(error) => Error::io("read a value of", &self.core.directory)(error),
+        })?;
+        Ok(Some(value))
+    }
+
+    /// The value of `key`, to be read from front to back, however large.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub fn get_reader(&self, key: &[u8]) -> Result<Option<ValueReader>, Error> {
+        self.open_value(key, None)
+    }
+
+    fn open_value(&self, key: &[u8], snapshot: Option<&Snapshot>) -> Result<Option<ValueReader>, Error> {
+        if let Some(snapshot) = snapshot {
+            assert!(snapshot.is_of(&self.core.snapshots), "a snapshot of another database");
+        }
+        let view = self.core.view();
+        let at = snapshot.map_or_else(|| self.core.visible(), Snapshot::seqno);
+        let found = self.core.buffers.with(|buffer| {
+            view.get(key, at, buffer, |entry| match entry.kind {
+                Kind::Delete => Ok(None),
+                Kind::Blob => self.core.open_blob(&view, entry.value).map(ValueReader::blob).map(Some),
+                _ => Ok(Some(ValueReader::inline(entry.value.to_vec()))),
+            })
+        })??;
+        found.unwrap_or(Ok(None))
+    }
+
+    /// The present moment, to be read at later.
+    pub fn snapshot(&self) -> Snapshot {
+        self.core.snapshot()
+    }
+
+    /// A cursor over `range` at the present moment.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MemoryBudget`].
+    pub fn cursor(&self, range: KeyRange) -> Result<Cursor<I>, Error> {
+        Cursor::new(&self.core, self.snapshot(), range)
+    }
+
+    /// A cursor over `range` at `snapshot`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MemoryBudget`].
+    ///
+    /// # Panics
+    ///
+    /// If the snapshot is of another database.
+    pub fn cursor_at(&self, snapshot: &Snapshot, range: KeyRange) -> Result<Cursor<I>, Error> {
+        assert!(snapshot.is_of(&self.core.snapshots), "a snapshot of another database");
+        Cursor::new(&self.core, snapshot.clone(), range)
+    }
+
+    /// A request with an arena of 256 KiB.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MemoryBudget`].
+    pub fn request(&self) -> Result<Request<'_, I>, Error> {
+        Request::new(self, REQUEST_BYTES)
+    }
+
+    /// A request with an arena of at least `bytes`, which is its limit.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MemoryBudget`].
+    pub fn request_with(&self, bytes: usize) -> Result<Request<'_, I>, Error> {
+        Request::new(self, bytes)
+    }
+
+    /// Writes all memtables to tables and waits until that is done.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Poisoned`] if a flush failed; otherwise as [`write`](Self::write).
+    pub fn flush(&self) -> Result<(), Error> {
+        self.core.flush_all()
+    }
+
+    /// Flushes, and merges all tables into one level.
+    ///
+    /// # Errors
+    ///
+    /// As [`flush`](Self::flush).
+    pub fn compact(&self) -> Result<(), Error> {
+        self.core.flush_all()?;
+        self.core.compact_everything()
+    }
+
+    /// Makes every write so far survive a loss of power.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`]; the database takes no more writes then.
+    pub fn sync(&self) -> Result<(), Error> {
+        self.core.health.check()?;
+        let mut writer = self.core.writer.lock();
+        self.core.sync_logs(&mut writer).inspect_err(|error| self.core.poison(error))
+    }
+
+    /// Who holds how much of the memory budget.
+    pub fn memory_report(&self) -> MemoryReport {
+        self.core.plan.root.report()
+    }
+
+    /// The state of the tree, and what was done since it was opened.
+    pub fn stats(&self) -> Stats {
+        let view = self.core.view();
+        let levels = view.version.levels().iter().map(|level| LevelStats {
+            table_count: level.files().len(),
+            bytes: level.bytes(),
+            entry_count: level.files().iter().map(|file| file.meta().entry_count).sum(),
+            tombstone_count: level.files().iter().map(|file| file.meta().tombstone_count).sum(),
+        });
+        let mut stats = Stats {
+            levels: levels.collect(),
+            memtable_entry_count: view.memtables().map(|memtable| memtable.len()).sum(),
+            blob_count: view.version.files().map(|file| file.blobs().len()).sum(),
+            last_seqno: self.core.visible().get(),
+            snapshot_count: self.core.snapshots.seqnos().len(),
+            ..Stats::default()
+        };
+        self.core.counters.read(&mut stats);
+        stats
+    }
+
+    /// What opening the database did.
+    pub fn recovery_report(&self) -> &RecoveryReport {
+        &self.recovery
+    }
+
+    /// Ends background work, syncs the log and marks the database as closed cleanly. Dropping does the same, but
+    /// keeps what goes wrong to itself.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`], [`Error::Poisoned`]: the database was not closed cleanly, and the next open recovers.
+    pub fn close(self) -> Result<(), Error> {
+        self.core.close()
+    }
+}
+
+impl<I: BlockIndex + 'static> Drop for StorageEngine<I> {
+    fn drop(&mut self) {
+        // Best effort: an unclean close loses nothing, the next open recovers.
+        let _ = self.core.close();
+    }
+}
+
+impl<I: BlockIndex + 'static> fmt::Debug for StorageEngine<I> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("StorageEngine").field("directory", &self.core.directory).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,146 @@
+//! Requests: look-ups and scans whose results live in the request's own arena.
+//!
+//! The per-request arena of the memory architecture. A request takes a pre-sized arena from a pool; what it answers
+//! borrows the request, so a dangling result does not compile; when the request drops, all of it is given back at once.
+//! Neither costs a call of the global allocator once the pool is warm. More than its bytes a request never holds: then a
+//! look-up is an error, and a scan ends early and says so.
+
+use std::fmt;
+
+use kausal_arena::{AllocError, Scratch};
+use kausal_index::{BlockIndex, Kind};
+
+use crate::core::Core;
+use crate::engine::StorageEngine;
+use crate::error::Error;
+use crate::scan::KeyRange;
+use crate::snapshot::Snapshot;
+
+/// A request's arena, and the moment it reads at.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> Result<(), kausal_engine::Error> {
+/// # let folder = tempfile::tempdir().expect("a folder for the example");
+/// use kausal_engine::{Options, StorageEngine};
+///
+/// let engine = StorageEngine::open(folder.path(), Options::new())?;
+/// engine.put(b"apple", b"red")?;
+/// let request = engine.request()?;
+/// let value: Option<&[u8]> = request.get(b"apple")?;
+/// assert_eq!(value, Some(&b"red"[..]));
+/// # Ok(())
+/// # }
+/// ```
+pub struct Request<'engine, I: BlockIndex> {
+    engine: &'engine StorageEngine<I>,
+    scratch: Scratch,
+    snapshot: Snapshot,
+}
+
+/// One key and its value in a request's arena.
+pub type Pair<'request> = (&'request [u8], &'request [u8]);
+
+/// What a scan found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page<'request> {
+    /// Keys and values, in order.
+    pub pairs: Vec<Pair<'request>>,
+    /// Whether there is more: the limit was reached, or the request's bytes were used up.
+    pub has_more: bool,
+}
+
+impl<'engine, I: BlockIndex + 'static> Request<'engine, I> {
+    pub(crate) fn new(engine: &'engine StorageEngine<I>, bytes: usize) -> Result<Self, Error> {
+        let core = engine.core();
+        Ok(Self { engine, scratch: core.scratches.take(bytes)?, snapshot: core.snapshot() })
+    }
+
+    /// The value of `key` at the request's moment, in the request's arena.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MemoryBudget`] if the value does not fit into the rest of the arena, [`Error::Corruption`],
+    /// [`Error::Io`].
+    pub fn get(&self, key: &[u8]) -> Result<Option<&[u8]>, Error> {
+        let core = self.core();
+        let view = core.view();
+        let at = self.snapshot.seqno();
+        let found = core.buffers.with(|buffer| {
+            view.get(key, at, buffer, |entry| match entry.kind {
+                Kind::Delete => Ok(None),
+                Kind::Blob => {
+                    let reader = core.open_blob(&view, entry.value)?;
+                    self.read_blob(reader).map(Some)
+                }
+                _ => Ok(Some(&*self.scratch.try_alloc_slice_copy(entry.value)?)),
+            })
+        })??;
+        found.unwrap_or(Ok(None))
+    }
+
+    /// Up to `limit` keys of `range` with their values, in order, in the request's arena. Values in blob files are
+    /// read too.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corruption`], [`Error::Io`], [`Error::MemoryBudget`] if not even the first pair fits.
+    pub fn scan(&self, range: KeyRange, limit: usize) -> Result<Page<'_>, Error> {
+        let mut cursor = self.engine.cursor_at(&self.snapshot, range)?;
+        let mut page = Page { pairs: Vec::new(), has_more: false };
+        let mut more = cursor.seek_to_first()?;
+        while more {
+            if page.pairs.len() == limit {
+                page.has_more = true;
+                break;
+            }
+            let key = cursor.key().unwrap_or_default();
+            let value_bytes = cursor.value_len().unwrap_or(0);
+            let room = self.scratch.bytes_left() as u64;
+            if key.len() as u64 + value_bytes > room && !page.pairs.is_empty() {
+                page.has_more = true;
+                break;
+            }
+            let key = &*self.scratch.try_alloc_slice_copy(key)?;
+            let value = match cursor.value() {
+                Some(value) => &*self.scratch.try_alloc_slice_copy(value)?,
+                None => self.read_value(cursor.value_reader()?)?,
+            };
+            page.pairs.push((key, value));
+            more = cursor.next()?;
+        }
+        Ok(page)
+    }
+
+    /// Bytes of the request's arena that are still free.
+    pub fn bytes_left(&self) -> usize {
+        self.scratch.bytes_left()
+    }
+
+    fn core(&self) -> &'engine Core<I> {
+        self.engine.core()
+    }
+
+    fn read_blob(&self, reader: crate::blob::BlobReader) -> Result<&[u8], Error> {
+        self.read_value(crate::scan::ValueReader::blob(reader))
+    }
+
+    fn read_value(&self, mut reader: crate::scan::ValueReader) -> Result<&[u8], Error> {
+        use std::io::Read;
+        let max = self.scratch.bytes_left();
+        let len = usize::try_from(reader.len()).map_err(|_| AllocError::TooLarge { bytes: usize::MAX, max })?;
+        let value = self.scratch.try_alloc_slice_fill(len, 0)?;
+        reader.read_exact(value).map_err(|error| match error.downcast::<Error>() {
+            Ok(error) => error,
+            Err(error) => Error::io("read a blob of", &self.core().directory)(error),
+        })?;
+        Ok(value)
+    }
+}
+
+impl<I: BlockIndex> fmt::Debug for Request<'_, I> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Request").field("scratch", &self.scratch).finish_non_exhaustive()
+    }
+}

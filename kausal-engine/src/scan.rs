@@ -1,0 +1,485 @@
+//! Cursors over the database: what a snapshot sees, in key order, forward and backward.
+//!
+//! A cursor pins nothing between calls. It fetches a chunk of entries in one visit to the current view, copies them into
+//! its own buffer, and parks at a key; the next chunk begins there, in whatever view is current then. The cursor's
+//! snapshot makes all of them the same moment. Chunks grow from 16 entries, so a short scan reads little and a long
+//! one seeks rarely.
+
+use std::fmt;
+use std::io::Read;
+use std::ops::{Bound, Range};
+use std::sync::Arc;
+
+use kausal_arena::Reservation;
+use kausal_index::{BlockIndex, Cursor as _, EntryRef, Kind, SeqNo};
+use kausal_sstable::{MergingCursor, RunCursor, TableError};
+
+use crate::blob::{BlobReader, BlobRef};
+use crate::core::Core;
+use crate::error::{Damage, Error};
+use crate::read::View;
+use crate::snapshot::Snapshot;
+use crate::source::Source;
+
+/// A chunk ends at this many bytes, or entries.
+const CHUNK_BYTES_MAX: usize = 64 << 10;
+const CHUNK_ENTRIES_MIN: usize = 16;
+const CHUNK_ENTRIES_MAX: usize = 1024;
+
+/// Which keys a cursor walks over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRange {
+    /// The first key.
+    pub lower: Bound<Vec<u8>>,
+    /// The last key.
+    pub upper: Bound<Vec<u8>>,
+}
+
+impl KeyRange {
+    /// Every key.
+    pub fn all() -> Self {
+        Self { lower: Bound::Unbounded, upper: Bound::Unbounded }
+    }
+
+    /// Every key that begins with `prefix`.
+    pub fn prefix(prefix: &[u8]) -> Self {
+        // The first key behind them: the prefix with its last byte that can be raised, raised.
+        let raisable = prefix.iter().rposition(|&byte| byte < u8::MAX);
+        let upper = raisable.map_or(Bound::Unbounded, |place| {
+            let mut upper = prefix[..=place].to_vec();
+            upper[place] += 1;
+            Bound::Excluded(upper)
+        });
+        Self { lower: Bound::Included(prefix.to_vec()), upper }
+    }
+
+    fn admits_from_below(&self, key: &[u8]) -> bool {
+        match &self.lower {
+            Bound::Included(lower) => lower.as_slice() <= key,
+            Bound::Excluded(lower) => lower.as_slice() < key,
+            Bound::Unbounded => true,
+        }
+    }
+
+    fn admits_from_above(&self, key: &[u8]) -> bool {
+        match &self.upper {
+            Bound::Included(upper) => key <= upper.as_slice(),
+            Bound::Excluded(upper) => key < upper.as_slice(),
+            Bound::Unbounded => true,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Direction {
+    Forward,
+    Backward,
+}
+
+/// Where a chunk begins.
+enum From<'k> {
+    Edge,
+    /// At this key or beyond it.
+    At(&'k [u8]),
+    /// Beyond this key.
+    Beyond(&'k [u8]),
+}
+
+/// One entry of a chunk: ranges of the chunk's bytes.
+#[derive(Clone, Debug)]
+struct Item {
+    key: Range<usize>,
+    value: Range<usize>,
+    kind: Kind,
+}
+
+/// An owned, `'static` walk over a snapshot.
+pub struct Cursor<I: BlockIndex> {
+    core: Arc<Core<I>>,
+    snapshot: Snapshot,
+    range: KeyRange,
+    direction: Direction,
+    bytes: Vec<u8>,
+    items: Vec<Item>,
+    /// The item stood on; beyond the end, nowhere.
+    place: usize,
+    /// Whether the chunk reaches the end of the range in its direction.
+    is_last: bool,
+    entries_max: usize,
+    charge: Reservation,
+}
+
+impl<I: BlockIndex + 'static> Cursor<I> {
+    pub(crate) fn new(core: &Arc<Core<I>>, snapshot: Snapshot, range: KeyRange) -> Result<Self, Error> {
+        let charge = core.plan.reads.reserve(0)?;
+        Ok(Self {
+            core: Arc::clone(core),
+            snapshot,
+            range,
+            direction: Direction::Forward,
+            bytes: Vec::new(),
+            items: Vec::new(),
+            place: 0,
+            is_last: true,
+            entries_max: CHUNK_ENTRIES_MIN,
+            charge,
+        })
+    }
+
+    /// Stands on the first key of the range. Answers whether there is one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corruption`], [`Error::Io`], [`Error::MemoryBudget`].
+    pub fn seek_to_first(&mut self) -> Result<bool, Error> {
+        self.entries_max = CHUNK_ENTRIES_MIN;
+        self.fetch(Direction::Forward, From::Edge)
+    }
+
+    /// Stands on the last key of the range. Answers whether there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`seek_to_first`](Self::seek_to_first).
+    pub fn seek_to_last(&mut self) -> Result<bool, Error> {
+        self.entries_max = CHUNK_ENTRIES_MIN;
+        self.fetch(Direction::Backward, From::Edge)
+    }
+
+    /// Stands on the first key of the range at or after `key`. Answers whether there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`seek_to_first`](Self::seek_to_first).
+    pub fn seek(&mut self, key: &[u8]) -> Result<bool, Error> {
+        self.entries_max = CHUNK_ENTRIES_MIN;
+        self.fetch(Direction::Forward, From::At(key))
+    }
+
+    /// Stands on the last key of the range at or before `key`. Answers whether there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`seek_to_first`](Self::seek_to_first).
+    pub fn seek_for_prev(&mut self, key: &[u8]) -> Result<bool, Error> {
+        self.entries_max = CHUNK_ENTRIES_MIN;
+        self.fetch(Direction::Backward, From::At(key))
+    }
+
+    /// Moves to the following key. Answers whether there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`seek_to_first`](Self::seek_to_first).
+    pub fn next(&mut self) -> Result<bool, Error> {
+        self.step(Direction::Forward)
+    }
+
+    /// Moves to the preceding key. Answers whether there is one.
+    ///
+    /// # Errors
+    ///
+    /// As [`seek_to_first`](Self::seek_to_first).
+    pub fn prev(&mut self) -> Result<bool, Error> {
+        self.step(Direction::Backward)
+    }
+
+    /// The key stood on.
+    pub fn key(&self) -> Option<&[u8]> {
+        self.items.get(self.place).map(|item| &self.bytes[item.key.clone()])
+    }
+
+    /// The value stood on, unless it is so large that it has to be read by [`value_reader`](Self::value_reader).
+    pub fn value(&self) -> Option<&[u8]> {
+        let item = self.items.get(self.place).filter(|item| item.kind == Kind::Put)?;
+        Some(&self.bytes[item.value.clone()])
+    }
+
+    /// Length of the value stood on, in bytes.
+    pub fn value_len(&self) -> Option<u64> {
+        let item = self.items.get(self.place)?;
+        match item.kind {
+            Kind::Blob => BlobRef::from_bytes(&self.bytes[item.value.clone()]).map(|reference| reference.len),
+            _ => Some(item.value.len() as u64),
+        }
+    }
+
+    /// Reads the value stood on from front to back, however large.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corruption`], [`Error::Io`], [`Error::InvalidArgument`] if the cursor stands nowhere.
+    pub fn value_reader(&self) -> Result<ValueReader, Error> {
+        let item = self.items.get(self.place).ok_or_else(|| Error::invalid("the cursor stands nowhere"))?;
+        let value = &self.bytes[item.value.clone()];
+        match item.kind {
+            Kind::Blob => self.core.open_blob(&self.core.view(), value).map(ValueReader::blob),
+            _ => Ok(ValueReader::inline(value.to_vec())),
+        }
+    }
+
+    fn step(&mut self, direction: Direction) -> Result<bool, Error> {
+        if self.place >= self.items.len() {
+            return Ok(false);
+        }
+        if direction == self.direction && self.place + 1 < self.items.len() {
+            self.place += 1;
+            return Ok(true);
+        }
+        if direction == self.direction && self.is_last {
+            self.place = self.items.len();
+            return Ok(false);
+        }
+        let key = self.bytes[self.items[self.place].key.clone()].to_vec();
+        if direction == self.direction {
+            self.entries_max = (2 * self.entries_max).min(CHUNK_ENTRIES_MAX);
+        } else {
+            self.entries_max = CHUNK_ENTRIES_MIN;
+        }
+        self.fetch(direction, From::Beyond(&key))
+    }
+
+    fn fetch(&mut self, direction: Direction, from: From<'_>) -> Result<bool, Error> {
+        self.direction = direction;
+        self.items.clear();
+        self.bytes.clear();
+        self.place = 0;
+        self.is_last = true;
+        let view = self.core.view();
+        let core = Arc::clone(&self.core);
+        self.fill(&view, from).map_err(|error| match error {
+            FillError::Table(error) => core.table_error(error),
+            FillError::Engine(error) => error,
+        })?;
+        Ok(!self.items.is_empty())
+    }
+
+    /// Walks the merge of everything in `view` and keeps what the snapshot sees.
+    fn fill(&mut self, view: &View<I>, from: From<'_>) -> Result<(), FillError> {
+        let budget = &self.core.plan.reads.clone();
+        let mut sources: Vec<_> = view.memtables().map(|memtable| Source::Memtable(memtable.cursor())).collect();
+        for table in view.version.level(0).tables() {
+            sources.push(Source::Table(table.cursor(budget)?));
+        }
+        let deeper = view.version.levels()[1..].iter().filter(|level| !level.tables().is_empty());
+        sources.extend(deeper.map(|level| Source::Run(RunCursor::new(level.tables(), budget))));
+        let mut merge = MergingCursor::new(sources);
+        match self.direction {
+            Direction::Forward => {
+                let more = self.seek_forward(&mut merge, from)?;
+                self.fill_forward(&mut merge, more)
+            }
+            Direction::Backward => {
+                let more = self.seek_backward(&mut merge, from)?;
+                self.fill_backward(&mut merge, more)
+            }
+        }
+    }
+
+    fn seek_forward<C>(&self, merge: &mut MergingCursor<C>, from: From<'_>) -> Result<bool, TableError>
+    where
+        C: kausal_index::Cursor<Error = TableError>,
+    {
+        let start = match from {
+            From::At(key) if self.range.admits_from_below(key) => return merge.seek(key, SeqNo::MAX),
+            // No entry has number zero, so this is behind every version of the key.
+            From::Beyond(key) => return merge.seek(key, SeqNo::ZERO),
+            _ => &self.range.lower,
+        };
+        match start {
+            Bound::Included(key) => merge.seek(key, SeqNo::MAX),
+            Bound::Excluded(key) => merge.seek(key, SeqNo::ZERO),
+            Bound::Unbounded => merge.seek_to_first(),
+        }
+    }
+
+    fn seek_backward<C>(&self, merge: &mut MergingCursor<C>, from: From<'_>) -> Result<bool, TableError>
+    where
+        C: kausal_index::Cursor<Error = TableError>,
+    {
+        let start = match from {
+            From::At(key) if self.range.admits_from_above(key) => {
+                return merge.seek_for_prev(key, SeqNo::ZERO);
+            }
+            // A version at the largest number would be the first of its key: strictly before the key begins.
+            From::Beyond(key) => return seek_before(merge, key),
+            _ => &self.range.upper,
+        };
+        match start {
+            Bound::Included(key) => merge.seek_for_prev(key, SeqNo::ZERO),
+            Bound::Excluded(key) => seek_before(merge, key),
+            Bound::Unbounded => merge.seek_to_last(),
+        }
+    }
+
+    fn fill_forward<C>(&mut self, merge: &mut MergingCursor<C>, mut more: bool) -> Result<(), FillError>
+    where
+        C: kausal_index::Cursor<Error = TableError>,
+    {
+        let at = self.snapshot.seqno();
+        let mut decided: Option<Vec<u8>> = None;
+        while more {
+            let Some(entry) = merge.entry() else { break };
+            if !self.range.admits_from_above(entry.key) {
+                break;
+            }
+            let is_new = decided.as_deref() != Some(entry.key);
+            if is_new && entry.seqno <= at {
+                if self.is_full() {
+                    self.is_last = false;
+                    break;
+                }
+                let key = decided.get_or_insert_default();
+                key.clear();
+                key.extend_from_slice(entry.key);
+                if entry.kind != Kind::Delete {
+                    self.push(entry)?;
+                }
+            }
+            more = merge.next()?;
+        }
+        Ok(())
+    }
+
+    /// Versions come oldest first here, so a key is decided when the next one begins.
+    fn fill_backward<C>(&mut self, merge: &mut MergingCursor<C>, mut more: bool) -> Result<(), FillError>
+    where
+        C: kausal_index::Cursor<Error = TableError>,
+    {
+        let at = self.snapshot.seqno();
+        let mut newest: Option<kausal_index::Entry> = None;
+        while more {
+            let Some(entry) = merge.entry() else { break };
+            if newest.as_ref().is_some_and(|newest| newest.key != entry.key) {
+                self.decide(newest.take())?;
+                if self.is_full() {
+                    self.is_last = false;
+                    return Ok(());
+                }
+            }
+            if !self.range.admits_from_below(entry.key) {
+                break;
+            }
+            if entry.seqno <= at {
+                newest = Some(entry.to_owned());
+            }
+            more = merge.prev()?;
+        }
+        self.decide(newest)
+    }
+
+    fn decide(&mut self, newest: Option<kausal_index::Entry>) -> Result<(), FillError> {
+        match newest {
+            Some(entry) if entry.kind != Kind::Delete => self.push(entry.as_ref()),
+            _ => Ok(()),
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.items.len() >= self.entries_max || self.bytes.len() >= CHUNK_BYTES_MAX
+    }
+
+    fn push(&mut self, entry: EntryRef<'_>) -> Result<(), FillError> {
+        let needed = self.bytes.len() + entry.payload_bytes();
+        if needed > self.bytes.capacity() {
+            let capacity = needed.max(2 * self.bytes.capacity());
+            let items = (self.items.capacity() + CHUNK_ENTRIES_MIN) * size_of::<Item>();
+            self.charge.resize(capacity + items).map_err(Error::from)?;
+            self.bytes.reserve_exact(capacity - self.bytes.len());
+        }
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(entry.key);
+        let middle = self.bytes.len();
+        self.bytes.extend_from_slice(entry.value);
+        let item = Item { key: start..middle, value: middle..self.bytes.len(), kind: entry.kind };
+        self.items.push(item);
+        Ok(())
+    }
+}
+
+/// The last entry of all keys before `key`.
+fn seek_before<C: kausal_index::Cursor>(merge: &mut MergingCursor<C>, key: &[u8]) -> Result<bool, C::Error> {
+    let mut stands = merge.seek_for_prev(key, SeqNo::MAX)?;
+    while stands && merge.entry().is_some_and(|entry| entry.key == key) {
+        stands = merge.prev()?;
+    }
+    Ok(stands)
+}
+
+/// A table's error on its way to get its path.
+enum FillError {
+    Table(TableError),
+    Engine(Error),
+}
+
+impl std::convert::From<TableError> for FillError {
+    fn from(error: TableError) -> Self {
+        Self::Table(error)
+    }
+}
+
+impl std::convert::From<Error> for FillError {
+    fn from(error: Error) -> Self {
+        Self::Engine(error)
+    }
+}
+
+impl<I: BlockIndex> fmt::Debug for Cursor<I> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Cursor").field("snapshot", &self.snapshot.seqno()).finish_non_exhaustive()
+    }
+}
+
+/// Reads one value from front to back. A large one is read in pieces of 1 MiB, each checked before it is handed out.
+#[derive(Debug)]
+pub struct ValueReader {
+    source: ValueSource,
+}
+
+#[derive(Debug)]
+enum ValueSource {
+    Inline(std::io::Cursor<Vec<u8>>),
+    Blob(BlobReader),
+}
+
+impl ValueReader {
+    pub(crate) fn inline(value: Vec<u8>) -> Self {
+        Self { source: ValueSource::Inline(std::io::Cursor::new(value)) }
+    }
+
+    pub(crate) fn blob(reader: BlobReader) -> Self {
+        Self { source: ValueSource::Blob(reader) }
+    }
+
+    /// Length of the value in bytes.
+    pub fn len(&self) -> u64 {
+        match &self.source {
+            ValueSource::Inline(value) => value.get_ref().len() as u64,
+            ValueSource::Blob(reader) => reader.len(),
+        }
+    }
+
+    /// Whether the value has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Read for ValueReader {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match &mut self.source {
+            ValueSource::Inline(value) => value.read(buffer),
+            ValueSource::Blob(reader) => reader.read(buffer),
+        }
+    }
+}
+
+impl<I: BlockIndex> Core<I> {
+    /// Opens the blob that an entry's value refers to.
+    pub(crate) fn open_blob(&self, view: &View<I>, value: &[u8]) -> Result<BlobReader, Error> {
+        let reference = BlobRef::from_bytes(value)
+            .ok_or_else(|| Error::corruption(&self.directory, 0, Damage::BlobReference))?;
+        let blob = view.blob(reference.file);
+        BlobReader::open(&*self.environment.vfs, &self.directory, reference, blob)
+    }
+}
