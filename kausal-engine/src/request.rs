@@ -33,7 +33,7 @@ use crate::snapshot::Snapshot;
 /// # Ok(())
 /// # }
 /// ```
-pub struct Request<'engine, I: BlockIndex> {
+pub struct Request<'engine, I: BlockIndex + 'static> {
     engine: &'engine StorageEngine<I>,
     scratch: Scratch,
     snapshot: Snapshot,
@@ -139,7 +139,7 @@ impl<'engine, I: BlockIndex + 'static> Request<'engine, I> {
     }
 }
 
-impl<I: BlockIndex> fmt::Debug for Request<'_, I> {
+impl<I: BlockIndex + 'static> fmt::Debug for Request<'_, I> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Request").field("scratch", &self.scratch).finish_non_exhaustive()
     }

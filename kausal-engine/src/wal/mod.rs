@@ -48,6 +48,6 @@ mod format;
 mod reader;
 mod writer;
 
-pub(crate) use format::{Batch, FrameBuilder, PreviousLog};
+pub(crate) use format::{FrameBuilder, PreviousLog};
 pub(crate) use reader::{LogScan, Scanned};
 pub(crate) use writer::WalWriter;

@@ -1,0 +1,82 @@
+//! What is found again after an end that was not clean.
+
+use kausal_engine::{Durability, WriteBatch, WriteOptions};
+
+use crate::open;
+
+/// A copy of the folder while the engine runs is what a killed process leaves.
+fn copy(source: &std::path::Path, target: &std::path::Path) {
+    for entry in std::fs::read_dir(source).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), target.join(entry.file_name())).unwrap();
+    }
+}
+
+#[test]
+fn acknowledged_writes_survive_a_kill() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path());
+    for number in 0..20_000_u32 {
+        engine.put(&number.to_be_bytes(), &[number as u8; 200]).unwrap();
+    }
+    let killed = tempfile::tempdir().unwrap();
+    // Nothing is in motion: the folder is the same throughout the copy.
+    engine.flush().unwrap();
+    engine.put(b"last", b"word").unwrap();
+    copy(folder.path(), killed.path());
+    let recovered = open(killed.path());
+    assert!(!recovered.recovery_report().was_clean);
+    assert_eq!(recovered.get(b"last").unwrap().unwrap(), b"word");
+    for number in (0..20_000_u32).step_by(7) {
+        assert_eq!(recovered.get(&number.to_be_bytes()).unwrap().unwrap(), [number as u8; 200]);
+    }
+}
+
+#[test]
+fn a_torn_log_keeps_whole_batches_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path());
+    for number in 0..10_u8 {
+        let mut batch = WriteBatch::new();
+        batch.put(&[number, 0], b"first").unwrap();
+        batch.put(&[number, 1], b"second").unwrap();
+        engine.write(&batch, WriteOptions::default()).unwrap();
+    }
+    let source = tempfile::tempdir().unwrap();
+    copy(folder.path(), source.path());
+    let is_log = |path: &std::path::Path| path.extension().is_some_and(|extension| extension == "wal");
+    let names = std::fs::read_dir(source.path()).unwrap().map(|entry| entry.unwrap().path());
+    let log = names.filter(|path| is_log(path)).max().unwrap();
+    let whole = std::fs::read(&log).unwrap();
+    for len in (0..whole.len()).step_by(5) {
+        let cut = tempfile::tempdir().unwrap();
+        copy(source.path(), cut.path());
+        std::fs::write(cut.path().join(log.file_name().unwrap()), &whole[..len]).unwrap();
+        let recovered = open(cut.path());
+        let mut ended = false;
+        for number in 0..10_u8 {
+            let (first, second) = (recovered.get(&[number, 0]).unwrap(), recovered.get(&[number, 1]).unwrap());
+            assert_eq!(first.is_some(), second.is_some(), "a batch is whole or absent");
+            assert!(!(ended && first.is_some()), "what survives is a prefix");
+            ended |= first.is_none();
+        }
+    }
+}
+
+#[test]
+fn buffered_writes_reach_the_disk_in_order_and_by_sync() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path());
+    let buffered = WriteOptions::durable(Durability::Buffered);
+    let mut batch = WriteBatch::new();
+    batch.put(b"a", b"1").unwrap();
+    engine.write(&batch, buffered).unwrap();
+    assert_eq!(engine.get(b"a").unwrap().unwrap(), b"1");
+    let before = tempfile::tempdir().unwrap();
+    copy(folder.path(), before.path());
+    assert_eq!(open(before.path()).get(b"a").unwrap(), None);
+    engine.sync().unwrap();
+    let after = tempfile::tempdir().unwrap();
+    copy(folder.path(), after.path());
+    assert_eq!(open(after.path()).get(b"a").unwrap().unwrap(), b"1");
+}

@@ -1,0 +1,16 @@
+//! The engine through its public interface, on real files.
+
+mod damage;
+mod durability;
+mod model;
+
+use kausal_engine::{Options, StorageEngine};
+
+/// The smallest budget: memtables of 2 MiB, so that tests flush and compact.
+fn small() -> Options {
+    Options::new().memory_budget(8 << 20)
+}
+
+fn open(folder: &std::path::Path) -> StorageEngine {
+    StorageEngine::open(folder, small()).unwrap()
+}

@@ -1,0 +1,196 @@
+//! The engine against an ordered map, through flushes, compactions, snapshots and reopening.
+
+use std::collections::BTreeMap;
+
+use kausal_engine::{KeyRange, StorageEngine, WriteBatch, WriteOptions};
+use proptest::prelude::*;
+
+use crate::{open, small};
+
+type Model = BTreeMap<Vec<u8>, Vec<u8>>;
+
+#[derive(Clone, Debug)]
+enum Op {
+    Put(u8, u16),
+    Delete(u8),
+    Batch(Vec<(u8, Option<u16>)>),
+    Flush,
+    Compact,
+    Reopen,
+    Snapshot,
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let op = prop_oneof![
+        8 => (any::<u8>(), any::<u16>()).prop_map(|(key, len)| Op::Put(key, len % 600)),
+        3 => any::<u8>().prop_map(Op::Delete),
+        2 => proptest::collection::vec((any::<u8>(), proptest::option::of(0..300_u16)), 1..12).prop_map(Op::Batch),
+        1 => Just(Op::Flush),
+        1 => Just(Op::Compact),
+        1 => Just(Op::Reopen),
+        1 => Just(Op::Snapshot),
+    ];
+    proptest::collection::vec(op, 1..60)
+}
+
+fn key(number: u8) -> Vec<u8> {
+    format!("key/{:03}", number % 64).into_bytes()
+}
+
+fn value(number: u8, len: u16) -> Vec<u8> {
+    (0..len).map(|place| number ^ place as u8).collect()
+}
+
+fn collect(engine: &StorageEngine, snapshot: &kausal_engine::Snapshot, backward: bool) -> Model {
+    let mut cursor = engine.cursor_at(snapshot, KeyRange::all()).unwrap();
+    let mut seen = Vec::new();
+    let mut more = if backward { cursor.seek_to_last() } else { cursor.seek_to_first() }.unwrap();
+    while more {
+        seen.push((cursor.key().unwrap().to_vec(), cursor.value().unwrap().to_vec()));
+        more = if backward { cursor.prev() } else { cursor.next() }.unwrap();
+    }
+    if backward {
+        seen.reverse();
+    }
+    assert!(seen.is_sorted_by(|left, right| left.0 < right.0), "each key once, in order");
+    seen.into_iter().collect()
+}
+
+fn check(engine: &StorageEngine, snapshot: &kausal_engine::Snapshot, model: &Model) {
+    assert_eq!(&collect(engine, snapshot, false), model);
+    assert_eq!(&collect(engine, snapshot, true), model);
+    for number in 0..64 {
+        let key = key(number);
+        assert_eq!(engine.get_at(snapshot, &key).unwrap().as_ref(), model.get(&key));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn engine_and_ordered_map_agree(ops in ops()) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut engine = open(folder.path());
+        let mut model = Model::new();
+        let mut snapshots = Vec::new();
+        for op in ops {
+            match op {
+                Op::Put(number, len) => {
+                    engine.put(&key(number), &value(number, len)).unwrap();
+                    model.insert(key(number), value(number, len));
+                }
+                Op::Delete(number) => {
+                    engine.delete(&key(number)).unwrap();
+                    model.remove(&key(number));
+                }
+                Op::Batch(changes) => {
+                    let mut batch = WriteBatch::new();
+                    for (number, len) in changes {
+                        match len {
+                            Some(len) => {
+                                batch.put(&key(number), &value(number, len)).unwrap();
+                                model.insert(key(number), value(number, len));
+                            }
+                            None => {
+                                batch.delete(&key(number)).unwrap();
+                                model.remove(&key(number));
+                            }
+                        }
+                    }
+                    engine.write(&batch, WriteOptions::default()).unwrap();
+                }
+                Op::Flush => engine.flush().unwrap(),
+                Op::Compact => engine.compact().unwrap(),
+                Op::Reopen => {
+                    snapshots.clear();
+                    engine.close().unwrap();
+                    engine = open(folder.path());
+                }
+                Op::Snapshot => snapshots.push((engine.snapshot(), model.clone())),
+            }
+        }
+        for (snapshot, model) in &snapshots {
+            check(&engine, snapshot, model);
+        }
+        check(&engine, &engine.snapshot(), &model);
+    }
+}
+
+#[test]
+fn many_writes_flush_and_compact_inside_the_budget() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path());
+    let count = 60_000_u32;
+    for number in 0..count {
+        let scattered = number.wrapping_mul(2_654_435_761);
+        engine.put(&scattered.to_be_bytes(), &[number as u8; 300]).unwrap();
+    }
+    let report = engine.memory_report();
+    assert!(report.root().used_max <= 8 << 20, "{report}");
+    assert_eq!(report.root().used, report.leaves_used(), "{report}");
+    let stats = engine.stats();
+    assert!(stats.flushes >= 4 && stats.compactions >= 1, "{stats:?}");
+    for number in (0..count).step_by(97) {
+        let scattered = number.wrapping_mul(2_654_435_761);
+        assert_eq!(engine.get(&scattered.to_be_bytes()).unwrap().unwrap(), [number as u8; 300]);
+    }
+    engine.compact().unwrap();
+    let mut cursor = engine.cursor(KeyRange::all()).unwrap();
+    let mut seen = 0;
+    let mut more = cursor.seek_to_first().unwrap();
+    while more {
+        seen += 1;
+        more = cursor.next().unwrap();
+    }
+    assert_eq!(seen, count);
+}
+
+#[test]
+fn large_values_live_in_blob_files_and_go_with_their_entries() {
+    let folder = tempfile::tempdir().unwrap();
+    let blobs = || {
+        let names = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.to_string_lossy().ends_with(".blob")).count()
+    };
+    let engine = open(folder.path());
+    let large: Vec<u8> = (0..20_000_000_u32).map(|place| (place / 7) as u8).collect();
+    engine.put_reader(b"large", &mut large.as_slice(), large.len() as u64, WriteOptions::default()).unwrap();
+    engine.put(b"medium", &large[..2_000_000]).unwrap();
+    assert_eq!(blobs(), 2);
+    assert!(engine.get(b"large").unwrap().unwrap() == large);
+    engine.close().unwrap();
+    let engine = open(folder.path());
+    assert!(engine.get(b"large").unwrap().unwrap() == large);
+    assert!(engine.get(b"medium").unwrap().unwrap() == large[..2_000_000]);
+    engine.delete(b"large").unwrap();
+    engine.put(b"medium", b"small").unwrap();
+    engine.compact().unwrap();
+    assert_eq!(blobs(), 0);
+    assert_eq!(engine.get(b"medium").unwrap().unwrap(), b"small");
+}
+
+#[test]
+fn request_obeys_its_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path());
+    for number in 0..100_u32 {
+        engine.put(&number.to_be_bytes(), &[7; 10_000]).unwrap();
+    }
+    let request = engine.request_with(64 << 10).unwrap();
+    let page = request.scan(KeyRange::all(), 100).unwrap();
+    assert!(page.has_more && page.pairs.len() == 6, "{}", page.pairs.len());
+    let key = 50_u32.to_be_bytes();
+    assert!(request.get(&key).is_err());
+    drop(request);
+    let request = engine.request_with(64 << 10).unwrap();
+    assert_eq!(request.get(&key).unwrap(), Some(&[7; 10_000][..]));
+}
+
+#[test]
+fn a_second_opener_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let _engine = open(folder.path());
+    let second = StorageEngine::open(folder.path(), small());
+    assert!(matches!(second, Err(kausal_engine::Error::Locked { .. })));
+}
