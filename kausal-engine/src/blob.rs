@@ -64,7 +64,8 @@ impl BlobRef {
     /// The reference in an entry's value, or `None` if these bytes are none.
     pub(crate) fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; Self::BYTES] = bytes.try_into().ok()?;
-        let word = |place: usize| u64::from_le_bytes(bytes[place..place + 8].try_into().expect("eight bytes"));
+        let word =
+            |place: usize| u64::from_le_bytes(bytes[place..place + 8].try_into().expect("eight bytes"));
         let reference = Self { file: FileNumber(word(0)), len: word(8), id: word(16) };
         (reference.len <= VALUE_BYTES_MAX).then_some(reference)
     }
@@ -218,15 +219,6 @@ impl BlobReader {
 
     pub(crate) fn len(&self) -> u64 {
         self.reference.len
-    }
-
-    /// The next piece of the value, empty at its end. Checked before it is handed out.
-    pub(crate) fn next_piece(&mut self) -> Result<&[u8], Error> {
-        if self.taken == self.chunk.len() {
-            self.load()?;
-        }
-        let start = std::mem::replace(&mut self.taken, self.chunk.len());
-        Ok(&self.chunk[start..])
     }
 
     fn load(&mut self) -> Result<(), Error> {

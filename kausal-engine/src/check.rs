@@ -136,7 +136,8 @@ impl Check<'_> {
                 match log.next()? {
                     Scanned::Batch(batch) => {
                         self.report.batch_count += 1;
-                        let blobs = batch.entries().filter(|(_, entry)| entry.kind == kausal_index::Kind::Blob);
+                        let blobs =
+                            batch.entries().filter(|(_, entry)| entry.kind == kausal_index::Kind::Blob);
                         for (_, entry) in blobs {
                             if let Some(reference) = BlobRef::from_bytes(entry.value) {
                                 self.blobs.insert(reference.file, reference);

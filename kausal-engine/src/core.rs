@@ -57,9 +57,9 @@ pub(crate) struct Core<I: BlockIndex> {
     visible: AtomicU64,
     next_file: AtomicU64,
     // Dropped last: the memory, and the lock that keeps other processes out.
-    pub(crate) regions: RegionPool,
+    _regions: RegionPool,
     pub(crate) plan: MemoryPlan,
-    pub(crate) lock: Box<dyn FileLock>,
+    _lock: Box<dyn FileLock>,
 }
 
 /// What [`Core::new`] puts together.
@@ -102,9 +102,9 @@ impl<I: BlockIndex> Core<I> {
             health: Health::default(),
             visible: AtomicU64::new(parts.visible.get()),
             next_file: AtomicU64::new(parts.next_file.0),
-            regions: parts.regions,
+            _regions: parts.regions,
             plan: parts.plan,
-            lock: parts.lock,
+            _lock: parts.lock,
         }
     }
 

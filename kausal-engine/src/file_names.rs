@@ -50,7 +50,9 @@ impl FileKind {
     /// The number in the name, if there is one.
     pub(crate) fn number(self) -> Option<FileNumber> {
         match self {
-            Self::Table(number) | Self::Log(number) | Self::Blob(number) | Self::Manifest(number) => Some(number),
+            Self::Table(number) | Self::Log(number) | Self::Blob(number) | Self::Manifest(number) => {
+                Some(number)
+            }
             _ => None,
         }
     }

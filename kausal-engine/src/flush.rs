@@ -18,7 +18,7 @@ use crate::ids::FileNumber;
 use crate::manifest::VersionEdit;
 use crate::read::View;
 use crate::retention::Retention;
-use crate::table_output::{TableOutput, Workplace};
+use crate::table_output::{TableOutput, Workplace, Written};
 use crate::version::{Change, Place, TableFile};
 
 /// Writes the entries of `memtable` that `retention` keeps into tables of level 0.
@@ -26,7 +26,7 @@ pub(crate) fn write_memtable<I: BlockIndex>(
     memtable: &Memtable<I, Generation>,
     place: Workplace<'_>,
     mut retention: Retention,
-) -> Result<(Vec<Arc<TableFile>>, u64), Error> {
+) -> Result<Written, Error> {
     let mut output = TableOutput::new(place, 0, u64::MAX);
     let mut cursor = memtable.cursor();
     let Ok(mut more) = cursor.seek_to_first();

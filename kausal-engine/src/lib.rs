@@ -49,6 +49,7 @@ mod file_names;
 mod flush;
 mod generation;
 mod ids;
+pub mod inspect;
 mod manifest;
 mod memory;
 mod options;

@@ -95,8 +95,7 @@ pub(crate) fn open<I: BlockIndex + 'static>(
     let plan = MemoryPlan::new(options.memory_budget)?;
     let progress = Arc::new(Event::new());
     let signal = Arc::clone(&progress);
-    let regions =
-        RegionPool::new(&plan.memtables, plan.region_bytes, REGION_COUNT, move || signal.signal())?;
+    let regions = RegionPool::new(&plan.memtables, plan.region_bytes, REGION_COUNT, move || signal.signal())?;
     let memtables =
         MemtableManager::new(regions.coordinator(), Generation::new(FileNumber(0))).map_err(rotate_error)?;
     let files = files_of(&*vfs, &directory)?;
@@ -148,7 +147,8 @@ fn check_new(vfs: &dyn Vfs, directory: &Path, options: &Options) -> Result<(), E
     if !options.create {
         return Err(Error::NotFound { path: directory.to_owned() });
     }
-    let lost = files_of(vfs, directory)?.iter().any(|kind| matches!(kind, FileKind::Table(_) | FileKind::Blob(_)));
+    let lost =
+        files_of(vfs, directory)?.iter().any(|kind| matches!(kind, FileKind::Table(_) | FileKind::Blob(_)));
     if lost {
         let current = file_path(directory, FileKind::Current);
         return Err(Error::corruption(&current, 0, Damage::Current));

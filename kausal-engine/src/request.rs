@@ -129,7 +129,8 @@ impl<'engine, I: BlockIndex + 'static> Request<'engine, I> {
     fn read_value(&self, mut reader: crate::scan::ValueReader) -> Result<&[u8], Error> {
         use std::io::Read;
         let max = self.scratch.bytes_left();
-        let len = usize::try_from(reader.len()).map_err(|_| AllocError::TooLarge { bytes: usize::MAX, max })?;
+        let len =
+            usize::try_from(reader.len()).map_err(|_| AllocError::TooLarge { bytes: usize::MAX, max })?;
         let value = self.scratch.try_alloc_slice_fill(len, 0)?;
         reader.read_exact(value).map_err(|error| match error.downcast::<Error>() {
             Ok(error) => error,

@@ -171,6 +171,7 @@ impl<I: BlockIndex + 'static> Cursor<I> {
     /// # Errors
     ///
     /// As [`seek_to_first`](Self::seek_to_first).
+    #[expect(clippy::should_implement_trait, reason = "a cursor lends; it is no Iterator")]
     pub fn next(&mut self) -> Result<bool, Error> {
         self.step(Direction::Forward)
     }
@@ -257,7 +258,8 @@ impl<I: BlockIndex + 'static> Cursor<I> {
     /// Walks the merge of everything in `view` and keeps what the snapshot sees.
     fn fill(&mut self, view: &View<I>, from: From<'_>) -> Result<(), FillError> {
         let budget = &self.core.plan.reads.clone();
-        let mut sources: Vec<_> = view.memtables().map(|memtable| Source::Memtable(memtable.cursor())).collect();
+        let mut sources: Vec<_> =
+            view.memtables().map(|memtable| Source::Memtable(memtable.cursor())).collect();
         for table in view.version.level(0).tables() {
             sources.push(Source::Table(table.cursor(budget)?));
         }

@@ -36,6 +36,9 @@ struct Open {
     blobs: BTreeSet<FileNumber>,
 }
 
+/// Finished tables, and the bytes of their files.
+pub(crate) type Written = (Vec<Arc<TableFile>>, u64);
+
 /// What a table output works with.
 pub(crate) struct Workplace<'a> {
     pub(crate) environment: &'a Environment,
@@ -69,7 +72,8 @@ impl<'a> TableOutput<'a> {
     /// Adds the next entry. A table ends at its target size, but never between two versions of a key.
     pub(crate) fn add(&mut self, entry: EntryRef<'_>) -> Result<(), Error> {
         let full = self.open.as_ref().is_some_and(|open| {
-            open.writer.estimated_file_bytes() >= self.file_bytes_target && open.writer.last_key() != entry.key
+            open.writer.estimated_file_bytes() >= self.file_bytes_target
+                && open.writer.last_key() != entry.key
         });
         if full {
             self.end_table()?;
@@ -87,7 +91,7 @@ impl<'a> TableOutput<'a> {
     }
 
     /// Ends the last table and makes the names durable. Returns the tables and their bytes.
-    pub(crate) fn finish(mut self) -> Result<(Vec<Arc<TableFile>>, u64), Error> {
+    pub(crate) fn finish(mut self) -> Result<Written, Error> {
         self.end_table()?;
         if !self.finished.is_empty() {
             let directory = self.place.directory;

@@ -13,9 +13,9 @@ use crate::core::Core;
 use crate::error::Error;
 use crate::flush::retire_blobs;
 use crate::read::View;
-use crate::source::{NoMemtable, Source};
 use crate::retention::Retention;
-use crate::table_output::{TableOutput, Workplace};
+use crate::source::{NoMemtable, Source};
+use crate::table_output::{TableOutput, Workplace, Written};
 use crate::version::{Change, TableFile};
 
 impl<I: BlockIndex + 'static> Core<I> {
@@ -67,11 +67,12 @@ impl<I: BlockIndex + 'static> Core<I> {
     }
 
     /// Merges the inputs into new tables; `None` if the database is closed meanwhile.
-    fn merge(&self, picked: &Pick) -> Result<Option<(Vec<Arc<TableFile>>, u64)>, Error> {
+    fn merge(&self, picked: &Pick) -> Result<Option<Written>, Error> {
         let version = Arc::clone(&self.view().version);
         let budget = &self.plan.compaction;
         let blobs: Vec<_> = picked.upper.iter().chain(&picked.lower).flat_map(|file| file.blobs()).collect();
-        let find_blob = |number| blobs.iter().find(|blob| blob.number() == number).map(|&blob| Arc::clone(blob));
+        let find_blob =
+            |number| blobs.iter().find(|blob| blob.number() == number).map(|&blob| Arc::clone(blob));
         let place = Workplace {
             environment: &self.environment,
             directory: &self.directory,

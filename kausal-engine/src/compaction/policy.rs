@@ -30,7 +30,12 @@ fn level_bytes_max(level: usize, region_bytes: usize) -> u64 {
 
 /// The most urgent compaction, if any is due. With `everything`, levels that are not due are merged downwards too, until
 /// all tables are on one level.
-pub(crate) fn pick(version: &Version, options: &Options, region_bytes: usize, everything: bool) -> Option<Pick> {
+pub(crate) fn pick(
+    version: &Version,
+    options: &Options,
+    region_bytes: usize,
+    everything: bool,
+) -> Option<Pick> {
     let urgency = |level: usize| match level {
         0 => version.level(0).files().len() as f64 / options.level0_compaction_count.max(1) as f64,
         _ => version.level(level).bytes() as f64 / level_bytes_max(level, region_bytes) as f64,

@@ -54,7 +54,8 @@ impl Current {
         }
         let mut bytes = [0; BYTES];
         file.read_exact_at(&mut bytes, 0).map_err(Error::io("read", &path))?;
-        let word = |place: usize| u64::from_le_bytes(bytes[place..place + 8].try_into().expect("eight bytes"));
+        let word =
+            |place: usize| u64::from_le_bytes(bytes[place..place + 8].try_into().expect("eight bytes"));
         if bytes[..8] != MAGIC || word(48) != xxh3_64_with_seed(&bytes[..48], 0) {
             return Err(Error::corruption(&path, 0, Damage::Current));
         }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 use kausal_sstable::Table;
 
 pub(crate) use set::{Change, Place, VersionSet};
-pub(crate) use table_file::TableFile;
+pub(crate) use table_file::{Source, TableFile};
 
 /// Levels of a database. Level 6 of a tree with fan-out 10 above 16 MiB holds 160 TiB.
 pub(crate) const LEVEL_COUNT: usize = 7;
@@ -65,10 +65,6 @@ pub(crate) struct Version {
 }
 
 impl Version {
-    pub(crate) fn empty() -> Self {
-        Self { levels: vec![Level::default(); LEVEL_COUNT] }
-    }
-
     /// The version of these tables, in any order.
     pub(crate) fn of(files: impl IntoIterator<Item = Arc<TableFile>>) -> Self {
         let mut levels = vec![Vec::new(); LEVEL_COUNT];

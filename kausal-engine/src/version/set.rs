@@ -88,7 +88,6 @@ impl VersionSet {
             oldest_log: change.oldest_log,
             removed_tables: change.removed.iter().map(|file| (file.meta().level, file.meta().file)).collect(),
             added_tables: change.added.iter().map(|file| file.meta().clone()).collect(),
-            ..VersionEdit::default()
         };
         self.manifest.append(&edit)?;
         self.current = Arc::new(self.current.with(&change.removed, &change.added));

@@ -1,9 +1,9 @@
 //! One table on disk: its metadata from the manifest, its open reader, and the end of its file.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::io;
 
 use kausal_arena::Budget;
 use kausal_sstable::{Table, TableSource};
@@ -26,7 +26,7 @@ pub(crate) struct TableFile {
 }
 
 /// A file as the table reader wants it.
-struct Source(Arc<dyn VfsFile>);
+pub(crate) struct Source(pub(crate) Arc<dyn VfsFile>);
 
 impl TableSource for Source {
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {

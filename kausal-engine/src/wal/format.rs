@@ -58,7 +58,8 @@ impl Header {
     }
 
     pub(super) fn from_bytes(bytes: &[u8; HEADER_BYTES as usize]) -> Result<Self, BadHeader> {
-        let word = |place: usize| u64::from_le_bytes(bytes[place..place + 8].try_into().expect("eight bytes"));
+        let word =
+            |place: usize| u64::from_le_bytes(bytes[place..place + 8].try_into().expect("eight bytes"));
         if bytes[..8] != MAGIC || word(56) != xxh3_64_with_seed(&bytes[..56], 0) {
             return Err(BadHeader::Damaged);
         }
@@ -93,7 +94,8 @@ pub(super) struct FrameHeader {
 
 impl FrameHeader {
     pub(super) fn from_bytes(bytes: &[u8; FRAME_HEADER_BYTES]) -> Self {
-        let word = |place: usize| u64::from_le_bytes(bytes[place..place + 8].try_into().expect("eight bytes"));
+        let word =
+            |place: usize| u64::from_le_bytes(bytes[place..place + 8].try_into().expect("eight bytes"));
         Self {
             checksum: word(0),
             offset: word(8),
@@ -196,12 +198,8 @@ impl<'a> Batch<'a> {
     pub(crate) fn entries(&self) -> impl Iterator<Item = (KeyspaceId, EntryRef<'a>)> {
         let batch = *self;
         let mut rest = self.changes;
-        (0..u64::from(self.count)).map_while(move |place| batch.change(&mut rest, batch.first.checked_add(place)?))
-    }
-
-    /// Bytes of keys and values between them.
-    pub(crate) fn payload_bytes(&self) -> usize {
-        self.entries().map(|(_, entry)| entry.payload_bytes()).sum()
+        (0..u64::from(self.count))
+            .map_while(move |place| batch.change(&mut rest, batch.first.checked_add(place)?))
     }
 
     /// The last sequence number.

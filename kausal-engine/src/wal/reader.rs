@@ -10,8 +10,8 @@ use crate::error::{Damage, Error};
 use crate::ids::FileNumber;
 use crate::vfs::VfsFile;
 use crate::wal::format::{
-    BadHeader, Batch, FRAME_ALIGN, FRAME_HEADER_BYTES, FrameHeader, HEADER_BYTES, Header, KIND_BATCH, PreviousLog,
-    seed,
+    BadHeader, Batch, FRAME_ALIGN, FRAME_HEADER_BYTES, FrameHeader, HEADER_BYTES, Header, KIND_BATCH,
+    PreviousLog, seed,
 };
 
 /// A log being read.

@@ -68,7 +68,9 @@ fn reads_of_a_damaged_database_are_right_or_errors() {
             let mut damaged = sound.clone();
             damaged[place] ^= 0x40;
             std::fs::write(folder.path().join(path.file_name().unwrap()), damaged).unwrap();
-            let Ok(engine) = kausal_engine::StorageEngine::open(folder.path(), crate::small()) else { continue };
+            let Ok(engine) = kausal_engine::StorageEngine::open(folder.path(), crate::small()) else {
+                continue;
+            };
             for number in 0..60_u32 {
                 if let Ok(found) = engine.get(&number.to_be_bytes()) {
                     assert_eq!(found.unwrap(), [number as u8; 20], "{}: byte {place}", path.display());

@@ -55,7 +55,8 @@ fn a_torn_log_keeps_whole_batches_only() {
         let recovered = open(cut.path());
         let mut ended = false;
         for number in 0..10_u8 {
-            let (first, second) = (recovered.get(&[number, 0]).unwrap(), recovered.get(&[number, 1]).unwrap());
+            let (first, second) =
+                (recovered.get(&[number, 0]).unwrap(), recovered.get(&[number, 1]).unwrap());
             assert_eq!(first.is_some(), second.is_some(), "a batch is whole or absent");
             assert!(!(ended && first.is_some()), "what survives is a prefix");
             ended |= first.is_none();

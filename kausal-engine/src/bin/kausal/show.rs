@@ -1,0 +1,287 @@
+//! Everything that prints: for people by default, for programs with `--json`.
+
+use std::io::{self, Write};
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::Arc;
+
+use kausal_engine::vfs::{StdVfs, Vfs};
+use kausal_engine::{Error, KeyRange, StorageEngine, inspect};
+use serde_json::{Value, json};
+
+use crate::arguments::{Database, Scan};
+use crate::{Failure, Outcome};
+
+fn print(value: &Value) {
+    println!("{value:#}");
+}
+
+/// A key or value for JSON: a string if it is text, else its bytes as `{"hex": …}`.
+fn text(bytes: &[u8]) -> Value {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => json!(text),
+        Err(_) => json!({ "hex": bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>() }),
+    }
+}
+
+pub(crate) fn scan(engine: &StorageEngine, arguments: &Scan) -> Result<Outcome, Failure> {
+    let bound = |key: &Option<String>, bound: fn(Vec<u8>) -> Bound<Vec<u8>>| {
+        key.as_ref().map_or(Bound::Unbounded, |key| bound(key.clone().into_bytes()))
+    };
+    let range = match &arguments.prefix {
+        Some(prefix) => KeyRange::prefix(prefix.as_bytes()),
+        None => KeyRange {
+            lower: bound(&arguments.from, Bound::Included),
+            upper: bound(&arguments.to, Bound::Excluded),
+        },
+    };
+    let mut output = io::BufWriter::new(io::stdout().lock());
+    let mut cursor = engine.cursor(range)?;
+    let mut more = if arguments.reverse { cursor.seek_to_last()? } else { cursor.seek_to_first()? };
+    let mut left = arguments.limit.unwrap_or(usize::MAX);
+    while more && left > 0 {
+        left -= 1;
+        let key = cursor.key().unwrap_or_default();
+        // A value in a blob file is named by its length, not printed.
+        let value = cursor.value();
+        let len = cursor.value_len().unwrap_or(0);
+        let line = match (arguments.json, arguments.keys_only) {
+            (true, true) => json!({ "key": text(key) }).to_string(),
+            (true, false) => match value {
+                Some(value) => json!({ "key": text(key), "value": text(value) }).to_string(),
+                None => json!({ "key": text(key), "blob_bytes": len }).to_string(),
+            },
+            (false, true) => key.escape_ascii().to_string(),
+            (false, false) => match value {
+                Some(value) => format!("{}\t{}", key.escape_ascii(), value.escape_ascii()),
+                None => format!("{}\t<{len} bytes>", key.escape_ascii()),
+            },
+        };
+        writeln!(output, "{line}").map_err(Failure::io("write the scan"))?;
+        more = if arguments.reverse { cursor.prev()? } else { cursor.next()? };
+    }
+    output.flush().map_err(Failure::io("write the scan"))?;
+    Ok(Outcome::Good)
+}
+
+pub(crate) fn check(database: &Database, json: bool) -> Result<Outcome, Failure> {
+    let vfs: Arc<dyn Vfs> = Arc::new(StdVfs);
+    match kausal_engine::check(&vfs, &database.db, database.memory_budget) {
+        Ok(report) => {
+            if json {
+                print(&json!({
+                    "sound": true,
+                    "tables": report.table_count,
+                    "blocks": report.block_count,
+                    "entries": report.entry_count,
+                    "logs": report.log_count,
+                    "batches": report.batch_count,
+                    "blobs": report.blob_count,
+                    "torn_bytes": report.torn_bytes,
+                    "unnamed_files": report.unnamed_file_count,
+                }));
+            } else {
+                println!(
+                    "sound: {} tables with {} blocks and {} entries, {} logs with {} batches, {} blob files",
+                    report.table_count,
+                    report.block_count,
+                    report.entry_count,
+                    report.log_count,
+                    report.batch_count,
+                    report.blob_count
+                );
+                println!(
+                    "torn tail of a crash: {} bytes; files that nothing names: {}",
+                    report.torn_bytes, report.unnamed_file_count
+                );
+            }
+            Ok(Outcome::Good)
+        }
+        Err(Error::Corruption { file, offset, what }) if json => {
+            print(&json!({
+                "sound": false,
+                "file": file.display().to_string(),
+                "offset": offset,
+                "what": what.to_string(),
+            }));
+            Ok(Outcome::Incomplete)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+pub(crate) fn stats(engine: &StorageEngine, json: bool) -> Result<Outcome, Failure> {
+    let stats = engine.stats();
+    if json {
+        let levels: Vec<Value> = stats
+            .levels
+            .iter()
+            .map(|level| {
+                json!({
+                    "tables": level.table_count,
+                    "bytes": level.bytes,
+                    "entries": level.entry_count,
+                    "tombstones": level.tombstone_count,
+                })
+            })
+            .collect();
+        print(&json!({
+            "levels": levels,
+            "memtable_entries": stats.memtable_entry_count,
+            "blobs": stats.blob_count,
+            "last_seqno": stats.last_seqno,
+            "flushes": stats.flushes,
+            "flush_bytes_written": stats.flush_bytes_written,
+            "compactions": stats.compactions,
+            "compaction_bytes_written": stats.compaction_bytes_written,
+            "blob_bytes_written": stats.blob_bytes_written,
+            "write_stalls": stats.write_stalls,
+        }));
+        return Ok(Outcome::Good);
+    }
+    println!("{:>6} {:>8} {:>14} {:>12} {:>12}", "level", "tables", "bytes", "entries", "tombstones");
+    for (number, level) in stats.levels.iter().enumerate().filter(|(_, level)| level.table_count > 0) {
+        let (tables, bytes) = (level.table_count, level.bytes);
+        println!(
+            "{number:>6} {tables:>8} {bytes:>14} {:>12} {:>12}",
+            level.entry_count, level.tombstone_count
+        );
+    }
+    println!(
+        "{} entries in memtables, {} blob files, {} flushes, {} compactions, {} stalls",
+        stats.memtable_entry_count, stats.blob_count, stats.flushes, stats.compactions, stats.write_stalls
+    );
+    Ok(Outcome::Good)
+}
+
+pub(crate) fn memory(engine: &StorageEngine, json: bool) -> Result<Outcome, Failure> {
+    let report = engine.memory_report();
+    if json {
+        let nodes: Vec<Value> = report
+            .nodes()
+            .iter()
+            .map(|node| {
+                json!({
+                    "name": &*node.name,
+                    "depth": node.depth,
+                    "used": node.used,
+                    "reserved": node.reserved,
+                    "limit": node.limit,
+                    "peak": node.used_max,
+                })
+            })
+            .collect();
+        print(&json!({ "nodes": nodes, "leaves_used": report.leaves_used() }));
+    } else {
+        print!("{report}");
+    }
+    Ok(Outcome::Good)
+}
+
+pub(crate) fn table(path: &Path, json: bool) -> Result<Outcome, Failure> {
+    let table = inspect::table(&StdVfs, path)?;
+    let properties = &table.properties;
+    if json {
+        print(&json!({
+            "table": table.table.to_string(),
+            "file_bytes": table.file_bytes,
+            "resident_bytes": table.resident_bytes,
+            "keyspace": properties.keyspace.0,
+            "entries": properties.entry_count,
+            "tombstones": properties.tombstone_count,
+            "blobs": properties.blob_count,
+            "blocks": properties.block_count,
+            "key_bytes": properties.key_bytes,
+            "value_bytes": properties.value_bytes,
+            "seqno_min": properties.seqno_min.get(),
+            "seqno_max": properties.seqno_max.get(),
+            "key_min": text(&properties.key_min),
+            "key_max": text(&properties.key_max),
+            "damage": table.damage,
+        }));
+    } else {
+        println!("table {}, {} bytes, {} resident", table.table, table.file_bytes, table.resident_bytes);
+        println!(
+            "{} entries in {} blocks: {} tombstones, {} blob references",
+            properties.entry_count, properties.block_count, properties.tombstone_count, properties.blob_count
+        );
+        println!("{} bytes of keys, {} bytes of values", properties.key_bytes, properties.value_bytes);
+        println!("sequence numbers {} to {}", properties.seqno_min, properties.seqno_max);
+        println!("keys {} to {}", properties.key_min.escape_ascii(), properties.key_max.escape_ascii());
+        println!("{}", table.damage.as_deref().unwrap_or("sound"));
+    }
+    Ok(if table.damage.is_none() { Outcome::Good } else { Outcome::Incomplete })
+}
+
+pub(crate) fn log(path: &Path, json: bool) -> Result<Outcome, Failure> {
+    let log = inspect::log(&StdVfs, path)?;
+    if json {
+        print(&json!({
+            "batches": log.batch_count,
+            "puts": log.put_count,
+            "deletes": log.delete_count,
+            "blobs": log.blob_count,
+            "seqnos": log.seqnos,
+            "synced_through": log.synced_through,
+            "end": log.end,
+            "torn_bytes": log.torn_bytes,
+        }));
+    } else {
+        println!(
+            "{} batches: {} puts, {} deletes, {} blob references",
+            log.batch_count, log.put_count, log.delete_count, log.blob_count
+        );
+        if let Some((first, last)) = log.seqnos {
+            println!("sequence numbers {first} to {last}");
+        }
+        println!(
+            "good to byte {}, synced to {}, torn tail {} bytes",
+            log.end, log.synced_through, log.torn_bytes
+        );
+    }
+    Ok(Outcome::Good)
+}
+
+pub(crate) fn manifest(directory: &Path, json: bool) -> Result<Outcome, Failure> {
+    let manifest = inspect::manifest(&StdVfs, directory)?;
+    if json {
+        let tables: Vec<Value> = manifest
+            .tables
+            .iter()
+            .map(|table| {
+                json!({
+                    "level": table.level,
+                    "file": table.file.0,
+                    "file_bytes": table.file_bytes,
+                    "entries": table.entry_count,
+                    "key_min": text(&table.key_min),
+                    "key_max": text(&table.key_max),
+                    "blobs": table.blob_count,
+                })
+            })
+            .collect();
+        print(&json!({
+            "database_id": format!("{:016x}", manifest.database_id),
+            "number": manifest.number.0,
+            "was_clean": manifest.was_clean,
+            "records": manifest.record_count,
+            "last_seqno": manifest.last_seqno,
+            "oldest_log": manifest.oldest_log.0,
+            "tables": tables,
+        }));
+        return Ok(Outcome::Good);
+    }
+    let end = if manifest.was_clean { "closed cleanly" } else { "not closed cleanly" };
+    println!("manifest {} of database {:016x}, {end}", manifest.number, manifest.database_id);
+    println!("{} records, last sequence number {}", manifest.record_count, manifest.last_seqno);
+    println!("logs count from {} on", manifest.oldest_log);
+    for table in &manifest.tables {
+        let (lower, upper) = (table.key_min.escape_ascii(), table.key_max.escape_ascii());
+        let (level, file, bytes) = (table.level, table.file, table.file_bytes);
+        println!(
+            "level {level} table {file}: {bytes} bytes, {} entries, {lower} to {upper}",
+            table.entry_count
+        );
+    }
+    Ok(Outcome::Good)
+}
