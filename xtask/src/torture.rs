@@ -271,30 +271,4 @@ fn default_tree(workspace: &Workspace) -> Result<PathBuf, Failure> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(arguments: &[&str]) -> Result<Options, Failure> {
-        Options::parse(arguments.iter().map(OsString::from).collect())
-    }
-
-    #[test]
-    fn options_have_defaults_and_refuse_what_they_do_not_know() {
-        assert_eq!(parse(&[]).expect("defaults"), Options { kills: 50, seed: 1, tree: None });
-        let given = parse(&["--kills", "7", "--seed=9", "--tree", "x"]).expect("all of them");
-        assert_eq!(given, Options { kills: 7, seed: 9, tree: Some("x".into()) });
-        for wrong in [&["--kill"][..], &["--kills", "many"], &["--kills", "0"], &["7"]] {
-            assert_eq!(parse(wrong).expect_err("refused").exit_code(), 2);
-        }
-    }
-
-    #[test]
-    fn counts_are_judged() {
-        let good = || Counts { kills: 50, kills_in_time: 44, ended: 5, acknowledged: 9, ..Counts::default() };
-        assert!(good().judge().is_ok(), "44 of 55 are 80 %");
-        assert!(Counts { ended: 6, ..good() }.judge().is_err());
-        assert!(Counts { lost: 1, ..good() }.judge().is_err());
-        assert!(Counts { wrong: 1, ..good() }.judge().is_err());
-        assert!(Counts { failed_checks: 1, ..good() }.judge().is_err());
-    }
-}
+mod tests;
