@@ -1,1 +1,2 @@
-//! kausal-bench
+//! Benchmarks of the kausal crates.
+#![forbid(unsafe_code)]

@@ -1,2 +1,88 @@
-//! Project tasks.
-fn main() {}
+//! Project tasks: `cargo xtask TASK`.
+//!
+//! `main` is a match; each task is one room:
+//!
+//! | room | what lives there |
+//! |---|---|
+//! | `ci` | everything a change must pass, in order |
+//! | `layers` | who may know whom, who may make arenas, touch files, say unsafe |
+//! | `requirements` | the table of the memory architecture against the tests that prove it |
+//! | `sim` | the simulated disk, crashed at every call |
+//! | `torture` | real processes, killed at random moments |
+//! | `workspace`, `source`, `command`, `failure` | what the tasks stand on |
+//!
+//! A failure names file, line and remedy. The exit code is 0 for good, 1 for a failed task, 2 for wrong usage.
+#![forbid(unsafe_code)]
+
+mod ci;
+mod command;
+mod failure;
+mod layers;
+mod requirements;
+mod sim;
+mod source;
+mod torture;
+mod workspace;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use crate::failure::Failure;
+use crate::workspace::Workspace;
+
+const HELP: &str = "\
+Project tasks.
+
+Usage: cargo xtask TASK
+
+  ci              everything a change must pass: format, lints, tests, docs, layers, requirements, sim
+  layers          proves the rules of ARCHITECTURE.md on dependencies, arenas, files and unsafe code
+  requirements    runs the tests named in docs/requirements.md; fails on a row without a passing one
+  sim [ARGS]      crashes a simulated disk at every call and checks what recovery finds
+                    --seed N      first seed
+                    --seeds M     how many seeds
+                    --points P    crash points to reach over all seeds
+  torture         imports a real tree, kills the process at random moments, checks, compares
+                    --kills N     how many kills (default 50)
+                    --seed S      what chooses the moments (default 1)
+                    --tree DIR    what to import (default: the documentation of the toolchain)
+  help            this text
+";
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    let task = arguments.next().unwrap_or_else(|| "help".into());
+    match run(&task, arguments.collect()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("xtask {}: {failure}", task.display());
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+fn run(task: &OsString, arguments: Vec<OsString>) -> Result<(), Failure> {
+    let workspace = Workspace::find()?;
+    match task.to_str() {
+        Some("ci") => no_arguments(arguments).and_then(|()| ci::run(&workspace)),
+        Some("layers") => no_arguments(arguments).and_then(|()| layers::run(&workspace)),
+        Some("requirements") => no_arguments(arguments).and_then(|()| requirements::run(&workspace)),
+        Some("sim") => sim::run(&workspace, &arguments),
+        Some("torture") => torture::run(&workspace, torture::Options::parse(arguments)?),
+        Some("help" | "--help" | "-h") => {
+            print!("{HELP}");
+            Ok(())
+        }
+        _ => Err(Failure::usage(format!(
+            "there is no task `{}`; `cargo xtask help` lists them",
+            task.display()
+        ))),
+    }
+}
+
+fn no_arguments(arguments: Vec<OsString>) -> Result<(), Failure> {
+    match arguments.first() {
+        None => Ok(()),
+        Some(first) => Err(Failure::usage(format!("takes no argument, but got `{}`", first.display()))),
+    }
+}

@@ -1,0 +1,131 @@
+//! An index and a memtable neither make nor reset an arena: they are lent leases and regions.
+//!
+//! 1. What makes or resets an arena is read from kausal-arena itself: every public function of an owner type that
+//!    takes no `self`, and those in [`ENDS_GENERATION`]. A new constructor is under the rule from its first day.
+//! 2. Each lent crate's `clippy.toml` must disallow all of them, with the reason where a reader will see it.
+//! 3. Clippy, which sees through imports, aliases and macros, looks for calls, with the lint forbidden rather than
+//!    denied: no attribute in the sources can silence it.
+
+use crate::command;
+use crate::failure::{Failure, Violation};
+use crate::source::{block, code, is_word, without_tests};
+use crate::workspace::Workspace;
+
+/// The crates that are lent memory.
+const LENT: [&str; 2] = ["kausal-index", "kausal-memtable"];
+
+/// The types of kausal-arena that own memory.
+const OWNERS: [&str; 3] = ["Arena", "RegionPool", "ScratchPool"];
+
+/// What ends a generation of an owner.
+const ENDS_GENERATION: [&str; 2] = ["Arena::reset", "Arena::retire"];
+
+/// Missing rules in the `clippy.toml` files of the lent crates.
+///
+/// # Errors
+///
+/// [`Failure`] if the sources of kausal-arena cannot be read, or no owner is found in them.
+pub(super) fn check_lists(workspace: &Workspace) -> Result<Vec<Violation>, Failure> {
+    let mut disallowed = constructors(workspace)?;
+    disallowed.extend(ENDS_GENERATION.map(|path| format!("kausal_arena::{path}")));
+    let mut violations = Vec::new();
+    for lent in LENT {
+        let file = std::path::Path::new(lent).join("clippy.toml");
+        let list = workspace.read(&file).unwrap_or_default();
+        for path in &disallowed {
+            let is_rule = |line: &str| {
+                !line.trim_start().starts_with('#') && line.contains(&format!("path = \"{path}\""))
+            };
+            if !list.lines().any(is_rule) {
+                violations.push(Violation {
+                    file: file.clone(),
+                    line: list
+                        .lines()
+                        .position(|line| line.starts_with("disallowed-methods"))
+                        .map_or(0, |at| at + 1),
+                    what: format!("does not disallow `{path}`"),
+                    remedy: format!("add {{ path = \"{path}\", reason = \"…\" }} to disallowed-methods"),
+                });
+            }
+        }
+    }
+    Ok(violations)
+}
+
+/// Lets clippy look for disallowed calls in the lent crates.
+///
+/// # Errors
+///
+/// [`Failure`] with what clippy printed (file, line and reason) and the command to run again.
+pub(super) fn check_calls(workspace: &Workspace) -> Result<(), Failure> {
+    let mut arguments = vec!["clippy", "--quiet"];
+    arguments.extend(LENT.iter().flat_map(|lent| ["--package", lent]));
+    arguments.extend(["--lib", "--", "--forbid", "clippy::disallowed_methods"]);
+    let mut clippy = command::cargo(workspace.root(), &arguments);
+    let output = command::read_any(&mut clippy)?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(Failure::other(format!(
+        "{}a crate that is lent its memory makes or resets an arena: take a lease or a region from the caller\n  \
+         run again: {}",
+        String::from_utf8_lossy(&output.stderr),
+        command::shown(&clippy),
+    )))
+}
+
+/// Paths of the functions that make an owner.
+fn constructors(workspace: &Workspace) -> Result<Vec<String>, Failure> {
+    let folder = std::path::Path::new("kausal-arena/src");
+    let mut found = Vec::new();
+    for path in workspace.sources(folder)? {
+        let code = without_tests(&code(&workspace.read(&path)?));
+        for owner in OWNERS {
+            found.extend(
+                constructors_in(&code, owner)
+                    .into_iter()
+                    .map(|name| format!("kausal_arena::{owner}::{name}")),
+            );
+        }
+    }
+    if found.is_empty() {
+        return Err(Failure::other(
+            "kausal-arena/src: no constructor of an owner found; is OWNERS in xtask true?",
+        ));
+    }
+    Ok(found)
+}
+
+/// Names of the public functions without `self` in the inherent implementations of `owner`.
+fn constructors_in(code: &str, owner: &str) -> Vec<String> {
+    let head = format!("impl {owner} {{");
+    let mut names = Vec::new();
+    for (start, _) in code.match_indices(&head) {
+        let body = block(&code[start + head.len() - 1..]);
+        for (place, mark) in body.match_indices("pub fn ") {
+            let signature = &body[place + mark.len()..];
+            let name = signature.split(|c| !is_word(c)).next().unwrap_or_default();
+            let parameters = signature.find('(').map_or("", |open| &signature[open + 1..]);
+            let first = parameters.split([',', ')']).next().unwrap_or_default();
+            if !first.split(|c| !is_word(c)).any(|word| word == "self") {
+                names.push(name.to_owned());
+            }
+        }
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn constructors_are_the_public_functions_without_self() {
+        let code = "impl Arena { pub fn growing(b: &Budget) -> Self {} fn with_body(b: B) -> Self {}
+            pub fn reset(&mut self, r: Retain) {} pub fn fixed<T>(
+                bytes: usize,
+            ) -> Self {} pub fn empty() -> Self {} }
+            impl Other { pub fn new() -> Self {} } impl Drop for Arena { fn drop(&mut self) {} }";
+        assert_eq!(constructors_in(code, "Arena"), ["growing", "fixed", "empty"]);
+    }
+}
