@@ -59,6 +59,8 @@ mod request;
 mod retention;
 mod scan;
 pub mod scheduler;
+#[cfg(any(test, feature = "sim"))]
+pub mod sim;
 mod snapshot;
 mod source;
 mod stats;

@@ -141,12 +141,7 @@ impl Importer<'_> {
         self.acknowledge(&key)
     }
 
-    fn lines(
-        &mut self,
-        input: impl BufRead,
-        name: &Path,
-        parse: fn(&[u8]) -> Result<(Vec<u8>, Vec<u8>), String>,
-    ) -> Result<(), Failure> {
+    fn lines(&mut self, input: impl BufRead, name: &Path, parse: fn(&[u8]) -> Parsed) -> Result<(), Failure> {
         for (number, line) in input.split(b'\n').enumerate() {
             let line = line.map_err(Failure::io(format!("read {}", name.display())))?;
             let line = line.strip_suffix(b"\r").unwrap_or(&line);
@@ -199,13 +194,16 @@ fn key_of(path: &Path) -> Vec<u8> {
     parts.join("/").into_bytes()
 }
 
-fn parse_tsv(line: &[u8]) -> Result<(Vec<u8>, Vec<u8>), String> {
+/// Key and value of a line, or why it has none.
+type Parsed = Result<(Vec<u8>, Vec<u8>), String>;
+
+fn parse_tsv(line: &[u8]) -> Parsed {
     let tab = line.iter().position(|&byte| byte == b'\t').ok_or("no tab between key and value")?;
     Ok((line[..tab].to_vec(), line[tab + 1..].to_vec()))
 }
 
 /// An object with the strings `key` and `value`.
-fn parse_jsonl(line: &[u8]) -> Result<(Vec<u8>, Vec<u8>), String> {
+fn parse_jsonl(line: &[u8]) -> Parsed {
     #[derive(serde::Deserialize)]
     struct Pair {
         key: String,
