@@ -70,7 +70,7 @@ fn script(seed: u64) -> Vec<Op> {
         let value = (random.below(4) > 0).then(|| (0..len).map(|place| byte ^ place as u8).collect());
         (key, value)
     };
-    (0..40)
+    (0..60)
         .map(|_| match random.below(16) {
             0 => Op::Flush,
             1 => Op::Compact,
@@ -258,7 +258,8 @@ fn main() -> ExitCode {
         }
         // Evenly over the script where not every call is asked for.
         let calls = whole.call_count();
-        let share = points.div_ceil(seeds).min(calls);
+        let seeds_left = first.saturating_add(seeds) - seed;
+        let share = points.saturating_sub(totals.points).div_ceil(seeds_left).min(calls);
         for place in 0..share {
             let point = place * calls / share;
             if let Err(what) = crash_point(seed, &script, &states, point, &mut totals) {

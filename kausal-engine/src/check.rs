@@ -150,11 +150,11 @@ impl Check<'_> {
                     }
                 }
             };
-            let is_newest = plan.expected_end.is_none();
-            if is_newest && state.current.clean_log_bytes.is_some_and(|clean| clean != end) {
+            let clean = state.current.clean_log.filter(|clean| clean.number == plan.number);
+            if let Some(clean) = clean.filter(|clean| clean.len != end) {
                 let path = file_path(self.directory, FileKind::Log(plan.number));
-                let expected = state.current.clean_log_bytes.unwrap_or(0);
-                return Err(Error::corruption(&path, end, Damage::LogEnd { expected, actual: end }));
+                let what = Damage::LogEnd { expected: clean.len, actual: end };
+                return Err(Error::corruption(&path, end, what));
             }
             if plan.expected_end.is_some_and(|expected| expected != end) {
                 break;

@@ -6,6 +6,7 @@ use kausal_index::BlockIndex;
 
 use crate::core::Core;
 use crate::error::Error;
+use crate::wal::PreviousLog;
 
 impl<I: BlockIndex + 'static> Core<I> {
     /// Writes all memtables to tables and waits until that is done.
@@ -41,7 +42,9 @@ impl<I: BlockIndex + 'static> Core<I> {
         self.wait_until_idle();
         self.health.check_poisoned()?;
         let mut writer = self.writer.lock();
-        let sealed = self.sync_logs(&mut writer).and_then(|()| self.versions.lock().close(writer.log.len()));
+        let sealed = self
+            .sync_logs(&mut writer)
+            .and_then(|()| self.versions.lock().close(PreviousLog::of(&writer.log)));
         sealed.inspect_err(|error| self.poison(error))
     }
 }

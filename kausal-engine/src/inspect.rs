@@ -184,7 +184,7 @@ pub fn manifest(vfs: &dyn Vfs, directory: &Path) -> Result<ManifestDescription, 
     Ok(ManifestDescription {
         database_id: state.current.database_id,
         number: state.current.manifest,
-        was_clean: state.current.clean_log_bytes.is_some(),
+        was_clean: state.current.clean_log.is_some(),
         record_count: state.record_count,
         last_seqno: state.last_seqno.get(),
         oldest_log: state.oldest_log,

@@ -189,14 +189,22 @@ pub(crate) fn plan_logs(
     let mut numbers: Vec<FileNumber> = files
         .iter()
         .filter_map(|kind| match kind {
+            // Behind the last log of a clean close there is only what an open left that crashed.
+            FileKind::Log(number) if state.current.clean_log.is_some_and(|log| *number > log.number) => None,
             FileKind::Log(number) if *number >= state.oldest_log => Some(*number),
             _ => None,
         })
         .collect();
     numbers.sort();
     let mut plans: BTreeMap<FileNumber, LogPlan> = BTreeMap::new();
-    let mut is_synced = state.current.clean_log_bytes.is_some();
-    let mut trusted = state.current.clean_log_bytes.unwrap_or(0);
+    let mut is_synced = state.current.clean_log.is_some();
+    let mut trusted = state.current.clean_log.map_or(0, |log| log.len);
+    if let Some(log) = state.current.clean_log
+        && numbers.last() != Some(&log.number)
+    {
+        let path = file_path(directory, FileKind::Log(log.number));
+        return Err(Error::corruption(&path, 0, Damage::LogMissing));
+    }
     let mut expected_end = None;
     for (place, &number) in numbers.iter().enumerate().rev() {
         plans.insert(number, LogPlan { number, trusted, expected_end });
@@ -244,7 +252,7 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
             self.tables.push(Arc::new(file));
         }
         self.last_seqno = state.last_seqno;
-        self.report.was_clean = state.current.clean_log_bytes.is_some();
+        self.report.was_clean = state.current.clean_log.is_some();
         self.report.dropped_bytes = state.dropped;
         Ok(())
     }
@@ -377,8 +385,12 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
             };
             if !named {
                 let path = file_path(self.directory, kind);
-                vfs.remove(&path).map_err(Error::io("remove", &path))?;
-                self.report.removed_file_count += 1;
+                match vfs.remove(&path) {
+                    Ok(()) => self.report.removed_file_count += 1,
+                    // Gone already, as `CURRENT.tmp` is when a new `CURRENT` was written.
+                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                    Err(error) => return Err(Error::io("remove", &path)(error)),
+                }
             }
         }
         Ok(())

@@ -8,10 +8,11 @@ use crate::error::{Damage, Error};
 use crate::file_names::{FileKind, file_path};
 use crate::ids::FileNumber;
 use crate::vfs::{OpenMode, Vfs};
+use crate::wal::PreviousLog;
 
 const MAGIC: [u8; 8] = *b"KAUSCURR";
 const VERSION: u32 = 1;
-const BYTES: usize = 56;
+const BYTES: usize = 64;
 
 /// What `CURRENT` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,8 +21,9 @@ pub(crate) struct Current {
     pub(crate) manifest: FileNumber,
     /// Every byte of the manifest below this was synced; at a clean close, its length.
     pub(crate) trusted: u64,
-    /// Length of the newest log, if the database was closed cleanly.
-    pub(crate) clean_log_bytes: Option<u64>,
+    /// The newest log and its length, if the database was closed cleanly. A log with a larger number is what is left of
+    /// an open that crashed.
+    pub(crate) clean_log: Option<PreviousLog>,
 }
 
 impl Current {
@@ -29,13 +31,16 @@ impl Current {
         let mut bytes = [0; BYTES];
         bytes[..8].copy_from_slice(&MAGIC);
         bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
-        bytes[12..16].copy_from_slice(&u32::from(self.clean_log_bytes.is_some()).to_le_bytes());
+        bytes[12..16].copy_from_slice(&u32::from(self.clean_log.is_some()).to_le_bytes());
         bytes[16..24].copy_from_slice(&self.database_id.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.manifest.0.to_le_bytes());
         bytes[32..40].copy_from_slice(&self.trusted.to_le_bytes());
-        bytes[40..48].copy_from_slice(&self.clean_log_bytes.unwrap_or(0).to_le_bytes());
-        let checksum = xxh3_64_with_seed(&bytes[..48], 0);
-        bytes[48..].copy_from_slice(&checksum.to_le_bytes());
+        if let Some(log) = self.clean_log {
+            bytes[40..48].copy_from_slice(&log.number.0.to_le_bytes());
+            bytes[48..56].copy_from_slice(&log.len.to_le_bytes());
+        }
+        let checksum = xxh3_64_with_seed(&bytes[..56], 0);
+        bytes[56..].copy_from_slice(&checksum.to_le_bytes());
         bytes
     }
 
@@ -56,7 +61,7 @@ impl Current {
         file.read_exact_at(&mut bytes, 0).map_err(Error::io("read", &path))?;
         let word =
             |place: usize| u64::from_le_bytes(bytes[place..place + 8].try_into().expect("eight bytes"));
-        if bytes[..8] != MAGIC || word(48) != xxh3_64_with_seed(&bytes[..48], 0) {
+        if bytes[..8] != MAGIC || word(56) != xxh3_64_with_seed(&bytes[..56], 0) {
             return Err(Error::corruption(&path, 0, Damage::Current));
         }
         let version = u32::from_le_bytes(bytes[8..12].try_into().expect("four bytes"));
@@ -67,7 +72,8 @@ impl Current {
             database_id: word(16),
             manifest: FileNumber(word(24)),
             trusted: word(32),
-            clean_log_bytes: (bytes[12] == 1).then_some(word(40)),
+            clean_log: (bytes[12] == 1)
+                .then_some(PreviousLog { number: FileNumber(word(40)), len: word(48) }),
         }))
     }
 

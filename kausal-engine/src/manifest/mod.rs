@@ -7,8 +7,8 @@
 //! number (u64), xxh3-64 of bytes 0 to 31. A record: length of the payload (u32), reserved (u32, 0), xxh3-64 of length
 //! and payload, keyed with database id, manifest number and offset (u64), payload.
 //!
-//! `CURRENT`, 56 bytes: magic `KAUSCURR`, format version (u32, 1), closed cleanly (u32, 0 or 1), database id (u64), manifest
-//! number (u64), trusted length (u64), length of the log that was current at a clean close (u64), xxh3-64 of all that. Below
+//! `CURRENT`, 64 bytes: magic `KAUSCURR`, format version (u32, 1), closed cleanly (u32, 0 or 1), database id (u64), manifest
+//! number (u64), trusted length (u64), number and length of the log that was current at a clean close (u64 each), xxh3-64 of all that. Below
 //! the trusted length the manifest was synced, so damage there is corruption; behind it, in a database that was not
 //! closed cleanly, a bad record is the torn tail of a crash.
 //!

@@ -36,7 +36,7 @@ pub(crate) fn read_manifest(vfs: &dyn Vfs, directory: &Path) -> Result<Option<Ma
     let path = file_path(directory, FileKind::Manifest(current.manifest));
     let file = vfs.open(&path, OpenMode::Read).map_err(Error::io("open", &path))?;
     let len = file.len().map_err(Error::io("read the length of", &path))?;
-    let exact = current.clean_log_bytes.is_some();
+    let exact = current.clean_log.is_some();
     if len < current.trusted || (exact && len != current.trusted) {
         let what = Damage::FileLength { expected: current.trusted, actual: len };
         return Err(Error::corruption(&path, len.min(current.trusted), what));

@@ -10,6 +10,7 @@ use crate::file_names::{FileKind, file_path};
 use crate::ids::FileNumber;
 use crate::manifest::{Current, VersionEdit};
 use crate::vfs::{OpenMode, Vfs, VfsFile};
+use crate::wal::PreviousLog;
 
 pub(super) const MAGIC: [u8; 8] = *b"KAUSMANI";
 pub(super) const VERSION: u32 = 1;
@@ -106,12 +107,12 @@ impl ManifestWriter {
     }
 
     /// Seals the manifest: from here on every byte of it and of the newest log counts as synced.
-    pub(crate) fn close(&self, log_bytes: u64) -> Result<(), Error> {
-        self.current(Some(log_bytes)).write(&*self.vfs, &self.directory)
+    pub(crate) fn close(&self, log: PreviousLog) -> Result<(), Error> {
+        self.current(Some(log)).write(&*self.vfs, &self.directory)
     }
 
-    fn current(&self, clean_log_bytes: Option<u64>) -> Current {
+    fn current(&self, clean_log: Option<PreviousLog>) -> Current {
         let Self { database_id, number: manifest, len: trusted, .. } = *self;
-        Current { database_id, manifest, trusted, clean_log_bytes }
+        Current { database_id, manifest, trusted, clean_log }
     }
 }

@@ -15,6 +15,7 @@ use crate::ids::FileNumber;
 use crate::manifest::{ManifestWriter, TableMeta, VersionEdit};
 use crate::version::{TableFile, Version};
 use crate::vfs::Vfs;
+use crate::wal::PreviousLog;
 
 /// The current version and its manifest. Lives behind a lock of the engine.
 #[derive(Debug)]
@@ -70,8 +71,8 @@ impl VersionSet {
     }
 
     /// Seals the manifest at a clean close.
-    pub(crate) fn close(&self, log_bytes: u64) -> Result<(), Error> {
-        self.manifest.close(log_bytes)
+    pub(crate) fn close(&self, log: PreviousLog) -> Result<(), Error> {
+        self.manifest.close(log)
     }
 
     /// Makes `change` durable and current. After an error the manifest's state is unknown: nothing may be written
