@@ -30,7 +30,7 @@ fn s05_memtable_manager_receives_coordinator() {
 }
 
 #[test]
-fn u01_hot_key_fills_a_memtable() {
+fn u1_hot_key_fills_a_memtable() {
     let pool = kausal_arena::testing::pool(64 << 10, 1);
     let manager = Manager::new(pool.coordinator(), ()).unwrap();
     let active = manager.active();
