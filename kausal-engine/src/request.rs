@@ -2,7 +2,8 @@
 //!
 //! The per-request arena of the memory architecture. A request takes a pre-sized arena from a pool; what it answers
 //! borrows the request, so a dangling result does not compile; when the request drops, all of it is given back at once.
-//! Neither costs a call of the global allocator once the pool is warm. More than its bytes a request never holds: then a
+//! None of this costs a look-up a call of the global allocator once the pool is warm; a scan still makes a few, for its
+//! cursor. More than its bytes a request never holds: then a
 //! look-up is an error, and a scan ends early and says so.
 
 use std::fmt;
