@@ -1,7 +1,5 @@
 //! Arenas, regions and budgets through the public interface.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 use kausal_arena::{
     AllocError, Arena, ArenaClosed, Budget, PermitRefused, RegionPool, RegionUnavailable, Retain, ScratchPool,
 };
