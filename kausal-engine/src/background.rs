@@ -3,8 +3,8 @@
 //! Scheduling is asking: a job that finds nothing to do ends at once. A job that fails poisons the database; its inputs
 //! are still there, so nothing is lost.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use kausal_index::BlockIndex;
 
@@ -34,20 +34,35 @@ impl Background {
     }
 }
 
-/// Takes the lane's flag back and wakes those who wait, even if the job panics.
-struct Running<I: BlockIndex + 'static> {
-    core: Arc<Core<I>>,
+/// A job from its queueing to its end. Takes the lane's flag back and wakes those who wait, even if the job panics, or is
+/// dropped unrun by a scheduler that shuts down.
+struct Queued<I: BlockIndex + 'static> {
+    core: Weak<Core<I>>,
     lane: Lane,
-    ended: bool,
+    is_running: bool,
 }
 
-impl<I: BlockIndex + 'static> Drop for Running<I> {
-    fn drop(&mut self) {
-        if !self.ended {
-            self.core.poison(&Error::BackgroundPanic);
+impl<I: BlockIndex + 'static> Queued<I> {
+    fn run(mut self, work: fn(&Arc<Core<I>>) -> Result<(), Error>) {
+        let Some(core) = self.core.upgrade() else { return };
+        self.is_running = true;
+        if let Err(error) = work(&core)
+            && !core.health.is_closed()
+        {
+            core.poison(&error);
         }
-        self.core.background.flag(self.lane).store(false, Ordering::SeqCst);
-        self.core.progress.signal();
+        self.is_running = false;
+    }
+}
+
+impl<I: BlockIndex + 'static> Drop for Queued<I> {
+    fn drop(&mut self) {
+        let Some(core) = self.core.upgrade() else { return };
+        if self.is_running {
+            core.poison(&Error::BackgroundPanic);
+        }
+        core.background.flag(self.lane).store(false, Ordering::SeqCst);
+        core.progress.signal();
     }
 }
 
@@ -66,18 +81,8 @@ impl<I: BlockIndex + 'static> Core<I> {
         if self.health.check().is_err() || self.background.flag(lane).swap(true, Ordering::SeqCst) {
             return;
         }
-        let core = Arc::downgrade(self);
-        let job = move || {
-            let Some(core) = core.upgrade() else { return };
-            let mut running = Running { core, lane, ended: false };
-            if let Err(error) = work(&running.core)
-                && !running.core.health.is_closed()
-            {
-                running.core.poison(&error);
-            }
-            running.ended = true;
-        };
-        self.environment.scheduler.spawn(lane, Box::new(job));
+        let job = Queued { core: Arc::downgrade(self), lane, is_running: false };
+        self.environment.scheduler.spawn(lane, Box::new(move || job.run(work)));
     }
 
     /// Waits until no background job is queued or running.

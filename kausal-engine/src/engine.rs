@@ -170,13 +170,8 @@ impl<I: BlockIndex + 'static> StorageEngine<I> {
     }
 
     fn lookup(&self, key: &[u8], snapshot: Option<&Snapshot>) -> Result<Option<Vec<u8>>, Error> {
-        let Some(mut reader) = self.open_value(key, snapshot)? else { return Ok(None) };
-        let mut value = Vec::new();
-        reader.read_to_end(&mut value).map_err(|error| match error.downcast::<Error>() {
-            Ok(error) => error,
-            Err(error) => Error::io("read a value of", &self.core.directory)(error),
-        })?;
-        Ok(Some(value))
+        let reader = self.open_value(key, snapshot)?;
+        reader.map(|reader| reader.into_bytes(&self.core.directory)).transpose()
     }
 
     /// The value of `key`, to be read from front to back, however large.

@@ -6,13 +6,14 @@
 //! | wal | 1/32 | 1/4 | the log's frame buffer, as large as the largest batch |
 //! | tables | 0 | 1/4 | indexes, filters and properties of open tables |
 //! | flush | 1/16 | 1/8 | buffers, filter and index of the table being written |
-//! | compaction | 1/8 | 1/4 | the same, and one block of each input |
+//! | compaction | 3/16 | 1/4 | the same, and one block of each input |
 //! | requests | 0 | 1/8 | request arenas |
 //! | reads | 1/64 | 1/4 | block buffers of look-ups, chunks of cursors |
 //!
-//! What a flush and a compaction need is set aside at open, so they make progress whatever the readers hold.
-//! Sizes follow from three limits: a value above an eighth of a region lies in a blob file, so no block is larger
-//! than that plus a key; a compaction reads one block per input run.
+//! What a flush and a compaction need is set aside at open, so they make progress whatever the readers hold. With V the
+//! longest value beside its key, 1/64 of the budget, a compaction holds a block of V and a key for each of four tables of
+//! level 0 and one run below, up to 2 V of the block being written, 2 V of output, and its filter and index: about 3/16.
+//! A longer value lies in a blob file.
 
 use kausal_arena::{AllocError, Budget};
 
@@ -48,12 +49,12 @@ impl MemoryPlan {
             wal: root.child("wal", bytes / 32, bytes / 4)?,
             tables: root.child("tables", 0, bytes / 4)?,
             flush: root.child("flush", bytes / 16, bytes / 8)?,
-            compaction: root.child("compaction", bytes / 8, bytes / 4)?,
+            compaction: root.child("compaction", bytes / 16 * 3, bytes / 4)?,
             requests: root.child("requests", 0, bytes / 8)?,
             reads: root.child("reads", bytes / 64, bytes / 4)?,
             root,
             region_bytes,
-            inline_value_bytes_max: region_bytes / 8,
+            inline_value_bytes_max: region_bytes / 16,
         })
     }
 }

@@ -453,6 +453,20 @@ impl ValueReader {
         Self { source: ValueSource::Blob(reader) }
     }
 
+    /// The whole value; one that lay beside its key is not copied again.
+    pub(crate) fn into_bytes(self, directory: &std::path::Path) -> Result<Vec<u8>, Error> {
+        let mut reader = match self.source {
+            ValueSource::Inline(value) => return Ok(value.into_inner()),
+            ValueSource::Blob(reader) => reader,
+        };
+        let mut value = Vec::new();
+        reader.read_to_end(&mut value).map_err(|error| match error.downcast::<Error>() {
+            Ok(error) => error,
+            Err(error) => Error::io("read a value of", directory)(error),
+        })?;
+        Ok(value)
+    }
+
     /// Length of the value in bytes.
     pub fn len(&self) -> u64 {
         match &self.source {

@@ -1,8 +1,8 @@
 //! Leveled compaction: which tables to merge next.
 //!
 //! Level 0 is due at a number of tables, a deeper level at a size: level 1 at four memtables, each further one at ten
-//! times that. The level furthest above its size goes first. From level 0 all tables are taken, from a deeper one the
-//! table whose merge moves the fewest bytes below it.
+//! times that. The level furthest above its size goes first. From level 0 the four oldest tables are taken, because each
+//! costs the merge a block of memory; from a deeper one the table whose merge moves the fewest bytes below it.
 
 use std::sync::Arc;
 
@@ -11,6 +11,9 @@ use crate::version::{LEVEL_COUNT, TableFile, Version};
 
 /// How many times larger a level is than the one above.
 const FAN_OUT: u64 = 10;
+
+/// Tables of level 0 merged at once: what the memory plan has room for.
+const LEVEL0_TABLES_MAX: usize = 4;
 
 /// Tables to be merged into `level`.
 #[derive(Debug)]
@@ -55,7 +58,9 @@ pub(crate) fn pick(
 fn pick_from(version: &Version, level: usize) -> Pick {
     let files = version.level(level).files();
     if level == 0 {
-        return with_lower(version, 1, files.to_vec());
+        // Newest first, so the oldest are at the end; newer tables may stay above what is merged below them.
+        let oldest = files.len().saturating_sub(LEVEL0_TABLES_MAX);
+        return with_lower(version, 1, files[oldest..].to_vec());
     }
     let below = |file: &&Arc<TableFile>| {
         let meta = file.meta();

@@ -81,3 +81,22 @@ fn buffered_writes_reach_the_disk_in_order_and_by_sync() {
     copy(folder.path(), after.path());
     assert_eq!(open(after.path()).get(b"a").unwrap().unwrap(), b"1");
 }
+
+#[test]
+fn closing_after_the_scheduler_has_shut_down_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let environment = kausal_engine::Environment::system().unwrap();
+    let builder = kausal_engine::Builder::<kausal_index::SkipListIndex>::new(folder.path(), crate::small());
+    let engine = builder.environment(environment.clone()).open().unwrap();
+    engine.put(b"key", b"value").unwrap();
+    environment.scheduler.shutdown();
+    // Until the memtables are full, every write schedules a flush that is dropped unrun.
+    let short = (0..200_000_u32).find(|number| {
+        let mut batch = WriteBatch::new();
+        batch.put(&number.to_be_bytes(), &[1; 1000]).unwrap();
+        number * 1000 > 3_000_000 || engine.write(&batch, WriteOptions::default()).is_err()
+    });
+    assert!(short.is_some());
+    engine.close().unwrap();
+    assert_eq!(open(folder.path()).get(b"key").unwrap().unwrap(), b"value");
+}

@@ -194,3 +194,43 @@ fn a_second_opener_is_refused() {
     let second = StorageEngine::open(folder.path(), small());
     assert!(matches!(second, Err(kausal_engine::Error::Locked { .. })));
 }
+
+#[test]
+fn values_just_below_the_blob_limit_flush_and_compact_at_the_smallest_budget() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path());
+    for limit_bytes in [256 << 10, 128 << 10] {
+        for number in 0..150_u32 {
+            let key = (number * 7 % 50).to_be_bytes();
+            engine.put(&key, &vec![number as u8; limit_bytes - 100]).unwrap();
+        }
+        engine.compact().unwrap();
+    }
+    let report = engine.memory_report();
+    assert!(report.root().used_max <= 8 << 20, "{report}");
+    for number in 100..150_u32 {
+        let key = (number * 7 % 50).to_be_bytes();
+        assert_eq!(engine.get(&key).unwrap().unwrap(), vec![number as u8; (128 << 10) - 100]);
+    }
+}
+
+#[test]
+fn the_smallest_entries_flush_and_compact_at_the_smallest_budget() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path());
+    let count = 400_000_u32;
+    let mut batch = WriteBatch::new();
+    for number in 0..count {
+        batch.put(&number.wrapping_mul(2_654_435_761).to_be_bytes(), b"").unwrap();
+        if batch.len() == 1000 {
+            engine.write(&batch, WriteOptions::default()).unwrap();
+            batch.clear();
+        }
+    }
+    engine.compact().unwrap();
+    let report = engine.memory_report();
+    assert!(report.root().used_max <= 8 << 20, "{report}");
+    for number in (0..count).step_by(101) {
+        assert_eq!(engine.get(&number.wrapping_mul(2_654_435_761).to_be_bytes()).unwrap().unwrap(), b"");
+    }
+}
