@@ -45,6 +45,7 @@ mod region;
 mod region_pool;
 mod report;
 mod scratch;
+pub mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod writer;

@@ -61,7 +61,7 @@ impl Region {
     /// # use kausal_arena::{Budget, RegionPool};
     /// # let pool = RegionPool::new(&Budget::unlimited("memtables"), 1 << 16, 1, || {}).unwrap();
     /// let region = pool.coordinator().take().unwrap();
-    /// let mut permit = region.permit(1000).unwrap();
+    /// let permit = region.permit(1000).unwrap();
     /// assert!(region.freeze().is_err());
     /// permit.pen().try_alloc_slice_copy(&[1_u8; 600]).unwrap();
     /// drop(permit);
@@ -114,8 +114,8 @@ pub struct Permit {
 
 impl Permit {
     /// The pen that writes into the reservation. It refuses what the reservation does not cover.
-    pub fn pen(&mut self) -> &mut Writer {
-        &mut self.pen
+    pub fn pen(&self) -> &Writer {
+        &self.pen
     }
 
     /// Bytes reserved.

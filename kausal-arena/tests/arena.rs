@@ -150,7 +150,7 @@ fn permits_never_promise_more_than_there_is() {
     assert!(matches!(region.permit(40 << 10), Err(PermitRefused::Full { .. })));
     assert!(matches!(region.permit(1 << 20), Err(PermitRefused::TooLarge { .. })));
     drop(first);
-    let mut whole = region.permit(region.capacity()).unwrap();
+    let whole = region.permit(region.capacity()).unwrap();
     whole.pen().try_alloc_slice_copy(&vec![1_u8; region.capacity()]).unwrap();
     assert!(whole.pen().try_alloc(1_u8).is_err());
 }

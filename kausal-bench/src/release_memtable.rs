@@ -21,14 +21,12 @@ fn key(number: u64) -> [u8; 16] {
 
 fn fill(pool: &RegionPool, entries: u64) -> Result<SkipListIndex, InsertError> {
     let region = pool.coordinator().take().expect("the one region is back");
-    let mut pen = region.writer();
-    let index = SkipListIndex::create(region.lease(), &mut pen)?;
+    let pen = region.writer();
+    let index = SkipListIndex::create(region.lease(), &pen)?;
     for number in 0..entries {
         let seqno = SeqNo::new(number + 1).expect("far below 2^56");
-        index.insert(
-            &mut pen,
-            EntryRef { key: &key(number), seqno, kind: Kind::Put, value: &[7; VALUE_BYTES] },
-        )?;
+        index
+            .insert(&pen, EntryRef { key: &key(number), seqno, kind: Kind::Put, value: &[7; VALUE_BYTES] })?;
     }
     assert_eq!(index.len() as u64, entries, "what is timed holds what it should");
     Ok(index)

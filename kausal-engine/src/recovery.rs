@@ -296,7 +296,7 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
     /// Inserts one entry, making room if need be.
     fn insert(&mut self, entry: EntryRef<'_>) -> Result<(), Error> {
         let active = self.memtables.active();
-        let mut permit = match active.permit(1, entry.payload_bytes()) {
+        let permit = match active.permit(1, entry.payload_bytes()) {
             Ok(permit) => permit,
             Err(PermitRefused::TooLarge { need, max }) => return Err(Error::BatchTooLarge { need, max }),
             Err(_) => {
@@ -312,7 +312,7 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
             active.attached().keep(Arc::new(blob));
         }
         active
-            .insert(&mut permit, entry)
+            .insert(&permit, entry)
             .map_err(|error| Error::invalid(format!("the log repeats an entry: {error}")))
     }
 

@@ -193,7 +193,7 @@ impl<I: BlockIndex + 'static> Core<I> {
         // Again under the lock: a close or a failure may have come between.
         self.health.check()?;
         let active = self.memtables.active();
-        let mut permit = match active.permit(batch.len(), batch.payload_bytes()) {
+        let permit = match active.permit(batch.len(), batch.payload_bytes()) {
             Ok(permit) => permit,
             Err(PermitRefused::TooLarge { need, max }) => return Err(Error::BatchTooLarge { need, max }),
             Err(_) => return self.try_rotate(&mut state),
@@ -204,7 +204,7 @@ impl<I: BlockIndex + 'static> Core<I> {
         for (kind, key, value) in batch.iter() {
             seqno = seqno.checked_add(1).expect("the last number of the batch fits");
             let entry = EntryRef { key, seqno, kind, value };
-            active.insert(&mut permit, entry).expect("the permit covers the batch, its numbers are new");
+            active.insert(&permit, entry).expect("the permit covers the batch, its numbers are new");
         }
         drop(permit);
         state.last_seqno = last;

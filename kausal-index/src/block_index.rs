@@ -61,7 +61,7 @@ pub trait BlockIndex: Send + Sync + Sized {
     /// # Errors
     ///
     /// [`AllocError`] if there is no room for an empty index ([`Self::bytes_max`] of 0 entries).
-    fn create(lease: Lease, pen: &mut Writer) -> Result<Self, AllocError>;
+    fn create(lease: Lease, pen: &Writer) -> Result<Self, AllocError>;
 
     /// Upper bound of the bytes taken from the pens by `entries` inserts with `payload` bytes of keys and
     /// values between them; with 0 entries, by [`create`](Self::create). What a permit must cover.
@@ -72,7 +72,7 @@ pub trait BlockIndex: Send + Sync + Sized {
     /// # Errors
     ///
     /// [`InsertError`]; nothing has changed then, except that bytes of the pen may be used up.
-    fn insert(&self, pen: &mut Writer, entry: EntryRef<'_>) -> Result<(), InsertError>;
+    fn insert(&self, pen: &Writer, entry: EntryRef<'_>) -> Result<(), InsertError>;
 
     /// The newest entry of `key` at or below `at`, tombstones included.
     fn get(&self, key: &[u8], at: SeqNo) -> Option<EntryRef<'_>>;
@@ -86,7 +86,7 @@ pub trait BlockIndex: Send + Sync + Sized {
     /// # Errors
     ///
     /// [`AllocError`] if `pen` has too little room for what the order needs; the index is still readable.
-    fn freeze(&self, pen: &mut Writer) -> Result<(), AllocError>;
+    fn freeze(&self, pen: &Writer) -> Result<(), AllocError>;
 
     /// An ordered walk over all entries, nowhere at first.
     fn cursor(&self) -> impl Cursor<Error = Infallible>;

@@ -46,7 +46,7 @@ impl BlockIndex for BTreeIndex {
     const IN_ARENA: bool = false;
     const ORDERED_WHILE_LIVE: bool = true;
 
-    fn create(lease: Lease, _pen: &mut Writer) -> Result<Self, AllocError> {
+    fn create(lease: Lease, _pen: &Writer) -> Result<Self, AllocError> {
         Ok(Self { entries: boxcar::Vec::new(), order: RwLock::default(), _lease: lease })
     }
 
@@ -54,7 +54,7 @@ impl BlockIndex for BTreeIndex {
         0
     }
 
-    fn insert(&self, _pen: &mut Writer, entry: EntryRef<'_>) -> Result<(), InsertError> {
+    fn insert(&self, _pen: &Writer, entry: EntryRef<'_>) -> Result<(), InsertError> {
         if entry.key.len() > KEY_BYTES_MAX {
             return Err(InsertError::KeyTooLong { len: entry.key.len() });
         }
@@ -79,7 +79,7 @@ impl BlockIndex for BTreeIndex {
         })
     }
 
-    fn freeze(&self, _pen: &mut Writer) -> Result<(), AllocError> {
+    fn freeze(&self, _pen: &Writer) -> Result<(), AllocError> {
         Ok(())
     }
 

@@ -18,11 +18,11 @@
 //! use kausal_index::{BlockIndex, Cursor, EntryRef, Kind, SeqNo, SkipListIndex};
 //!
 //! let region = kausal_arena::testing::region(1 << 16);
-//! let mut pen = region.writer();
-//! let index = SkipListIndex::create(region.lease(), &mut pen).unwrap();
+//! let pen = region.writer();
+//! let index = SkipListIndex::create(region.lease(), &pen).unwrap();
 //! for (number, key) in [(1, b"pear"), (2, b"plum"), (3, b"fig ")] {
 //!     let seqno = SeqNo::new(number).unwrap();
-//!     index.insert(&mut pen, EntryRef { key, seqno, kind: Kind::Put, value: b"" }).unwrap();
+//!     index.insert(&pen, EntryRef { key, seqno, kind: Kind::Put, value: b"" }).unwrap();
 //! }
 //! let mut cursor = index.cursor();
 //! cursor.seek_to_first().unwrap();

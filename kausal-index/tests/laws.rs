@@ -28,13 +28,13 @@ fn entries() -> impl Strategy<Value = Vec<Entry>> {
 
 fn index_and_list_agree<I: BlockIndex>(entries: Vec<Entry>) {
     let region = kausal_arena::testing::region(1 << 20);
-    let mut pen = region.writer();
-    let index = I::create(region.lease(), &mut pen).unwrap();
+    let pen = region.writer();
+    let index = I::create(region.lease(), &pen).unwrap();
     let mut list: Vec<Entry> = Vec::new();
     for entry in entries {
         let place = list
             .binary_search_by(|held| compare_positions((&held.key, held.seqno), (&entry.key, entry.seqno)));
-        let inserted = index.insert(&mut pen, entry.as_ref());
+        let inserted = index.insert(&pen, entry.as_ref());
         match place {
             Ok(_) => assert!(matches!(inserted, Err(InsertError::Duplicate(seqno)) if seqno == entry.seqno)),
             Err(place) => {
@@ -44,7 +44,7 @@ fn index_and_list_agree<I: BlockIndex>(entries: Vec<Entry>) {
         }
     }
     assert_eq!(index.len(), list.len());
-    index.freeze(&mut pen).unwrap();
+    index.freeze(&pen).unwrap();
 
     let mut cursor = index.cursor();
     assert!(cursor.entry().is_none() && !cursor.next().unwrap() && !cursor.prev().unwrap());
@@ -88,11 +88,11 @@ fn index_and_list_agree<I: BlockIndex>(entries: Vec<Entry>) {
 /// Batches under a permit of exactly `bytes_max` never fail.
 fn permit_covers_its_batch<I: BlockIndex>(entries: &[Entry]) {
     let region = kausal_arena::testing::region(1 << 20);
-    let index = I::create(region.lease(), &mut region.writer()).unwrap();
+    let index = I::create(region.lease(), &region.writer()).unwrap();
     let mut numbers = BTreeMap::<Vec<u8>, u64>::new();
     for batch in entries.chunks(7) {
         let payload = batch.iter().map(|entry| entry.as_ref().payload_bytes()).sum();
-        let mut permit = region.permit(I::bytes_max(batch.len(), payload)).unwrap();
+        let permit = region.permit(I::bytes_max(batch.len(), payload)).unwrap();
         for entry in batch {
             let number = numbers.entry(entry.key.clone()).or_default();
             *number += 1;
@@ -123,13 +123,13 @@ proptest! {
 #[test]
 fn exhaustion_leaves_the_index_as_before() {
     let region = kausal_arena::testing::region(4096);
-    let mut pen = region.writer();
-    let index = SkipListIndex::create(region.lease(), &mut pen).unwrap();
+    let pen = region.writer();
+    let index = SkipListIndex::create(region.lease(), &pen).unwrap();
     let mut stored = 0_u64;
     let refused = loop {
         let seqno = SeqNo::new(stored + 1).unwrap();
         let entry = EntryRef { key: &stored.to_be_bytes(), seqno, kind: Kind::Put, value: &[1; 50] };
-        match index.insert(&mut pen, entry) {
+        match index.insert(&pen, entry) {
             Ok(()) => stored += 1,
             Err(error) => break error,
         }
@@ -145,34 +145,34 @@ fn exhaustion_leaves_the_index_as_before() {
 #[test]
 fn extreme_sizes_are_kept() {
     let region = kausal_arena::testing::region(8 << 20);
-    let mut pen = region.writer();
-    let index = SkipListIndex::create(region.lease(), &mut pen).unwrap();
+    let pen = region.writer();
+    let index = SkipListIndex::create(region.lease(), &pen).unwrap();
     let (long, large) = (vec![b'k'; kausal_index::KEY_BYTES_MAX], vec![7; 1 << 20]);
     for (number, key, value) in [(1, &b""[..], &b""[..]), (2, &long, &large), (3, b"k", b"")] {
         let seqno = SeqNo::new(number).unwrap();
-        index.insert(&mut pen, EntryRef { key, seqno, kind: Kind::Put, value }).unwrap();
+        index.insert(&pen, EntryRef { key, seqno, kind: Kind::Put, value }).unwrap();
     }
     assert_eq!(index.get(b"", SeqNo::MAX).unwrap().value, b"");
     assert_eq!(index.get(&long, SeqNo::MAX).unwrap().value, large);
     let longer = vec![b'k'; kausal_index::KEY_BYTES_MAX + 1];
     let entry = EntryRef { key: &longer, seqno: SeqNo::MAX, kind: Kind::Put, value: b"" };
-    assert!(matches!(index.insert(&mut pen, entry), Err(InsertError::KeyTooLong { len: 65536 })));
+    assert!(matches!(index.insert(&pen, entry), Err(InsertError::KeyTooLong { len: 65536 })));
 }
 
 #[test]
 fn writers_and_readers_at_once_lose_nothing() {
     let region = kausal_arena::testing::region(64 << 20);
-    let index = SkipListIndex::create(region.lease(), &mut region.writer()).unwrap();
+    let index = SkipListIndex::create(region.lease(), &region.writer()).unwrap();
     let (writers, per_writer) = (4_u64, 10_000_u64);
     std::thread::scope(|scope| {
         for writer in 0..writers {
-            let (index, mut pen) = (&index, region.writer());
+            let (index, pen) = (&index, region.writer());
             scope.spawn(move || {
                 for number in 0..per_writer {
                     let key = number.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes();
                     let seqno = SeqNo::new(1 + number * writers + writer).unwrap();
                     let value = &key;
-                    index.insert(&mut pen, EntryRef { key: &key, seqno, kind: Kind::Put, value }).unwrap();
+                    index.insert(&pen, EntryRef { key: &key, seqno, kind: Kind::Put, value }).unwrap();
                     assert!(index.get(&key, seqno).unwrap().seqno == seqno);
                 }
             });

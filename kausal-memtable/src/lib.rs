@@ -19,9 +19,9 @@
 //! let manager = MemtableManager::<SkipListIndex>::new(pool.coordinator(), ()).unwrap();
 //!
 //! let active = manager.active();
-//! let mut permit = active.permit(1, 11).unwrap();
+//! let permit = active.permit(1, 11).unwrap();
 //! let seqno = SeqNo::new(1).unwrap();
-//! active.insert(&mut permit, EntryRef { key: b"apple", seqno, kind: Kind::Put, value: b"red" }).unwrap();
+//! active.insert(&permit, EntryRef { key: b"apple", seqno, kind: Kind::Put, value: b"red" }).unwrap();
 //! drop(permit);
 //!
 //! let frozen = manager.rotate(()).unwrap();

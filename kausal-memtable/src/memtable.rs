@@ -44,7 +44,7 @@ impl<I: BlockIndex, A> Memtable<I, A> {
     ///
     /// [`AllocError`] if the region is too small even for an empty index.
     pub fn new(region: Region, attached: A) -> Result<Self, AllocError> {
-        let index = I::create(region.lease(), &mut region.writer())?;
+        let index = I::create(region.lease(), &region.writer())?;
         Ok(Self { index, attached, stage: AtomicU8::new(Stage::Active as u8), region })
     }
 
@@ -66,7 +66,7 @@ impl<I: BlockIndex, A> Memtable<I, A> {
     /// # Panics
     ///
     /// If `permit` was minted by another memtable.
-    pub fn insert(&self, permit: &mut Permit, entry: EntryRef<'_>) -> Result<(), InsertError> {
+    pub fn insert(&self, permit: &Permit, entry: EntryRef<'_>) -> Result<(), InsertError> {
         assert_eq!(permit.generation(), self.region.generation(), "a permit of another memtable");
         self.index.insert(permit.pen(), entry)
     }
@@ -129,7 +129,7 @@ impl<I: BlockIndex, A> Memtable<I, A> {
     /// Stops writes: mints no more permits, and once the last one has ended prepares the index for its walk.
     pub(crate) fn freeze(&self) -> Result<(), FreezeRefused> {
         self.region.freeze()?;
-        self.index.freeze(&mut self.region.writer())?;
+        self.index.freeze(&self.region.writer())?;
         self.stage.store(Stage::Frozen as u8, Ordering::Relaxed);
         Ok(())
     }

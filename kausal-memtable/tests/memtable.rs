@@ -9,9 +9,9 @@ use kausal_memtable::{Memtable, MemtableManager, RotateRefused, Stage};
 type Manager = MemtableManager<SkipListIndex>;
 
 fn put(memtable: &Memtable<SkipListIndex>, number: u64, key: &[u8]) -> Result<(), PermitRefused> {
-    let mut permit = memtable.permit(1, key.len() + 100)?;
+    let permit = memtable.permit(1, key.len() + 100)?;
     let seqno = SeqNo::new(number).unwrap();
-    memtable.insert(&mut permit, EntryRef { key, seqno, kind: Kind::Put, value: &[7; 100] }).unwrap();
+    memtable.insert(&permit, EntryRef { key, seqno, kind: Kind::Put, value: &[7; 100] }).unwrap();
     Ok(())
 }
 

@@ -67,11 +67,11 @@ struct Splice {
 /// use kausal_index::{BlockIndex, EntryRef, Kind, SeqNo, SkipListIndex};
 ///
 /// let region = kausal_arena::testing::region(1 << 16);
-/// let mut pen = region.writer();
-/// let index = SkipListIndex::create(region.lease(), &mut pen).unwrap();
+/// let pen = region.writer();
+/// let index = SkipListIndex::create(region.lease(), &pen).unwrap();
 /// for (number, value) in [(1, b"red "), (2, b"blue")] {
 ///     let seqno = SeqNo::new(number).unwrap();
-///     index.insert(&mut pen, EntryRef { key: b"k", seqno, kind: Kind::Put, value }).unwrap();
+///     index.insert(&pen, EntryRef { key: b"k", seqno, kind: Kind::Put, value }).unwrap();
 /// }
 /// assert_eq!(index.get(b"k", SeqNo::MAX).unwrap().value, b"blue");
 /// assert_eq!(index.get(b"k", SeqNo::new(1).unwrap()).unwrap().value, b"red ");
@@ -185,7 +185,7 @@ impl BlockIndex for SkipListIndex {
     const IN_ARENA: bool = true;
     const ORDERED_WHILE_LIVE: bool = true;
 
-    fn create(lease: Lease, pen: &mut Writer) -> Result<Self, AllocError> {
+    fn create(lease: Lease, pen: &Writer) -> Result<Self, AllocError> {
         let seed = lease.generation().wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let nodes = Nodes::new(lease)?;
         let head = nodes.allocate_head(pen)?;
@@ -206,7 +206,7 @@ impl BlockIndex for SkipListIndex {
         entries.saturating_add(1).saturating_mul(node).saturating_add(payload)
     }
 
-    fn insert(&self, pen: &mut Writer, entry: EntryRef<'_>) -> Result<(), InsertError> {
+    fn insert(&self, pen: &Writer, entry: EntryRef<'_>) -> Result<(), InsertError> {
         if entry.key.len() > KEY_BYTES_MAX {
             return Err(InsertError::KeyTooLong { len: entry.key.len() });
         }
@@ -250,7 +250,7 @@ impl BlockIndex for SkipListIndex {
         })
     }
 
-    fn freeze(&self, _pen: &mut Writer) -> Result<(), AllocError> {
+    fn freeze(&self, _pen: &Writer) -> Result<(), AllocError> {
         Ok(())
     }
 

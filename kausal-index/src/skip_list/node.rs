@@ -71,7 +71,7 @@ impl Nodes {
     }
 
     /// Writes the head: a tower of full height without an entry.
-    pub(super) fn allocate_head(&self, pen: &mut Writer) -> Result<u32, AllocError> {
+    pub(super) fn allocate_head(&self, pen: &Writer) -> Result<u32, AllocError> {
         let nothing = PackedSeqNo::new(SeqNo::ZERO, crate::entry::Kind::Delete);
         self.allocate(pen, nothing, 0, HEIGHT_MAX, b"", b"").map(|(head, _)| head)
     }
@@ -79,7 +79,7 @@ impl Nodes {
     /// Writes a node that is linked nowhere yet. Returns its offset and its size.
     pub(super) fn allocate(
         &self,
-        pen: &mut Writer,
+        pen: &Writer,
         packed: PackedSeqNo,
         prefix: u64,
         height: usize,
