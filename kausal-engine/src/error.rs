@@ -90,6 +90,9 @@ pub enum Error {
     /// A background job ended in a panic.
     #[error("a background job panicked; see standard error")]
     BackgroundPanic,
+    /// The memtables' index keeps no order while they take writes, so there is no scan before they are flushed.
+    #[error(transparent)]
+    Unordered(#[from] kausal_index::Unordered),
     /// Batches were being written when the memtable had to be frozen.
     #[error(transparent)]
     Permits(#[from] PermitsLive),

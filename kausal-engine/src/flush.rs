@@ -28,7 +28,7 @@ pub(crate) fn write_memtable<I: BlockIndex>(
     mut retention: Retention,
 ) -> Result<Written, Error> {
     let mut output = TableOutput::new(place, 0, u64::MAX);
-    let mut cursor = memtable.cursor();
+    let mut cursor = memtable.cursor()?;
     let Ok(mut more) = cursor.seek_to_first();
     while more {
         if let Some(entry) = cursor.entry()

@@ -258,8 +258,10 @@ impl<I: BlockIndex + 'static> Cursor<I> {
     /// Walks the merge of everything in `view` and keeps what the snapshot sees.
     fn fill(&mut self, view: &View<I>, from: From<'_>) -> Result<(), FillError> {
         let budget = &self.core.plan.reads.clone();
-        let mut sources: Vec<_> =
-            view.memtables().map(|memtable| Source::Memtable(memtable.cursor())).collect();
+        let mut sources = Vec::new();
+        for memtable in view.memtables() {
+            sources.push(Source::Memtable(memtable.cursor().map_err(Error::from)?));
+        }
         for table in view.version.level(0).tables() {
             sources.push(Source::Table(table.cursor(budget)?));
         }

@@ -37,6 +37,11 @@ pub enum InsertError {
     },
 }
 
+/// The index keeps no order while it lives: there is a cursor once it is frozen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unsupported: the index has no order before it is frozen")]
+pub struct Unordered;
+
 /// Bytes an index took from its pens, by what became of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct IndexBytes {
@@ -52,8 +57,8 @@ pub struct IndexBytes {
 pub trait BlockIndex: Send + Sync + Sized {
     /// Whether nodes and entries live in the leased memory. The oracle's do not.
     const IN_ARENA: bool;
-    /// Whether a cursor is ordered before [`freeze`](Self::freeze). One that is not ordered panics on use
-    /// before it instead of sorting in silence.
+    /// Whether there is a cursor before [`freeze`](Self::freeze). An index that keeps no order while it lives
+    /// answers [`Unordered`] until then, instead of sorting in silence.
     const ORDERED_WHILE_LIVE: bool;
 
     /// An empty index in the generation that `lease` pins. `pen` writes what an empty index needs.
@@ -89,7 +94,36 @@ pub trait BlockIndex: Send + Sync + Sized {
     fn freeze(&self, pen: &Writer) -> Result<(), AllocError>;
 
     /// An ordered walk over all entries, nowhere at first.
-    fn cursor(&self) -> impl Cursor<Error = Infallible>;
+    ///
+    /// # Errors
+    ///
+    /// [`Unordered`] before [`freeze`](Self::freeze), if the index is not [`ORDERED_WHILE_LIVE`](Self::ORDERED_WHILE_LIVE).
+    fn cursor(&self) -> Result<impl Cursor<Error = Infallible>, Unordered>;
+
+    /// Adds entries that come in ascending position order; what is faster than one by one if an index can make use
+    /// of that. Entries that are not in order are inserted all the same.
+    ///
+    /// # Errors
+    ///
+    /// [`InsertError`] of the first entry that is refused; those before it are in the index, those after it are not.
+    fn insert_sorted<'e>(
+        &self,
+        pen: &Writer,
+        entries: impl Iterator<Item = EntryRef<'e>>,
+    ) -> Result<(), InsertError> {
+        for entry in entries {
+            self.insert(pen, entry)?;
+        }
+        Ok(())
+    }
+
+    /// Looks up many keys at once, so that an index can let their cache misses overlap. Calls `found` once per key,
+    /// in the order of `keys`, with the place of the key and what [`get`](Self::get) would answer.
+    fn get_many<'i>(&'i self, keys: &[&[u8]], at: SeqNo, mut found: impl FnMut(usize, Option<EntryRef<'i>>)) {
+        for (place, key) in keys.iter().enumerate() {
+            found(place, self.get(key, at));
+        }
+    }
 
     /// Number of entries.
     fn len(&self) -> usize;

@@ -11,7 +11,7 @@ use std::sync::{PoisonError, RwLock};
 
 use kausal_arena::{AllocError, Lease, Writer};
 
-use crate::block_index::{BlockIndex, IndexBytes, InsertError};
+use crate::block_index::{BlockIndex, IndexBytes, InsertError, Unordered};
 use crate::cursor::Cursor;
 use crate::entry::{Entry, EntryRef, KEY_BYTES_MAX, SeqNo};
 
@@ -83,8 +83,8 @@ impl BlockIndex for BTreeIndex {
         Ok(())
     }
 
-    fn cursor(&self) -> impl Cursor<Error = Infallible> {
-        BTreeCursor { index: self, entry: None }
+    fn cursor(&self) -> Result<impl Cursor<Error = Infallible>, Unordered> {
+        Ok(BTreeCursor { index: self, entry: None })
     }
 
     fn len(&self) -> usize {

@@ -24,7 +24,7 @@
 //!     let seqno = SeqNo::new(number).unwrap();
 //!     index.insert(&pen, EntryRef { key, seqno, kind: Kind::Put, value: b"" }).unwrap();
 //! }
-//! let mut cursor = index.cursor();
+//! let mut cursor = index.cursor().unwrap();
 //! cursor.seek_to_first().unwrap();
 //! assert_eq!(cursor.entry().unwrap().key, b"fig ");
 //! ```
@@ -35,7 +35,7 @@ mod cursor;
 mod entry;
 mod skip_list;
 
-pub use block_index::{BlockIndex, IndexBytes, InsertError};
+pub use block_index::{BlockIndex, IndexBytes, InsertError, Unordered};
 pub use btree::BTreeIndex;
 pub use cursor::Cursor;
 pub use entry::{Entry, EntryRef, KEY_BYTES_MAX, Kind, PackedSeqNo, SeqNo, compare_positions};

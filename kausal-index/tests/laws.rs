@@ -46,7 +46,7 @@ fn index_and_list_agree<I: BlockIndex>(entries: Vec<Entry>) {
     assert_eq!(index.len(), list.len());
     index.freeze(&pen).unwrap();
 
-    let mut cursor = index.cursor();
+    let mut cursor = index.cursor().unwrap();
     assert!(cursor.entry().is_none() && !cursor.next().unwrap() && !cursor.prev().unwrap());
     let mut more = cursor.seek_to_first().unwrap();
     for entry in &list {
@@ -179,7 +179,7 @@ fn writers_and_readers_at_once_lose_nothing() {
         }
         scope.spawn(|| {
             for _ in 0..20 {
-                let mut cursor = index.cursor();
+                let mut cursor = index.cursor().unwrap();
                 let mut last: Option<Entry> = None;
                 let mut more = cursor.seek_to_first().unwrap();
                 while more {
@@ -193,7 +193,7 @@ fn writers_and_readers_at_once_lose_nothing() {
         });
     });
     assert_eq!(index.len() as u64, writers * per_writer);
-    let mut cursor = index.cursor();
+    let mut cursor = index.cursor().unwrap();
     let mut seen = 0;
     let mut more = cursor.seek_to_first().unwrap();
     while more {

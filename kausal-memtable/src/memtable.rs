@@ -13,7 +13,7 @@ use std::convert::Infallible;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use kausal_arena::{AllocError, Permit, PermitRefused, PermitsLive, Region};
-use kausal_index::{BlockIndex, Cursor, EntryRef, IndexBytes, InsertError, SeqNo};
+use kausal_index::{BlockIndex, Cursor, EntryRef, IndexBytes, InsertError, SeqNo, Unordered};
 
 /// Where a memtable stands in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,7 +77,11 @@ impl<I: BlockIndex, A> Memtable<I, A> {
     }
 
     /// An ordered walk over all entries.
-    pub fn cursor(&self) -> impl Cursor<Error = Infallible> {
+    ///
+    /// # Errors
+    ///
+    /// [`Unordered`] while the memtable is active, if its index keeps no order until it is frozen.
+    pub fn cursor(&self) -> Result<impl Cursor<Error = Infallible>, Unordered> {
         self.index.cursor()
     }
 

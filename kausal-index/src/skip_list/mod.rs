@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use kausal_arena::{AllocError, Lease, Writer};
 
-use crate::block_index::{BlockIndex, IndexBytes, InsertError};
+use crate::block_index::{BlockIndex, IndexBytes, InsertError, Unordered};
 use crate::cursor::Cursor;
 use crate::entry::{EntryRef, KEY_BYTES_MAX, PackedSeqNo, SeqNo};
 use cursor::SkipListCursor;
@@ -254,8 +254,8 @@ impl BlockIndex for SkipListIndex {
         Ok(())
     }
 
-    fn cursor(&self) -> impl Cursor<Error = Infallible> {
-        SkipListCursor::new(self)
+    fn cursor(&self) -> Result<impl Cursor<Error = Infallible>, Unordered> {
+        Ok(SkipListCursor::new(self))
     }
 
     fn len(&self) -> usize {
