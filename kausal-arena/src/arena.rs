@@ -9,20 +9,15 @@
 //! Not here: regions that are handed round and come back ([`RegionPool`](crate::RegionPool)).
 
 use std::fmt;
-use std::marker::PhantomData;
-use std::ops::Deref;
-use std::sync::{Arc, Weak};
 
-use parking_lot::Mutex;
-
-use crate::body::Body;
+use crate::body::{Body, Hold};
 use crate::budget::Budget;
-use crate::error::{AllocError, ArenaClosed, ResetRefused};
-use crate::lease::Lease;
-use crate::writer::Writer;
-
-/// Size of the first chunk of a growing arena; each further one is twice the largest.
-const FIRST_CHUNK_BYTES: usize = 4 << 10;
+use crate::chunk_pool::ChunkPool;
+use crate::coordinator::{ArenaCoordinator, Control};
+use crate::error::{AllocError, LeaseHolders, ResetRefused, SubsystemRefused};
+use crate::scope::Scope;
+use crate::subsystem::{ChildArena, Subsystem};
+use crate::sync::Arc;
 
 /// What a reset keeps for the next generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +26,8 @@ pub enum Retain {
     Capacity,
     /// Chunks of up to so many bytes in all.
     UpTo(usize),
-    /// Nothing: every chunk goes back to the operating system. A fixed arena keeps its one chunk all the same.
+    /// Nothing: every chunk goes back to the chunk pool, or to the operating system. A fixed arena keeps its one chunk all
+    /// the same.
     Nothing,
 }
 
@@ -44,25 +40,30 @@ pub struct Released {
     pub returned: usize,
 }
 
-/// What an arena holds. Sizes in bytes.
+/// What an arena holds. Sizes in bytes; `used` is live + `dead` + `slack`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ArenaStats {
     /// Number of the current generation.
     pub generation: u64,
-    /// In use, alignment and block tails included.
+    /// Handed out in blocks, alignment and what writers have not used yet included.
     pub used: usize,
-    /// Of these, lost to tails that could not be given back.
+    /// Of these, overwritten: as far as writers said so with [`Writer::note_dead`](crate::Writer::note_dead).
+    pub dead: usize,
+    /// Of these, lost to tails of blocks and chunks that could not be given back.
     pub slack: usize,
-    /// Charged to the budget.
+    /// Charged to the budget; without the header in a fixed arena.
     pub capacity: usize,
+    /// Chunks it consists of.
+    pub chunks: usize,
     /// Leases on the current generation.
     pub leases: usize,
 }
 
-/// The stable part of an arena, shared with its coordinators.
-struct Control {
-    /// The body of the current generation; `None` once the owner is gone.
-    current: Mutex<Option<Arc<Body>>>,
+impl ArenaStats {
+    /// Bytes in use that are neither known to be dead nor lost. Exact once every writer has dropped.
+    pub fn live(&self) -> usize {
+        self.used.saturating_sub(self.dead + self.slack)
+    }
 }
 
 /// Owner of an arena.
@@ -101,88 +102,109 @@ struct Control {
 /// ```
 pub struct Arena {
     control: Arc<Control>,
-    budget: Budget,
-    shape: Shape,
 }
 
-/// How a body of this arena is made.
-#[derive(Clone, Copy)]
-enum Shape {
-    Growing,
+/// How a body of an arena is made.
+#[derive(Clone)]
+pub(crate) enum Shape {
+    Growing(Option<ChunkPool>),
     Fixed(usize),
 }
 
 impl Shape {
-    fn body(self, budget: &Budget) -> Result<Body, AllocError> {
+    fn body(&self, budget: &Budget) -> Result<Box<Body>, AllocError> {
         match self {
-            Self::Growing => Ok(Body::growing(budget, FIRST_CHUNK_BYTES)),
-            Self::Fixed(bytes) => Body::fixed(budget, bytes, Weak::new()),
+            Self::Growing(pool) => Ok(Body::growing(budget, pool.clone())),
+            Self::Fixed(bytes) => Body::fixed(budget, *bytes),
         }
     }
 }
 
 impl Arena {
-    /// An arena that obtains chunks as it fills, charged to `budget`. Obtains nothing yet.
+    /// An arena that obtains chunks from the system as it fills, charged to `budget`. Obtains nothing yet.
     pub fn growing(budget: &Budget) -> Self {
-        Self::with_body(budget, Shape::Growing, Body::growing(budget, FIRST_CHUNK_BYTES))
+        Self::with_body(budget, Shape::Growing(None), Body::growing(budget, None))
     }
 
-    /// An arena of one contiguous chunk of at least `bytes`, at most 4 GiB, charged to `budget` at once.
+    /// An arena that draws its chunks from `pool` and gives them back to it. Obtains nothing yet.
+    pub fn pooled(budget: &Budget, pool: &ChunkPool) -> Self {
+        let body = Body::growing(budget, Some(pool.clone()));
+        Self::with_body(budget, Shape::Growing(Some(pool.clone())), body)
+    }
+
+    /// An arena of one contiguous chunk of at least `bytes` (header of 128 included), at most 4 GiB, charged to `budget`
+    /// at once. What is allocated in it has `u32` offsets.
     ///
     /// # Errors
     ///
     /// [`AllocError`] if the budget or the operating system refuses.
     pub fn fixed(budget: &Budget, bytes: usize) -> Result<Self, AllocError> {
         let shape = Shape::Fixed(bytes);
-        Ok(Self::with_body(budget, shape, shape.body(budget)?))
+        let body = shape.body(budget)?;
+        Ok(Self::with_body(budget, shape, body))
     }
 
-    fn with_body(budget: &Budget, shape: Shape, body: Body) -> Self {
-        let control = Arc::new(Control { current: Mutex::new(Some(Arc::new(body))) });
-        Self { control, budget: budget.clone(), shape }
+    fn with_body(budget: &Budget, shape: Shape, body: Box<Body>) -> Self {
+        Self { control: Arc::new(Control::new(budget.clone(), shape, Hold::first(body))) }
     }
 
     /// A handle for children, valid for as long as anybody keeps it.
     pub fn coordinator(&self) -> ArenaCoordinator {
-        ArenaCoordinator { control: Arc::clone(&self.control) }
+        ArenaCoordinator::new(Arc::clone(&self.control))
     }
 
     /// A borrowed door: what is allocated through it cannot outlive it, and a reset does not compile meanwhile.
+    #[track_caller]
     pub fn scope(&self) -> Scope<'_> {
-        let lease = self.coordinator().lease().expect("the owner of the arena is borrowed");
-        Scope { writer: lease.writer(), arena: PhantomData }
+        Scope::new(self.coordinator().writer().expect("the owner of the arena is borrowed"))
     }
 
-    /// Ends the generation and begins the next. O(1) in the number of allocations.
+    /// A child whose arena is charged to a node of its own below this arena's, and that cannot outlive this borrow. See
+    /// [`Subsystem`] for the form that can be stored.
+    ///
+    /// # Errors
+    ///
+    /// [`SubsystemRefused`] if the budget has no room for the node.
+    pub fn child(&self, name: &'static str, ceiling: usize) -> Result<ChildArena<'_>, SubsystemRefused> {
+        Ok(ChildArena::new(Subsystem::new(&self.coordinator(), name, ceiling)?))
+    }
+
+    /// Ends the generation and begins the next. O(1) in the number of allocations, and with [`Retain::Capacity`] in
+    /// everything; otherwise O(chunks).
     ///
     /// # Errors
     ///
     /// [`ResetRefused`] if a lease or a writer on the generation lives; nothing has changed then.
+    ///
+    /// # Panics
+    ///
+    /// In debug builds, if something was written past the end of a chunk.
     pub fn reset(&mut self, retain: Retain) -> Result<Released, ResetRefused> {
-        let keep_bytes = match retain {
-            Retain::Capacity => usize::MAX,
-            Retain::UpTo(bytes) => bytes,
-            Retain::Nothing => 0,
-        };
         let mut current = self.control.current.lock();
-        let shared = current.as_mut().expect("the body is taken out only by drop");
-        let (generation, leases) = (shared.generation(), shared.lease_count());
-        // Exclusive access to the body is the proof that no lease lives; each keeps a reference to it.
-        let Some(body) = Arc::get_mut(shared) else { return Err(ResetRefused { generation, leases }) };
-        let (reclaimed, returned) = body.reset(keep_bytes);
+        let hold = current.as_mut().expect("the body is taken out only by drop");
+        // The lock keeps new leases away, and the count says whether there are old ones.
+        let Some(body) = hold.get_mut() else {
+            let (generation, leases) = (hold.generation(), hold.lease_count());
+            drop(current);
+            let mut holders = self.control.budget.leases();
+            holders.retain(|lease| lease.generation == generation);
+            return Err(ResetRefused { generation, leases, holders: LeaseHolders(holders) });
+        };
+        let (reclaimed, returned) = body.reset(retain);
         Ok(Released { reclaimed, returned })
     }
 
     /// Ends the generation although somebody may still read it: the next one begins at once in new memory, and the
-    /// old memory goes back to the budget when its last lease ends.
+    /// old memory goes back to the budget, and to the chunk pool if there is one, when its last lease ends.
     ///
     /// # Errors
     ///
     /// [`AllocError`] if there is no memory for the new generation of a fixed arena; the old one goes on then.
     pub fn retire(&mut self) -> Result<(), AllocError> {
-        let next = Arc::new(self.shape.body(&self.budget)?);
+        let next = Hold::first(self.control.shape.body(&self.control.budget)?);
         let old = self.control.current.lock().replace(next);
-        old.expect("the body is taken out only by drop").release();
+        // Outside the lock: this may free the old memory.
+        drop(old);
         Ok(())
     }
 
@@ -195,101 +217,15 @@ impl Arena {
 impl Drop for Arena {
     fn drop(&mut self) {
         let current = self.control.current.lock().take();
-        if let Some(body) = current {
-            body.release();
-        }
+        drop(current);
     }
 }
 
 impl fmt::Debug for Arena {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Arena").field("name", &self.budget.name()).field("stats", &self.stats()).finish()
-    }
-}
-
-/// Cheap handle to somebody else's arena. 8 bytes, `Clone + Send + Sync`; survives moves of the owner and resets,
-/// and answers [`ArenaClosed`] when the owner is gone. It cannot reset.
-///
-/// # Examples
-///
-/// ```
-/// use kausal_arena::{Arena, ArenaClosed, Budget};
-///
-/// fn child() -> kausal_arena::ArenaCoordinator {
-///     let arena = Arena::growing(&Budget::unlimited("short-lived"));
-///     arena.coordinator()
-/// }
-/// assert_eq!(child().lease().unwrap_err(), ArenaClosed);
-/// ```
-#[derive(Clone)]
-pub struct ArenaCoordinator {
-    control: Arc<Control>,
-}
-
-impl ArenaCoordinator {
-    /// Pins the current generation.
-    ///
-    /// # Errors
-    ///
-    /// [`ArenaClosed`] if the owner is gone.
-    pub fn lease(&self) -> Result<Lease, ArenaClosed> {
-        // Under the lock the owner cannot end the generation between the look and the hold.
-        let current = self.control.current.lock();
-        current.as_ref().map(Lease::new).ok_or(ArenaClosed)
-    }
-
-    /// A pen on the current generation.
-    ///
-    /// # Errors
-    ///
-    /// [`ArenaClosed`] if the owner is gone.
-    pub fn writer(&self) -> Result<Writer, ArenaClosed> {
-        Ok(Writer::new(self.lease()?))
-    }
-
-    /// What the arena holds now.
-    ///
-    /// # Errors
-    ///
-    /// [`ArenaClosed`] if the owner is gone.
-    pub fn stats(&self) -> Result<ArenaStats, ArenaClosed> {
-        let current = self.control.current.lock();
-        let body = current.as_ref().ok_or(ArenaClosed)?;
-        Ok(ArenaStats {
-            generation: body.generation(),
-            used: body.used(),
-            slack: body.lost(),
-            capacity: body.capacity(),
-            leases: body.lease_count(),
-        })
-    }
-}
-
-impl fmt::Debug for ArenaCoordinator {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("ArenaCoordinator").field("stats", &self.stats()).finish()
-    }
-}
-
-/// A borrowed door to an arena: a [`Writer`] that cannot outlive the borrow.
-///
-/// A scope does not leave the function that owns the arena:
-/// ```compile_fail,E0515
-/// fn broken() -> kausal_arena::Scope<'static> {
-///     let arena = kausal_arena::Arena::growing(&kausal_arena::Budget::unlimited("local"));
-///     arena.scope()
-/// }
-/// ```
-#[derive(Debug)]
-pub struct Scope<'arena> {
-    writer: Writer,
-    arena: PhantomData<&'arena Arena>,
-}
-
-impl Deref for Scope<'_> {
-    type Target = Writer;
-
-    fn deref(&self) -> &Writer {
-        &self.writer
+        out.debug_struct("Arena")
+            .field("name", &self.control.budget.name())
+            .field("stats", &self.stats())
+            .finish()
     }
 }

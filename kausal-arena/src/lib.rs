@@ -9,11 +9,20 @@
 //!
 //! | room | what lives there |
 //! |---|---|
-//! | [`Budget`], [`MemoryReport`] | who may hold how much, who holds it now |
-//! | [`Arena`], [`ArenaCoordinator`], [`Scope`] | the owner, the handle for children, the borrowed door |
+//! | [`Budget`], [`Allowance`], [`HostPool`], [`MemoryReport`] | who may hold how much, who holds it now |
+//! | [`Arena`], [`ArenaCoordinator`], [`Scope`], [`Retain`] | the owner, the handle for children, the borrowed door |
 //! | [`Lease`], [`Writer`], [`Handle`] | the counted door that reads and pins, the pen, the storable pointer |
+//! | [`ArenaVec`], [`ArenaString`] | growing things in an arena |
+//! | [`Subsystem`], [`ChildArena`], [`ChunkPool`] | arenas below arenas, and chunks that go round between them |
 //! | [`RegionPool`], [`Region`], [`Permit`] | regions that go round, and room that is certain before a write |
-//! | [`ScratchPool`], [`Scratch`] | a request's own arena |
+//! | [`DoubleBuffer`], [`BufferRing`], [`Sealed`] | one buffer takes writes while another is drained |
+//! | [`ScratchPool`], [`Scratch`], [`Pool`] | a request's own arena, objects that are lent |
+//! | [`sync`], [`testing`](crate) | the door to atomics and locks; arenas for tests |
+//!
+//! # Features
+//!
+//! `serde`: reports can be serialised. `allocator-api2`: other crates' collections live in an arena. `sync-counts`: counts
+//! locks and read-modify-writes per thread. `testing`: arenas for the tests of crates that may not make one.
 //!
 //! # Examples
 //!
@@ -33,35 +42,55 @@
 //! println!("{}", budget.report());
 //! ```
 
+mod alloc;
+#[cfg(feature = "allocator-api2")]
+mod allocator_api;
 mod arena;
 mod body;
 mod budget;
 mod chunk;
+mod chunk_pool;
+mod coordinator;
+mod double_buffer;
 mod error;
+mod fixed;
+mod growing;
+mod guard;
 mod handle;
 mod lease;
 mod permits;
+mod pool;
 mod region;
 mod region_pool;
 mod report;
+mod scope;
 mod scratch;
+mod subsystem;
 pub mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod vec;
 mod writer;
 
-pub use arena::{Arena, ArenaCoordinator, ArenaStats, Released, Retain, Scope};
-pub use budget::{Budget, Reservation};
+pub use arena::{Arena, ArenaStats, Released, Retain};
+pub use budget::{Allotment, Allowance, Budget, HOST_QUANTUM_BYTES, HostPool, Reservation, Shrink};
+pub use chunk_pool::ChunkPool;
+pub use coordinator::ArenaCoordinator;
+pub use double_buffer::{BufferCoordinator, BufferRing, BufferStates, DoubleBuffer, Sealed};
 pub use error::{
-    AllocError, ArenaClosed, Holders, PermitRefused, PermitsLive, RegionUnavailable, ResetRefused,
-    StaleHandle,
+    AllocError, ArenaClosed, DupeRefused, Holders, LeaseHolders, PermitRefused, PermitsLive, PoolExhausted,
+    RegionUnavailable, ResetRefused, StaleHandle, StandbyLeased, SubsystemRefused,
 };
 pub use handle::Handle;
 pub use lease::Lease;
+pub use pool::{Pool, Pooled};
 pub use region::{Permit, Region};
 pub use region_pool::{RegionCoordinator, RegionPool};
-pub use report::{MemoryReport, NodeReport};
+pub use report::{LeaseReport, MemoryReport, NodeReport};
+pub use scope::Scope;
 pub use scratch::{Scratch, ScratchPool};
+pub use subsystem::{ChildArena, Subsystem};
+pub use vec::{ArenaString, ArenaVec};
 pub use writer::Writer;
 
 /// Everything that is handed between threads may be.
@@ -73,6 +102,12 @@ const _: () = {
     shared::<Lease>();
     shared::<RegionPool>();
     shared::<Region>();
+    shared::<ChunkPool>();
+    shared::<Subsystem>();
+    shared::<DoubleBuffer>();
+    shared::<Sealed>();
+    shared::<Pool<Vec<u8>>>();
+    shared::<Allowance>();
     sent::<Writer>();
     sent::<Permit>();
     sent::<Scratch>();

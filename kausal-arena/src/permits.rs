@@ -1,29 +1,35 @@
 //! The count of permits on one generation, and the seal that lets no more be minted.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use crate::error::{PermitRefused, PermitsLive};
+use crate::sync::{AtomicU64, Ordering};
 
 /// Set once the region is being frozen; the lower bits count the permits that are out.
 const SEALED: u64 = 1 << 63;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Permits {
     state: AtomicU64,
 }
 
-impl Permits {
-    /// Forgets seal and count, for a new generation that nobody else can reach yet.
-    pub(crate) fn begin(&self) {
-        self.state.store(0, Ordering::Relaxed);
+impl Default for Permits {
+    fn default() -> Self {
+        Self { state: AtomicU64::new(0) }
     }
+}
 
+impl Permits {
     pub(crate) fn mint(&self) -> Result<(), PermitRefused> {
-        // Relaxed: a permit publishes nothing when it is minted.
-        let minted = self.state.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |state| {
-            (state & SEALED == 0).then_some(state + 1)
-        });
-        minted.map(|_| ()).map_err(|_| PermitRefused::Sealed)
+        let mut state = self.state.load(Ordering::Relaxed);
+        while state & SEALED == 0 {
+            // Relaxed: a permit publishes nothing when it is minted.
+            let minted =
+                self.state.compare_exchange_weak(state, state + 1, Ordering::Relaxed, Ordering::Relaxed);
+            match minted {
+                Ok(_) => return Ok(()),
+                Err(now) => state = now,
+            }
+        }
+        Err(PermitRefused::Sealed)
     }
 
     pub(crate) fn end(&self) {

@@ -25,11 +25,17 @@ impl Region {
     }
 
     /// A lease on this generation.
+    #[track_caller]
     pub fn lease(&self) -> Lease {
         self.lease.clone()
     }
 
+    pub(crate) fn as_lease(&self) -> &Lease {
+        &self.lease
+    }
+
     /// A pen that takes blocks from the region as it needs them, for what is not a batch.
+    #[track_caller]
     pub fn writer(&self) -> Writer {
         self.lease.writer()
     }
@@ -68,6 +74,7 @@ impl Region {
     /// assert!(region.used() < 700, "the rest came back");
     /// assert!(region.freeze().is_ok() && region.permit(1).is_err());
     /// ```
+    #[track_caller]
     pub fn permit(&self, bytes: usize) -> Result<Permit, PermitRefused> {
         let max = self.capacity();
         if bytes > max {

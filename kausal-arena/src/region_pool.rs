@@ -10,16 +10,14 @@
 //! Not here: waiting for a region. Who waits does so on an event that the hook signals.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use crossbeam_queue::ArrayQueue;
-
-use crate::body::Body;
+use crate::arena::Retain;
+use crate::body::{Body, Hold};
 use crate::budget::Budget;
 use crate::error::{AllocError, RegionUnavailable};
 use crate::lease::Lease;
 use crate::region::Region;
+use crate::sync::{Arc, Mutex};
 
 /// Owner of a fixed number of equal regions.
 ///
@@ -45,23 +43,32 @@ pub struct RegionPool {
 }
 
 pub(crate) struct PoolShared {
-    free: ArrayQueue<Arc<Body>>,
+    idle: Mutex<Idle>,
+    count: usize,
     region_bytes: usize,
-    closed: AtomicBool,
     on_return: Box<dyn Fn() + Send + Sync>,
+}
+
+struct Idle {
+    /// Has room for every region from the start.
+    #[expect(clippy::vec_box, reason = "a region that is out is held by the address of its body")]
+    bodies: Vec<Box<Body>>,
+    is_closed: bool,
 }
 
 impl PoolShared {
     /// Puts a body without holds back. O(1), no allocation.
-    pub(crate) fn take_back(&self, body: Arc<Body>) {
-        // SAFETY: its last hold has just been released, and it is in nobody's reach until it is pushed below.
-        unsafe { body.begin_generation() };
-        // The queue has a place for every region, so this always succeeds; were it full, the body would be freed.
-        let _ = self.free.push(body);
-        // Acquire: pairs with the Release in the owner's drop, which empties the queue after it.
-        if self.closed.load(Ordering::Acquire) {
-            while self.free.pop().is_some() {}
-        }
+    pub(crate) fn take_back(&self, mut body: Box<Body>) {
+        body.reset(Retain::Capacity);
+        let mut idle = self.idle.lock();
+        let freed = if idle.is_closed {
+            Some(body)
+        } else {
+            idle.bodies.push(body);
+            None
+        };
+        drop(idle);
+        drop(freed);
         (self.on_return)();
     }
 }
@@ -79,17 +86,13 @@ impl RegionPool {
         count: usize,
         on_return: impl Fn() + Send + Sync + 'static,
     ) -> Result<Self, AllocError> {
-        let shared = Arc::new(PoolShared {
-            free: ArrayQueue::new(count.max(1)),
-            region_bytes,
-            closed: AtomicBool::new(false),
-            on_return: Box::new(on_return),
-        });
+        let mut bodies = Vec::with_capacity(count);
         for _ in 0..count {
-            let body = Body::fixed(budget, region_bytes, Arc::downgrade(&shared))?;
-            let _ = shared.free.push(Arc::new(body));
+            bodies.push(Body::fixed(budget, region_bytes)?);
         }
-        Ok(Self { shared })
+        let idle = Mutex::new(Idle { bodies, is_closed: false });
+        let shared = PoolShared { idle, count, region_bytes, on_return: Box::new(on_return) };
+        Ok(Self { shared: Arc::new(shared) })
     }
 
     /// A handle for children.
@@ -100,15 +103,17 @@ impl RegionPool {
 
 impl Drop for RegionPool {
     fn drop(&mut self) {
-        // Release: pairs with the Acquire in `take_back`; whichever comes second empties the queue.
-        self.shared.closed.store(true, Ordering::Release);
-        while self.shared.free.pop().is_some() {}
+        let mut idle = self.shared.idle.lock();
+        idle.is_closed = true;
+        let bodies = std::mem::take(&mut idle.bodies);
+        drop(idle);
+        drop(bodies);
     }
 }
 
 impl fmt::Debug for RegionPool {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("RegionPool").field("free", &self.shared.free.len()).finish_non_exhaustive()
+        out.debug_struct("RegionPool").field("free", &self.coordinator().free_count()).finish_non_exhaustive()
     }
 }
 
@@ -119,28 +124,31 @@ pub struct RegionCoordinator {
 }
 
 impl RegionCoordinator {
-    /// A fresh generation of a free region. O(1), no allocation.
+    /// A fresh generation of a free region: the one that came back last, whose pages are the warmest. O(1), no
+    /// allocation.
     ///
     /// # Errors
     ///
     /// [`RegionUnavailable`] if all are in use or the pool's owner is gone.
+    #[track_caller]
     pub fn take(&self) -> Result<Region, RegionUnavailable> {
-        if self.shared.closed.load(Ordering::Acquire) {
+        let mut idle = self.shared.idle.lock();
+        if idle.is_closed {
             return Err(RegionUnavailable::Closed);
         }
-        let total = self.total_count();
-        let body = self.shared.free.pop().ok_or(RegionUnavailable::Exhausted { total })?;
-        Ok(Region::new(Lease::from_hold(body)))
+        let body = idle.bodies.pop().ok_or(RegionUnavailable::Exhausted { total: self.shared.count })?;
+        drop(idle);
+        Ok(Region::new(Lease::new(Hold::from_pool(body, Arc::clone(&self.shared)))))
     }
 
     /// Regions free at this moment.
     pub fn free_count(&self) -> usize {
-        self.shared.free.len()
+        self.shared.idle.lock().bodies.len()
     }
 
     /// Regions of the pool, free or not.
     pub fn total_count(&self) -> usize {
-        self.shared.free.capacity()
+        self.shared.count
     }
 
     /// Size of a region as asked for, in bytes.

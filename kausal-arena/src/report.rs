@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// One node of a [`MemoryReport`]. All sizes are bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct NodeReport {
     /// The node's name.
     pub name: Arc<str>,
@@ -22,10 +24,34 @@ pub struct NodeReport {
     pub used_max: usize,
     /// Whether there is no node below.
     pub is_leaf: bool,
+    /// Leases on the node's arena that have a name or were traced, the oldest first.
+    pub leases: Vec<LeaseReport>,
 }
 
-/// The tree at one instant, parents before their children. `Display` prints it as a table.
+/// A lease on a generation of a node's arena.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct LeaseReport {
+    /// The name it was taken under, or the place in the source that took it.
+    pub owner: String,
+    /// The generation it pins.
+    pub generation: u64,
+    /// Bytes that it keeps from being given back: what was in use when it was taken, or what its owner stated.
+    pub bytes: usize,
+    /// How long ago it was taken.
+    pub age: Duration,
+}
+
+impl fmt::Display for LeaseReport {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{} ({}, {:.1} s)", self.owner, bytes(self.bytes), self.age.as_secs_f64())
+    }
+}
+
+/// The tree at one instant, parents before their children. `Display` prints it as a table, with the leases below their
+/// node; feature `serde` makes it serialisable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct MemoryReport {
     nodes: Vec<NodeReport>,
 }
@@ -64,6 +90,9 @@ impl fmt::Display for MemoryReport {
             let limit = if node.limit == usize::MAX { "none".to_owned() } else { bytes(node.limit) };
             let (used, reserved, peak) = (bytes(node.used), bytes(node.reserved), bytes(node.used_max));
             writeln!(out, "{name:width$} {used:>12} {reserved:>12} {limit:>12} {peak:>12}")?;
+            for lease in &node.leases {
+                writeln!(out, "{}  leased by {lease}", "  ".repeat(node.depth))?;
+            }
         }
         Ok(())
     }

@@ -4,28 +4,32 @@
 //! 2. It takes blocks from the body (one shared operation per block) and hands out their bytes in order.
 //! 3. A permit's pen has one block, reserved beforehand, and takes no other.
 //! 4. When it drops, the unused tail of its block goes back.
+//! 5. Nothing is freed one by one. The only exception is what was allocated last: it may shrink, grow in place, or go
+//!    back, because the next byte is still its writer's.
 //!
 //! Invariants (cited by number in SAFETY comments):
-//! 1. `next .. end` belongs to this writer alone and is not yet handed out (body invariant 2).
+//! 1. `next .. end` belongs to this writer alone and is not handed out (body invariant 2).
 //!
 //! The reference an allocation returns borrows the writer: it cannot outlive it, nor cross to another thread
-//! while the writer could still move there. What shall live longer is a [`Handle`].
+//! while the writer could still move there. What shall live longer is a [`Handle`](crate::Handle).
+//!
+//! Not here: the typed ways to allocate (`alloc`).
 
 use std::alloc::Layout;
 use std::cell::Cell;
 use std::fmt;
-use std::mem;
-use std::ptr::{self, NonNull};
-use std::slice;
+use std::ptr::NonNull;
 
 use crate::body::Block;
 use crate::error::AllocError;
-use crate::handle::Handle;
+use crate::guard;
 use crate::lease::Lease;
 
 /// Allocates in one generation of an arena. `Send` but not `Sync`: one thread, one pen.
 ///
-/// Individual allocations are not freed: memory comes back when the generation ends.
+/// Each way to allocate has a fallible twin: [`alloc`](Self::alloc) panics where [`try_alloc`](Self::try_alloc) returns an
+/// [`AllocError`]. Costs an addition and a comparison, plus one shared operation per block of 32 KiB; no byte beyond
+/// alignment.
 ///
 /// # Examples
 ///
@@ -34,8 +38,8 @@ use crate::lease::Lease;
 ///
 /// let arena = Arena::growing(&Budget::unlimited("words"));
 /// let writer = arena.coordinator().writer().unwrap();
-/// let word = writer.try_alloc_slice_copy(b"causal").unwrap();
-/// let number = writer.try_alloc(7_u32).unwrap();
+/// let word = writer.alloc_slice_copy(b"causal");
+/// let number = writer.alloc(7_u32);
 /// *number += 1;
 /// assert_eq!((&*word, *number), (&b"causal"[..], 8));
 /// ```
@@ -44,11 +48,13 @@ use crate::lease::Lease;
 /// ```compile_fail,E0080
 /// # let arena = kausal_arena::Arena::growing(&kausal_arena::Budget::unlimited("words"));
 /// # let writer = arena.coordinator().writer().unwrap();
-/// writer.try_alloc(String::from("never dropped")).unwrap();
+/// writer.alloc(String::from("never dropped"));
 /// ```
 pub struct Writer {
     next: Cell<NonNull<u8>>,
-    left: Cell<usize>,
+    end: Cell<NonNull<u8>>,
+    /// Said to be dead and not yet added to the generation's count.
+    dead: Cell<usize>,
     refills: bool,
     lease: Lease,
 }
@@ -59,12 +65,14 @@ unsafe impl Send for Writer {}
 
 impl Writer {
     pub(crate) fn new(lease: Lease) -> Self {
-        Self { next: Cell::new(NonNull::dangling()), left: Cell::new(0), refills: true, lease }
+        let (next, end) = (Cell::new(NonNull::dangling()), Cell::new(NonNull::dangling()));
+        Self { next, end, dead: Cell::new(0), refills: true, lease }
     }
 
     /// A pen that writes on `block` and on nothing else.
     pub(crate) fn on_block(lease: Lease, block: Block) -> Self {
-        Self { next: Cell::new(block.start), left: Cell::new(block.bytes), refills: false, lease }
+        let (next, end) = (Cell::new(block.start), Cell::new(block.behind(block.bytes).start));
+        Self { next, end, dead: Cell::new(0), refills: false, lease }
     }
 
     /// The lease on the generation this writer writes in.
@@ -74,22 +82,30 @@ impl Writer {
 
     /// Bytes left of the block in hand; all there is for a permit's pen.
     pub fn block_bytes_left(&self) -> usize {
-        self.left.get()
+        self.end.get().as_ptr().addr() - self.next.get().as_ptr().addr()
     }
 
     /// Uninitialised memory for `layout`. A layout of size 0 takes no memory.
-    ///
-    /// Costs an addition and a comparison, plus one shared operation per block of 32 KiB.
     ///
     /// # Errors
     ///
     /// [`AllocError`]; nothing is taken then.
     #[inline]
     pub fn try_alloc_layout(&self, layout: Layout) -> Result<NonNull<u8>, AllocError> {
-        if let Some(start) = self.bump(layout) {
-            return Ok(start);
+        match self.bump(layout) {
+            Some(start) => Ok(start),
+            None => self.refill(layout),
         }
-        self.refill(layout)
+    }
+
+    /// [`try_alloc_layout`](Self::try_alloc_layout) that panics where it returns an error.
+    ///
+    /// # Panics
+    ///
+    /// If the memory is refused.
+    #[inline]
+    pub fn alloc_layout(&self, layout: Layout) -> NonNull<u8> {
+        granted(self.try_alloc_layout(layout))
     }
 
     /// [`try_alloc_layout`](Self::try_alloc_layout) in a fixed region, with the offset of the memory from
@@ -104,124 +120,123 @@ impl Writer {
         let start = self.try_alloc_layout(layout)?;
         let offset = start.as_ptr().addr().wrapping_sub(base.as_ptr().addr());
         // A zero-sized allocation has no place, so any valid offset does.
-        let offset = if layout.size() == 0 { crate::body::FIRST_OFFSET } else { offset };
+        let offset = if layout.size() == 0 { crate::fixed::FIRST_OFFSET } else { offset };
         Ok((u32::try_from(offset).map_err(|_| AllocError::NoOffsets)?, start))
     }
 
-    /// Moves `value` into the arena.
-    ///
-    /// # Errors
-    ///
-    /// [`AllocError`]; the value is dropped then.
-    #[expect(clippy::mut_from_ref, reason = "each call returns memory that nobody else has")]
-    #[inline]
-    pub fn try_alloc<T>(&self, value: T) -> Result<&mut T, AllocError> {
-        let mut place = self.place_value(value)?;
-        // SAFETY:
-        // - `place` is aligned, inside the leased memory and just initialised.
-        // - It is this writer's alone (invariant 1) and the result borrows the writer, which holds a lease.
-        Ok(unsafe { place.as_mut() })
+    /// Counts `bytes` of what was allocated as dead: overwritten, replaced, never to be read again. They come back with the
+    /// generation, and until then stand in [`ArenaStats::dead`](crate::ArenaStats::dead). Touches no shared counter before
+    /// the next block.
+    pub fn note_dead(&self, bytes: usize) {
+        self.dead.set(self.dead.get() + bytes);
     }
 
-    /// Copies `source` into the arena. One bump and one `memcpy`.
+    /// Resizes `start .. start + old_bytes` in place if it was allocated last and the block has the room. Answers whether
+    /// it did.
     ///
-    /// # Errors
+    /// # Safety
     ///
-    /// [`AllocError`]; nothing is taken then.
-    #[expect(clippy::mut_from_ref, reason = "each call returns memory that nobody else has")]
-    #[inline]
-    pub fn try_alloc_slice_copy<T: Copy>(&self, source: &[T]) -> Result<&mut [T], AllocError> {
-        let target = self.try_alloc_layout(Layout::for_value(source))?.cast::<T>();
-        // SAFETY: `target` is aligned and valid for `source.len()` elements, and disjoint from `source`, because
-        // no byte is handed out twice (invariant 1).
-        unsafe { ptr::copy_nonoverlapping(source.as_ptr(), target.as_ptr(), source.len()) };
-        // SAFETY: the elements were just initialised, belong to nobody else, and the result borrows this writer.
-        Ok(unsafe { slice::from_raw_parts_mut(target.as_ptr(), source.len()) })
-    }
-
-    /// Copies a string into the arena.
-    ///
-    /// # Errors
-    ///
-    /// [`AllocError`]; nothing is taken then.
-    pub fn try_alloc_str(&self, source: &str) -> Result<&str, AllocError> {
-        let bytes = self.try_alloc_slice_copy(source.as_bytes())?;
-        // SAFETY: the bytes are a copy of a string.
-        Ok(unsafe { std::str::from_utf8_unchecked(bytes) })
-    }
-
-    /// Moves `value` into the arena and returns a name for it, to be read through any lease on this generation.
-    ///
-    /// # Errors
-    ///
-    /// [`AllocError`]; the value is dropped then.
-    pub fn try_alloc_handle<T: 'static>(&self, value: T) -> Result<Handle<T>, AllocError> {
-        Ok(Handle::new(self.place_value(value)?, self.lease.generation()))
+    /// The range was handed out by this writer, and nobody uses what of it lies behind `new_bytes` any more.
+    pub(crate) unsafe fn resize_last(&self, start: NonNull<u8>, old_bytes: usize, new_bytes: usize) -> bool {
+        let first = start.as_ptr().addr();
+        let is_last = old_bytes > 0 && first + old_bytes == self.next.get().as_ptr().addr();
+        if !is_last || new_bytes > self.end.get().as_ptr().addr() - first {
+            return false;
+        }
+        // SAFETY: at most `end`, which bounds the block that `start` lies in (invariant 1).
+        let next = unsafe { start.add(new_bytes) };
+        self.next.set(next);
+        // SAFETY: given up by its user, or never handed out.
+        unsafe { guard::forbid(next, old_bytes.saturating_sub(new_bytes)) };
+        // SAFETY: in the block in hand.
+        unsafe { guard::permit(start, new_bytes) };
+        true
     }
 
     /// Gives the unused tail of the block in hand back.
     pub(crate) fn finish(&mut self) {
-        let tail = Block { start: self.next.get(), bytes: self.left.replace(0) };
+        let tail = self.block();
+        self.end.set(self.next.get());
         self.lease.body().give_back(tail);
+        self.lease.body().add_dead(self.dead.take());
     }
 
-    #[inline]
-    fn place_value<T>(&self, value: T) -> Result<NonNull<T>, AllocError> {
-        const { assert!(!mem::needs_drop::<T>(), "a bump arena runs no destructors") };
-        let place = self.try_alloc_layout(Layout::new::<T>())?.cast::<T>();
-        // SAFETY: `place` is aligned for `T` and valid for a write of it.
-        unsafe { place.as_ptr().write(value) };
-        Ok(place)
+    fn block(&self) -> Block {
+        Block { start: self.next.get(), bytes: self.block_bytes_left() }
     }
 
-    #[inline]
+    #[inline(always)]
     fn bump(&self, layout: Layout) -> Option<NonNull<u8>> {
         if layout.size() == 0 {
-            return Some(without_provenance(layout));
+            return Some(dangling(layout));
         }
         let next = self.next.get();
-        let padding = next.as_ptr().addr().wrapping_neg() & (layout.align() - 1);
-        // Cannot overflow: a layout's size is at most `isize::MAX`, and so is its alignment.
+        let mask = layout.align() - 1;
+        let padding = next.as_ptr().addr().wrapping_neg() & mask;
+        // Cannot overflow: a layout's size, rounded up to its alignment, is at most `isize::MAX`.
         let taken = padding + layout.size();
-        let left = self.left.get();
-        if taken > left {
+        if taken > self.block_bytes_left() {
             return None;
         }
         // SAFETY: `taken` bytes from `next` on are this writer's (invariant 1).
-        let end = unsafe { next.add(taken) };
-        self.next.set(end);
-        self.left.set(left - taken);
+        self.next.set(unsafe { next.add(taken) });
         // SAFETY: `padding` is less than `taken`.
-        Some(unsafe { next.add(padding) })
+        let start = unsafe { next.add(padding) };
+        // SAFETY: in the block in hand.
+        unsafe { guard::permit(start, layout.size()) };
+        Some(start)
     }
 
     #[cold]
+    #[inline(never)]
     fn refill(&self, layout: Layout) -> Result<NonNull<u8>, AllocError> {
-        // Blocks are aligned to 16 bytes; more has to be made room for.
-        let bytes = layout.size().saturating_add(layout.align().saturating_sub(16));
+        let exhausted = AllocError::Exhausted { need: layout.size(), have: self.block_bytes_left() };
         if !self.refills {
-            return Err(AllocError::Exhausted { need: layout.size(), have: self.left.get() });
+            return Err(exhausted);
         }
         let body = self.lease.body();
-        let block = body.take_block(bytes)?;
-        let old = Block { start: self.next.get(), bytes: self.left.get() };
-        // SAFETY: `old.bytes` bytes from `old.start` on are this writer's, so the end is in or just past them.
-        let old_end = unsafe { old.start.add(old.bytes) };
-        if old_end == block.start && body.base().is_some() {
-            // The next block follows the one in hand within the same chunk: nothing is lost.
-            self.left.set(old.bytes + block.bytes);
+        body.add_dead(self.dead.take());
+        // Blocks are aligned to 16 bytes; more has to be made room for.
+        let bytes = layout.size().saturating_add(layout.align().saturating_sub(16));
+        let old = self.block();
+        let more = body.extend_block(self.end.get().as_ptr().addr(), bytes);
+        if more > 0 {
+            // SAFETY: the body lengthened this very block by `more` bytes, within the same chunk.
+            self.end.set(unsafe { self.end.get().add(more) });
         } else {
+            let block = body.take_block(bytes)?;
             body.give_back(old);
             self.next.set(block.start);
-            self.left.set(block.bytes);
+            self.end.set(block.behind(block.bytes).start);
         }
-        self.bump(layout).ok_or(AllocError::Exhausted { need: layout.size(), have: self.left.get() })
+        self.bump(layout).ok_or(exhausted)
     }
 }
 
 /// A well-aligned address for something without bytes.
-fn without_provenance(layout: Layout) -> NonNull<u8> {
+#[inline]
+fn dangling(layout: Layout) -> NonNull<u8> {
     NonNull::without_provenance(std::num::NonZero::new(layout.align()).expect("an alignment is at least 1"))
+}
+
+/// What was granted.
+///
+/// # Panics
+///
+/// If nothing was. The fallible twin of whoever calls this returns the error instead.
+#[inline]
+#[track_caller]
+pub(crate) fn granted<T>(answer: Result<T, AllocError>) -> T {
+    #[cold]
+    #[inline(never)]
+    #[track_caller]
+    fn refused(error: &AllocError) -> ! {
+        panic!("memory refused: {error}")
+    }
+    match answer {
+        Ok(granted) => granted,
+        Err(error) => refused(&error),
+    }
 }
 
 impl Drop for Writer {
@@ -232,6 +247,9 @@ impl Drop for Writer {
 
 impl fmt::Debug for Writer {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Writer").field("lease", &self.lease).field("left", &self.left.get()).finish()
+        out.debug_struct("Writer")
+            .field("lease", &self.lease)
+            .field("left", &self.block_bytes_left())
+            .finish_non_exhaustive()
     }
 }

@@ -161,11 +161,21 @@ fn a_scratch_keeps_its_limit_and_its_memory_comes_back() {
     let pool = ScratchPool::new(&budget, 256 << 10);
     let scratch = pool.take(64 << 10).unwrap();
     let used = budget.used();
-    let mut taken = 0;
-    while scratch.try_alloc_slice_copy(&[1_u8; 1000]).is_ok() {
-        taken += 1000;
-    }
-    assert!((60_000..=70_000).contains(&taken));
+    let first = scratch.try_alloc_slice_copy(&[7_u8; 1000]).unwrap();
+    let mut taken = 1000;
+    let refused = loop {
+        match scratch.try_alloc_slice_copy(&[1_u8; 1000]) {
+            Ok(_) => taken += 1000,
+            Err(error) => break error,
+        }
+    };
+    // It grew into the two larger sizes of the pool, and what it had stayed where it was.
+    assert!(matches!(refused, AllocError::Exhausted { need: 1000, .. }), "{refused}");
+    assert!((430_000..=480_000).contains(&taken), "{taken}");
+    assert!(
+        first.iter().all(|&byte| byte == 7) && budget.used() == scratch.capacity() && budget.used() > used
+    );
+    let used = budget.used();
     drop(scratch);
     drop(pool.take(64 << 10).unwrap());
     assert_eq!(budget.used(), used, "the same chunk served again");
