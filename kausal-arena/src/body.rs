@@ -285,7 +285,9 @@ impl Clone for Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         // AcqRel: everything done under any hold happens before the memory is used again.
-        if self.holds.fetch_sub(1, Ordering::AcqRel) != 1 {
+        let order =
+            if cfg!(kausal_planted = "arena_relaxed_release") { Ordering::Relaxed } else { Ordering::AcqRel };
+        if self.holds.fetch_sub(1, order) != 1 {
             return;
         }
         // SAFETY: it was leaked from a box by `first`, and this was the last hold (invariant 4).

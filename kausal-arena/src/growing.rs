@@ -157,15 +157,10 @@ impl Growing {
 
     /// Ends a generation that nobody reads any more. Returns the bytes that were in use and the bytes given back.
     pub(crate) fn reset(&mut self, retain: Retain) -> (usize, usize) {
+        self.mark_dead();
         let used = std::mem::take(&mut self.used);
         self.lost = 0;
         self.rest = None;
-        if cfg!(any(debug_assertions, kausal_asan)) {
-            self.open.for_each(|chunk| {
-                // SAFETY: exclusive access proves that no lease or writer exists, so nobody has these bytes.
-                unsafe { chunk.mark_dead(HEADER_BYTES, chunk.end()) };
-            });
-        }
         let kept = std::mem::take(&mut self.kept);
         self.kept = std::mem::take(&mut self.open);
         self.kept.append(kept);
@@ -195,6 +190,20 @@ impl Growing {
         returned
     }
 
+    /// In debug builds and under the sanitizer only; elsewhere nothing is walked. Called before `rest` is forgotten.
+    fn mark_dead(&mut self) {
+        if cfg!(any(debug_assertions, kausal_asan)) {
+            let rest = self.rest.map(|rest| rest.start.as_ptr().addr());
+            self.open.for_each(|chunk| {
+                let base = chunk.base().as_ptr().addr();
+                let is_current = |start: &usize| (base..base + chunk.bytes()).contains(start);
+                let end = rest.filter(is_current).map_or(chunk.end(), |start| start - base);
+                // SAFETY: exclusive access proves that no lease or writer exists, so nobody has these bytes.
+                unsafe { chunk.mark_dead(HEADER_BYTES, end) };
+            });
+        }
+    }
+
     fn give(&mut self, chunks: ChunkList) {
         match &self.pool {
             Some(pool) => pool.give(chunks, &mut self.charge),
@@ -205,12 +214,7 @@ impl Growing {
 
 impl Drop for Growing {
     fn drop(&mut self) {
-        if cfg!(any(debug_assertions, kausal_asan)) {
-            self.open.for_each(|chunk| {
-                // SAFETY: exclusive access proves that no lease or writer exists, so nobody has these bytes.
-                unsafe { chunk.mark_dead(HEADER_BYTES, chunk.end()) };
-            });
-        }
+        self.mark_dead();
         let mut all = std::mem::take(&mut self.open);
         all.append(std::mem::take(&mut self.kept));
         self.give(all);

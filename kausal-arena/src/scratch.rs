@@ -4,8 +4,8 @@
 //!    charged to the pool's budget node as long as it is kept or used.
 //! 2. [`ScratchPool::take`] hands out the smallest that has the bytes asked for. A chunk's capacity is its limit: `bumpalo`
 //!    never obtains another in secret.
-//! 3. When it is full, the scratch takes a larger chunk from the pool, where the budget admits one; what was allocated
-//!    stays where it is.
+//! 3. A scratch from [`ScratchPool::take_growing`] that is full takes a larger chunk from the pool, up to its own limit and
+//!    where the budget admits one; what was allocated stays where it is.
 //! 4. Dropping the [`Scratch`] gives everything allocated in it back in O(1), and its chunks to the pool. When warm,
 //!    nothing here calls the global allocator.
 //!
@@ -73,7 +73,7 @@ impl ScratchPool {
         self.shared.bytes_max
     }
 
-    /// An empty scratch with room for at least `bytes`.
+    /// An empty scratch with room for at least `bytes`, which never grows.
     ///
     /// # Errors
     ///
@@ -84,9 +84,32 @@ impl ScratchPool {
         if bytes > bytes_max {
             return Err(AllocError::TooLarge { bytes, max: bytes_max });
         }
-        let class = class_of(bytes);
-        let chunk = self.shared.chunk(class)?;
+        let chunk = self.shared.chunk(class_of(bytes))?;
         Ok(Scratch::on(chunk, Arc::clone(&self.shared)))
+    }
+
+    /// An empty scratch with room for at least `bytes`, which takes further chunks as it needs them, at most `bytes_max`
+    /// bytes in all.
+    ///
+    /// # Errors
+    ///
+    /// As [`take`](Self::take).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use kausal_arena::{Budget, ScratchPool};
+    ///
+    /// let pool = ScratchPool::new(&Budget::root("requests", 4 << 20), 1 << 20);
+    /// let scratch = pool.take_growing(1000, 2 << 20).unwrap();
+    /// let early = scratch.try_alloc_slice_copy(b"early").unwrap();
+    /// let large = scratch.try_alloc_slice_fill(500_000, 7_u8).unwrap();
+    /// assert_eq!((&*early, large.len()), (&b"early"[..], 500_000));
+    /// ```
+    pub fn take_growing(&self, bytes: usize, bytes_max: usize) -> Result<Scratch, AllocError> {
+        let mut scratch = self.take(bytes)?;
+        scratch.bytes_max = bytes_max;
+        Ok(scratch)
     }
 
     /// Gives every idle chunk back to the system and to the budget. Returns the bytes.
@@ -177,6 +200,8 @@ pub struct Scratch {
     /// The current chunk is the last.
     chunks: [UnsafeCell<Option<Chunk>>; CHUNKS_MAX],
     count: Cell<usize>,
+    /// Its chunks have no more bytes than this in all.
+    bytes_max: usize,
     home: Arc<Shared>,
 }
 
@@ -184,11 +209,12 @@ pub struct Scratch {
 impl Scratch {
     fn on(chunk: Chunk, home: Arc<Shared>) -> Self {
         let mut chunks = [const { UnsafeCell::new(None) }; CHUNKS_MAX];
+        let bytes_max = chunk.charge.bytes();
         *chunks[0].get_mut() = Some(chunk);
-        Self { chunks, count: Cell::new(1), home }
+        Self { chunks, count: Cell::new(1), bytes_max, home }
     }
 
-    /// Bytes free in the chunk in hand. More than that takes a larger chunk.
+    /// Bytes free in the chunk in hand; all there is for a scratch that does not grow.
     pub fn bytes_left(&self) -> usize {
         self.current().bump.chunk_capacity()
     }
@@ -299,15 +325,19 @@ impl Scratch {
     #[cold]
     fn grow(&self, layout: Layout) -> Result<NonNull<u8>, AllocError> {
         let need = layout.size().saturating_add(layout.align());
+        let exhausted = AllocError::Exhausted { need: layout.size(), have: self.bytes_left() };
         let count = self.count.get();
         let class = (self.current().class + 1).max(class_of(need.min(self.home.bytes_max)));
         if class >= self.home.classes.len() || count == CHUNKS_MAX {
-            return Err(AllocError::Exhausted { need: layout.size(), have: self.bytes_left() });
+            return Err(exhausted);
+        }
+        if self.capacity() + (SCRATCH_BYTES_MIN << class) > self.bytes_max {
+            return Err(exhausted);
         }
         let chunk = self.home.chunk(class)?;
         let Ok(start) = chunk.bump.try_alloc_layout(layout) else {
             self.home.take_back(chunk);
-            return Err(AllocError::Exhausted { need: layout.size(), have: self.bytes_left() });
+            return Err(exhausted);
         };
         // SAFETY: the place is empty, so nothing borrows from it; and only one thread has the scratch, because it is not `Sync`.
         unsafe { *self.chunks[count].get() = Some(chunk) };

@@ -279,22 +279,30 @@ impl<T> Mutex<T> {
     }
 }
 
-/// Runs `check` under the model checker of this build: every interleaving under loom (bounded by `LOOM_MAX_PREEMPTIONS`),
-/// `SHUTTLE_SCHEDULES` random ones (20,000 unless told) under shuttle, and a hundred times on real threads otherwise.
+/// Runs `check` under the model checker of this build, and returns how often: every interleaving under loom (bounded by
+/// `LOOM_MAX_PREEMPTIONS`), `SHUTTLE_SCHEDULES` random ones (20,000 unless told) under shuttle, and a hundred times on real
+/// threads otherwise.
 ///
 /// # Panics
 ///
 /// If `check` does, in any run; the checker then prints the schedule.
-pub fn model(check: impl Fn() + Send + Sync + 'static) {
+pub fn model(check: impl Fn() + Send + Sync + 'static) -> u64 {
+    let runs = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let counter = std::sync::Arc::clone(&runs);
+    let counted = move || {
+        counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        check();
+    };
     #[cfg(loom)]
-    loom::model(check);
+    loom::model(counted);
     #[cfg(shuttle)]
     {
         let schedules = std::env::var("SHUTTLE_SCHEDULES").ok().and_then(|text| text.parse().ok());
-        shuttle::check_random(check, schedules.unwrap_or(20_000));
+        shuttle::check_random(counted, schedules.unwrap_or(20_000));
     }
     #[cfg(not(any(loom, shuttle)))]
-    (0..100).for_each(|_| check());
+    (0..100).for_each(|_| counted());
+    runs.load(std::sync::atomic::Ordering::Relaxed)
 }
 
 /// What this thread did through the facade, with feature `sync-counts`.

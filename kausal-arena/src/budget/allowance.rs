@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::budget::{Budget, Reservation};
 use crate::error::AllocError;
-use crate::sync::{AtomicUsize, Mutex, Ordering, spin_loop};
+use crate::sync::{AtomicUsize, Mutex, Ordering, fence, spin_loop};
 
 /// Small charges drawn from quanta of a [`Budget`] node. Cloning gives another handle on the same allowance.
 ///
@@ -70,10 +70,13 @@ impl Allowance {
         let drawn = charge.bytes();
         let mut used = self.shared.used.load(Ordering::Relaxed);
         loop {
-            let keep = used.next_multiple_of(self.shared.quantum).min(drawn);
-            // First nobody may take them any more, then they go back. SeqCst: see `try_take`.
-            self.shared.drawn.store(keep, Ordering::SeqCst);
-            used = self.shared.used.load(Ordering::SeqCst);
+            let keep =
+                used.checked_next_multiple_of(self.shared.quantum).map_or(drawn, |keep| keep.min(drawn));
+            // First nobody may take them any more, then they go back.
+            self.shared.drawn.store(keep, Ordering::Relaxed);
+            // SeqCst: pairs with the fence in `try_take`.
+            fence(Ordering::SeqCst);
+            used = self.shared.used.load(Ordering::Relaxed);
             if used <= keep {
                 charge.shrink_to(keep);
                 return drawn - keep;
@@ -88,10 +91,10 @@ impl Allowance {
         let used = self.shared.used.load(Ordering::Relaxed);
         let need = used.checked_add(bytes).ok_or(AllocError::TooLarge { bytes, max: isize::MAX as usize })?;
         if need > charge.bytes() {
-            let wish = need.next_multiple_of(self.shared.quantum);
+            let wish = need.checked_next_multiple_of(self.shared.quantum).unwrap_or(need);
             charge.resize(wish).or_else(|_| charge.resize(need))?;
         }
-        self.shared.drawn.store(charge.bytes(), Ordering::SeqCst);
+        self.shared.drawn.store(charge.bytes(), Ordering::Relaxed);
         Ok(())
     }
 }
@@ -104,16 +107,17 @@ impl Shared {
             if after > self.drawn.load(Ordering::Relaxed) {
                 return false;
             }
-            match self.used.compare_exchange_weak(used, after, Ordering::SeqCst, Ordering::Relaxed) {
+            match self.used.compare_exchange_weak(used, after, Ordering::Relaxed, Ordering::Relaxed) {
                 Ok(_) => break after,
                 Err(now) => used = now,
             }
         };
-        // SeqCst, as the exchange above: this raises `used` and then looks at `drawn`, while `settle` lowers `drawn` and
-        // then looks at `used`. So one of them sees the other, and what is handed out is never given back.
-        let admitted = after <= self.drawn.load(Ordering::SeqCst);
+        // SeqCst: this raises `used` and then looks at `drawn`, while `settle` lowers `drawn` and then looks at `used`. With a
+        // fence between the two on both sides, one of them sees the other, and what is handed out is never given back.
+        fence(Ordering::SeqCst);
+        let admitted = after <= self.drawn.load(Ordering::Relaxed);
         if !admitted {
-            self.used.fetch_sub(bytes, Ordering::SeqCst);
+            self.used.fetch_sub(bytes, Ordering::Relaxed);
         }
         admitted
     }

@@ -15,7 +15,8 @@ use crate::workspace::Workspace;
 const LENT: [&str; 2] = ["kausal-index", "kausal-memtable"];
 
 /// The types of kausal-arena that own memory.
-const OWNERS: [&str; 3] = ["Arena", "RegionPool", "ScratchPool"];
+const OWNERS: [&str; 7] =
+    ["Arena", "BufferRing", "ChunkPool", "Pool", "RegionPool", "ScratchPool", "Subsystem"];
 
 /// What ends a generation of an owner.
 const ENDS_GENERATION: [&str; 2] = ["Arena::reset", "Arena::retire"];

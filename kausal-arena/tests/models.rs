@@ -1,0 +1,292 @@
+//! Models of everything whose soundness depends on an order between threads, for a checker of interleavings.
+//!
+//! | command | what it explores |
+//! |---|---|
+//! | `RUSTFLAGS="--cfg loom" cargo test -p kausal-arena --test models --release` | every interleaving, every allowed memory order |
+//! | `RUSTFLAGS="--cfg shuttle" cargo test -p kausal-arena --test models --release` | 20,000 random schedules of each |
+//! | `cargo test -p kausal-arena --test models` | a hundred runs on real threads |
+//!
+//! [`Witness`] is how a model sees an order: a plain cell beside the arena, touched under a lease or a permit and after its
+//! end. If the arena did not order the two, loom reports a data race on the cell.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::alloc::Layout;
+
+use kausal_arena::sync::{Arc, model, thread};
+use kausal_arena::{Allowance, Arena, Budget, ChunkPool, DoubleBuffer, RegionPool, Retain};
+
+/// A cell whose accesses must be ordered by something else.
+#[derive(Default)]
+struct Witness {
+    #[cfg(loom)]
+    cell: loom::cell::UnsafeCell<u64>,
+}
+
+impl Witness {
+    fn read(&self) {
+        #[cfg(loom)]
+        self.cell.with(|_| ());
+    }
+
+    fn write(&self) {
+        #[cfg(loom)]
+        self.cell.with_mut(|_| ());
+    }
+}
+
+// SAFETY: the cell's contents are never touched; the checker follows its accesses and reports unordered ones.
+#[cfg(loom)]
+unsafe impl Sync for Witness {}
+
+/// Explores a model and says how far.
+fn explore(name: &str, check: impl Fn() + Send + Sync + 'static) {
+    println!("{name}: {} runs", model(check));
+}
+
+/// Tracing would take a lock per lease, and so hide what the counts alone order.
+fn quiet(name: &'static str, bytes: usize) -> Budget {
+    let budget = Budget::root(name, bytes);
+    budget.trace_leases(false);
+    budget
+}
+
+#[test]
+fn a_reset_comes_after_everything_done_under_leases() {
+    explore("a_reset_comes_after_everything_done_under_leases", || {
+        let mut arena = Arena::growing(&quiet("test", 1 << 20));
+        let coordinator = arena.coordinator();
+        let first = coordinator.generation().unwrap();
+        let witness = Arc::new(Witness::default());
+        let reader = {
+            let (coordinator, witness) = (coordinator.clone(), Arc::clone(&witness));
+            thread::spawn(move || {
+                let lease = coordinator.lease().unwrap();
+                if lease.generation() == first {
+                    witness.read();
+                    drop(lease.clone());
+                }
+            })
+        };
+        if arena.reset(Retain::Capacity).is_ok() {
+            witness.write();
+            assert_ne!(coordinator.generation().unwrap(), first);
+        } else {
+            assert_eq!(coordinator.generation().unwrap(), first);
+        }
+        reader.join().unwrap();
+    });
+}
+
+#[test]
+fn a_retired_generation_lives_until_its_last_lease() {
+    explore("a_retired_generation_lives_until_its_last_lease", || {
+        let budget = quiet("test", 1 << 20);
+        let mut arena = Arena::growing(&budget);
+        let handle = arena.coordinator().writer().unwrap().alloc_handle(7_u64);
+        let lease = arena.coordinator().lease().unwrap();
+        let reader = thread::spawn(move || {
+            assert_eq!(lease.resolve(handle), Ok(&7));
+            drop(lease);
+        });
+        arena.retire().unwrap();
+        assert!(arena.coordinator().lease().unwrap().resolve(handle).is_err());
+        reader.join().unwrap();
+        assert_eq!(budget.used(), 0);
+    });
+}
+
+#[test]
+fn an_owner_that_goes_leaves_leases_their_memory() {
+    explore("an_owner_that_goes_leaves_leases_their_memory", || {
+        let budget = quiet("test", 1 << 20);
+        let arena = Arena::growing(&budget);
+        let coordinator = arena.coordinator();
+        let handle = coordinator.writer().unwrap().alloc_handle(7_u64);
+        let reader = thread::spawn(move || {
+            if let Ok(lease) = coordinator.lease() {
+                assert_eq!(lease.resolve(handle), Ok(&7));
+            }
+        });
+        drop(arena);
+        reader.join().unwrap();
+        assert_eq!(budget.used(), 0);
+    });
+}
+
+#[test]
+fn a_region_is_taken_again_after_everything_done_under_leases() {
+    explore("a_region_is_taken_again_after_everything_done_under_leases", || {
+        let pool = RegionPool::new(&quiet("test", 1 << 20), 4096, 1, || {}).unwrap();
+        let coordinator = pool.coordinator();
+        let region = coordinator.take().unwrap();
+        let (witness, lease) = (Arc::new(Witness::default()), region.lease());
+        let reader = {
+            let witness = Arc::clone(&witness);
+            thread::spawn(move || {
+                witness.read();
+                drop(lease);
+            })
+        };
+        drop(region);
+        if let Ok(next) = coordinator.take() {
+            witness.write();
+            assert_eq!(next.used(), 0);
+        }
+        reader.join().unwrap();
+        assert_eq!(coordinator.free_count(), 1);
+    });
+}
+
+#[test]
+fn concurrent_writers_get_disjoint_bytes() {
+    explore("concurrent_writers_get_disjoint_bytes", || {
+        let arena = Arena::fixed(&quiet("test", 1 << 20), 4096).unwrap();
+        let write = |writer: kausal_arena::Writer| {
+            let layout = Layout::new::<u64>();
+            let taken = [writer.try_alloc_offset(layout), writer.try_alloc_offset(layout)];
+            taken.into_iter().flatten().map(|(offset, _)| offset).collect::<Vec<_>>()
+        };
+        let other = arena.coordinator().writer().unwrap();
+        let other = thread::spawn(move || write(other));
+        let mut offsets = write(arena.coordinator().writer().unwrap());
+        offsets.extend(other.join().unwrap());
+        // A writer that found the whole region taken by the other's block got nothing, and nothing twice.
+        assert!(offsets.len() >= 2);
+        offsets.sort_unstable();
+        assert!(offsets.windows(2).all(|pair| pair[0] + 8 <= pair[1]), "{offsets:?}");
+    });
+}
+
+#[test]
+fn permit_rotate_and_flush_lose_no_write() {
+    explore("permit_rotate_and_flush_lose_no_write", || {
+        let pool = RegionPool::new(&quiet("test", 1 << 20), 1024, 1, || {}).unwrap();
+        let coordinator = pool.coordinator();
+        let region = Arc::new(coordinator.take().unwrap());
+        let witness = Arc::new(Witness::default());
+        let writer = {
+            let (region, witness) = (Arc::clone(&region), Arc::clone(&witness));
+            thread::spawn(move || {
+                let Ok(permit) = region.permit(64) else { return None };
+                let handle = permit.pen().alloc_handle(7_u64);
+                witness.write();
+                Some(handle)
+            })
+        };
+        // Rotate: no new permits from here on.
+        let is_frozen = region.freeze().is_ok();
+        if is_frozen {
+            // Flush: whoever froze reads what was written under permits, and nobody writes any more.
+            witness.read();
+            assert!(region.permit(1).is_err());
+        }
+        let handle = writer.join().unwrap();
+        assert!(region.freeze().is_ok());
+        let lease = region.lease();
+        if let Some(handle) = handle {
+            assert_eq!(lease.resolve(handle), Ok(&7));
+        }
+        drop((region, lease));
+        assert_eq!(coordinator.take().unwrap().used(), 0);
+    });
+}
+
+#[test]
+fn permits_that_end_at_once_leave_nothing_reserved() {
+    explore("permits_that_end_at_once_leave_nothing_reserved", || {
+        let pool = RegionPool::new(&quiet("test", 1 << 20), 1024, 1, || {}).unwrap();
+        let region = Arc::new(pool.coordinator().take().unwrap());
+        let other = {
+            let region = Arc::clone(&region);
+            thread::spawn(move || drop(region.permit(64)))
+        };
+        drop(region.permit(64));
+        other.join().unwrap();
+        assert!(region.freeze().is_ok());
+        assert!(region.used() <= 64, "one rest may be behind the other when it comes back");
+    });
+}
+
+#[test]
+fn chunks_of_a_pool_are_one_arenas_at_a_time() {
+    explore("chunks_of_a_pool_are_one_arenas_at_a_time", || {
+        let budget = quiet("test", 1 << 20);
+        let pool = ChunkPool::new(&budget);
+        let work = |budget: &Budget, pool: &ChunkPool| {
+            let arena = Arena::pooled(budget, pool);
+            let scope = arena.scope();
+            scope.alloc([1_u8; 100]).iter().for_each(|&byte| assert_eq!(byte, 1));
+        };
+        let other = {
+            let (budget, pool) = (budget.clone(), pool.clone());
+            thread::spawn(move || work(&budget, &pool))
+        };
+        work(&budget, &pool);
+        other.join().unwrap();
+        assert_eq!(budget.used(), pool.idle_bytes());
+        pool.shrink(usize::MAX);
+        assert_eq!(budget.used(), 0);
+    });
+}
+
+#[test]
+fn a_swap_keeps_what_was_written_before_it() {
+    explore("a_swap_keeps_what_was_written_before_it", || {
+        let mut buffers = DoubleBuffer::new(&quiet("test", 1 << 20), 1024).unwrap();
+        let coordinator = buffers.coordinator();
+        let writer = thread::spawn(move || {
+            let writer = coordinator.writer().unwrap();
+            let handle = writer.alloc_handle(7_u64);
+            (writer.lease().clone(), handle)
+        });
+        let sealed = buffers.swap().unwrap();
+        drop(sealed);
+        let swapped_back = buffers.swap().is_ok();
+        let (lease, handle) = writer.join().unwrap();
+        assert_eq!(lease.resolve(handle), Ok(&7));
+        drop(lease);
+        assert!(swapped_back || buffers.swap().is_ok());
+    });
+}
+
+#[test]
+fn limits_hold_at_every_instant() {
+    explore("limits_hold_at_every_instant", || {
+        let root = quiet("root", 100);
+        let child = root.child("child", 10, 80).unwrap();
+        let other = {
+            let child = child.clone();
+            thread::spawn(move || {
+                let held = child.reserve(60);
+                assert!(child.used() <= 80);
+                drop(held);
+            })
+        };
+        let held = root.reserve(50);
+        assert!(root.used() <= 100 && root.reserved() <= 100);
+        drop(held);
+        other.join().unwrap();
+        assert_eq!((root.used(), root.reserved()), (0, 10));
+    });
+}
+
+#[test]
+fn an_allowance_settles_only_what_nobody_took() {
+    explore("an_allowance_settles_only_what_nobody_took", || {
+        let node = quiet("node", 100);
+        let allowance = Allowance::new(&node, 10);
+        drop(allowance.take(10).unwrap());
+        let other = {
+            let (allowance, node) = (allowance.clone(), node.clone());
+            thread::spawn(move || {
+                let held = allowance.take(5).unwrap();
+                assert!(held.bytes() <= node.used(), "what is handed out stays charged");
+            })
+        };
+        allowance.settle();
+        other.join().unwrap();
+        allowance.settle();
+        assert_eq!((allowance.used(), node.used()), (0, 0));
+    });
+}
