@@ -1,0 +1,8 @@
+//! Nor does a handle tell its address.
+use kausal_arena::{Arena, Budget};
+
+fn main() {
+    let arena = Arena::growing(&Budget::unlimited("names"));
+    let handle = arena.coordinator().writer().unwrap().alloc_handle(7_u32);
+    let _address = handle.address();
+}

@@ -1,0 +1,8 @@
+//! Nor is a request's arena.
+use kausal_arena::Scratch;
+
+fn shared<T: Sync>() {}
+
+fn main() {
+    shared::<Scratch>();
+}
