@@ -82,6 +82,8 @@ pub(crate) unsafe fn mark_dead(start: NonNull<u8>, bytes: usize) {
 ///
 /// [`CANARY_BYTES`] bytes from `place` are valid for writes and nobody's.
 pub(crate) unsafe fn set_canary(place: NonNull<u8>) {
+    // SAFETY: within the chunk (this function's contract); all of a new chunk is forbidden.
+    unsafe { permit(place, CANARY_BYTES) };
     // SAFETY: valid for writes (this function's contract).
     unsafe { place.as_ptr().copy_from_nonoverlapping(CANARY.as_ptr(), CANARY_BYTES) };
     // SAFETY: nobody's (this function's contract).
