@@ -7,6 +7,7 @@
 //! | `ci` | everything a change must pass, in order |
 //! | `layers` | who may know whom, who may make arenas, touch files, say unsafe |
 //! | `requirements` | the table of the memory architecture against the tests that prove it |
+//! | `sanitize` | tests under the sanitizers of the compiler |
 //! | `sim` | the simulated disk, crashed at every call |
 //! | `torture` | real processes, killed at random moments |
 //! | `workspace`, `source`, `command`, `failure` | what the tasks stand on |
@@ -19,6 +20,7 @@ mod command;
 mod failure;
 mod layers;
 mod requirements;
+mod sanitize;
 mod sim;
 mod source;
 mod torture;
@@ -38,6 +40,9 @@ Usage: cargo xtask TASK
   ci              everything a change must pass: format, lints, tests, docs, layers, requirements, sim
   layers          proves the rules of ARCHITECTURE.md on dependencies, arenas, files and unsafe code
   requirements    runs the tests named in docs/requirements.md; fails on a row without a passing one
+  sanitize [WHICH] runs library and integration tests under a sanitizer: address (the default), leak or thread
+                    --crate NAME  which crate, may be repeated (default: arena, index, memtable)
+                    --strict      reports of `thread` fail the task too
   sim [ARGS]      crashes a simulated disk at every call and checks what recovery finds
                     --seed N      first seed
                     --seeds M     how many seeds
@@ -67,6 +72,7 @@ fn run(task: &OsString, arguments: Vec<OsString>) -> Result<(), Failure> {
         Some("ci") => no_arguments(arguments).and_then(|()| ci::run(&workspace)),
         Some("layers") => no_arguments(arguments).and_then(|()| layers::run(&workspace)),
         Some("requirements") => no_arguments(arguments).and_then(|()| requirements::run(&workspace)),
+        Some("sanitize") => sanitize::run(&workspace, &sanitize::Options::parse(arguments)?),
         Some("sim") => sim::run(&workspace, &arguments),
         Some("torture") => torture::run(&workspace, torture::Options::parse(arguments)?),
         Some("help" | "--help" | "-h") => {

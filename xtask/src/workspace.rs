@@ -103,6 +103,8 @@ pub(crate) struct Package {
     pub(crate) dependencies: Vec<Dependency>,
     /// The first file of each library, program and example, relative to the workspace.
     pub(crate) roots: Vec<PathBuf>,
+    /// Names of its test programs.
+    pub(crate) tests: Vec<String>,
 }
 
 /// What a manifest names under `[dependencies]` and its like.
@@ -138,11 +140,14 @@ impl Package {
         let relative =
             |path: &str| PathBuf::from(path.strip_prefix(root).unwrap_or(path).trim_start_matches('/'));
         let manifest = relative(text(package, "manifest_path")?);
-        let mut roots = Vec::new();
+        let (mut roots, mut tests) = (Vec::new(), Vec::new());
         for target in list(package, "targets")? {
             let is_code = |kind: &Value| kind == "lib" || kind == "bin" || kind == "example";
             if list(target, "kind")?.iter().any(is_code) {
                 roots.push(relative(text(target, "src_path")?));
+            }
+            if list(target, "kind")?.iter().any(|kind| kind == "test") {
+                tests.push(text(target, "name")?.to_owned());
             }
         }
         let dependencies = list(package, "dependencies")?.iter().map(Dependency::parse);
@@ -151,6 +156,7 @@ impl Package {
             folder: manifest.parent().unwrap_or(Path::new("")).to_path_buf(),
             dependencies: dependencies.collect::<Result<_, _>>()?,
             roots,
+            tests,
         })
     }
 }
