@@ -1,7 +1,5 @@
 //! A warm arena calls the global allocator no more: a million rounds, counted.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 

@@ -9,8 +9,6 @@
 //! [`Witness`] is how a model sees an order: a plain cell beside the arena, touched under a lease or a permit and after its
 //! end. If the arena did not order the two, loom reports a data race on the cell.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 use std::alloc::Layout;
 
 use kausal_arena::sync::{Arc, model, thread};
