@@ -2,11 +2,20 @@
 //!
 //! | room | what lives there |
 //! |---|---|
-//! | [`ratio`] | samples of two subjects in turn, and what their medians say |
-//! | [`release_memtable`] | giving a memtable back by one drop of its region, against dropping the same entries one by one |
+//! | [`arena`] | allocation, reset and release against bump arenas and general purpose allocators |
+//! | [`index`] | the in-memory indexes against each other and against the field's maps |
+//! | [`samples`], [`row`] | samples in turn and their medians; one measured number |
+//! | [`table`], [`record`] | a result for people, and for the repository |
+//! | [`options`] | the command line |
+//! | [`heap`] | general purpose allocators as values |
 //!
 //! An absolute time on a shared machine means nothing; quote the ratio.
-#![forbid(unsafe_code)]
 
-pub mod ratio;
-pub mod release_memtable;
+pub mod arena;
+pub mod heap;
+pub mod index;
+pub mod options;
+pub mod record;
+pub mod row;
+pub mod samples;
+pub mod table;

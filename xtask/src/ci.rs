@@ -1,8 +1,9 @@
 //! `ci`: everything a change must pass, in order, stopping at the first failure.
 //!
 //! The order is by what a failure costs to find: format first, then what only checks, then what builds and runs. All
-//! steps but two see the workspace with every feature, so that each crate is compiled once per profile; the lean check
-//! proves that the engine compiles without the command line tool, and the simulation is built for speed.
+//! steps but two see the workspace with the same features, so that each crate is compiled once per profile: every one
+//! but kausal-bench's, which are its peers. The lean check proves that the engine compiles without the command line
+//! tool, and the simulation is built for speed.
 //!
 //! Not here: what a step means. Each is a command or another task that can be run alone.
 
@@ -22,6 +23,8 @@ struct Step {
 
 enum Run {
     Cargo(&'static [&'static str]),
+    /// A cargo command on the whole workspace with every feature but the peers: what comes before, what after `--`.
+    Everything(&'static [&'static str], &'static [&'static str]),
     /// `cargo doc` with every warning an error.
     Docs,
     /// A task of ours, and how to run it alone.
@@ -30,20 +33,9 @@ enum Run {
 
 const STEPS: [Step; 8] = [
     Step { name: "format", run: Run::Cargo(&["fmt", "--all", "--check"]) },
-    Step {
-        name: "lints",
-        run: Run::Cargo(&[
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--all-features",
-            "--",
-            "--deny",
-            "warnings",
-        ]),
-    },
+    Step { name: "lints", run: Run::Everything(&["clippy", "--all-targets"], &["--", "--deny", "warnings"]) },
     Step { name: "lean library", run: Run::Cargo(&["check", "--package", "kausal-engine"]) },
-    Step { name: "tests and doc tests", run: Run::Cargo(&["test", "--workspace", "--all-features"]) },
+    Step { name: "tests and doc tests", run: Run::Everything(&["test"], &[]) },
     Step { name: "docs", run: Run::Docs },
     Step { name: "layers", run: Run::Task(layers::run, "cargo xtask layers") },
     Step { name: "requirements", run: Run::Task(requirements::run, "cargo xtask requirements") },
@@ -77,7 +69,11 @@ impl Step {
     fn run(&self, workspace: &Workspace) -> Result<(), Failure> {
         match self.run {
             Run::Cargo(arguments) => command::run(&mut command::cargo(workspace.root(), arguments)),
-            Run::Docs => command::run(&mut docs(workspace)),
+            Run::Everything(task, more) => command::run(&mut everything(workspace, task, more)?),
+            Run::Docs => {
+                let mut command = everything(workspace, &["doc", "--no-deps"], &[])?;
+                command::run(command.env("RUSTDOCFLAGS", "-D warnings"))
+            }
             Run::Task(task, again) => {
                 task(workspace).map_err(|failure| Failure::other(format!("{failure}\n  run again: {again}")))
             }
@@ -85,11 +81,12 @@ impl Step {
     }
 }
 
-fn docs(workspace: &Workspace) -> Command {
-    let arguments = ["doc", "--workspace", "--no-deps", "--all-features"];
-    let mut command = command::cargo(workspace.root(), &arguments);
-    command.env("RUSTDOCFLAGS", "-D warnings");
-    command
+/// `cargo TASK --workspace` with every feature but the peers.
+fn everything(workspace: &Workspace, task: &[&str], more: &[&str]) -> Result<Command, Failure> {
+    let features = workspace.metadata()?.features_without_peers();
+    let mut command = command::cargo(workspace.root(), task);
+    command.args(["--workspace", "--features", &features]).args(more);
+    Ok(command)
 }
 
 fn simulation(workspace: &Workspace) -> Result<(), Failure> {

@@ -5,6 +5,7 @@
 //! | room | what lives there |
 //! |---|---|
 //! | `ci` | everything a change must pass, in order |
+//! | `bench` | builds kausal-bench with its peers and runs it |
 //! | `layers` | who may know whom, who may make arenas, touch files, say unsafe |
 //! | `requirements` | the table of the memory architecture against the tests that prove it |
 //! | `sanitize` | tests under the sanitizers of the compiler |
@@ -15,6 +16,7 @@
 //! A failure names file, line and remedy. The exit code is 0 for good, 1 for a failed task, 2 for wrong usage.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod ci;
 mod command;
 mod failure;
@@ -38,6 +40,12 @@ Project tasks.
 Usage: cargo xtask TASK
 
   ci              everything a change must pass: format, lints, tests, docs, layers, requirements, sim
+  bench [arena|index] [ARGS]
+                  measures against peers, prints a table; kausal-bench/README.md describes the rows
+                    --quick       fewer samples of smaller sizes
+                    --only W      only workloads whose name contains W
+                    --json FILE   the rows
+                    --markdown F  the record
   layers          proves the rules of ARCHITECTURE.md on dependencies, arenas, files and unsafe code
   requirements    runs the tests named in docs/requirements.md; fails on a row without a passing one
   sanitize [WHICH] runs library and integration tests under a sanitizer: address (the default), leak or thread
@@ -69,6 +77,7 @@ fn main() -> ExitCode {
 fn run(task: &OsString, arguments: Vec<OsString>) -> Result<(), Failure> {
     let workspace = Workspace::find()?;
     match task.to_str() {
+        Some("bench") => bench::run(&workspace, &arguments),
         Some("ci") => no_arguments(arguments).and_then(|()| ci::run(&workspace)),
         Some("layers") => no_arguments(arguments).and_then(|()| layers::run(&workspace)),
         Some("requirements") => no_arguments(arguments).and_then(|()| requirements::run(&workspace)),

@@ -217,8 +217,9 @@ fn passing(workspace: &Workspace, rows: &[Row]) -> Result<BTreeSet<String>, Fail
     if tests.is_empty() {
         return Ok(BTreeSet::new());
     }
-    let mut arguments =
-        vec!["test", "--workspace", "--all-features", "--lib", "--bins", "--tests", "--no-fail-fast"];
+    let features = workspace.metadata()?.features_without_peers();
+    let mut arguments = vec!["test", "--workspace", "--features", &features];
+    arguments.extend(["--lib", "--bins", "--tests", "--no-fail-fast"]);
     arguments.extend(["--quiet", "--", "--format", "pretty"]);
     arguments.extend(&tests);
     let output = command::read_any(&mut command::cargo(workspace.root(), &arguments))?;
@@ -247,7 +248,7 @@ fn passed(printed: &str) -> BTreeSet<String> {
 fn unproven(rows: &[Row], passed: &BTreeSet<String>) -> Vec<Violation> {
     let failed = |row: &Row, test: &str| {
         let what = format!("row {} is not proven: `{test}` did not pass", row.name);
-        in_table(row.line, what, &format!("run it: cargo test --workspace --all-features {test}"))
+        in_table(row.line, what, &format!("run it: cargo test --workspace {test}"))
     };
     let missing = |row: &Row| -> Vec<_> {
         row.tests.iter().filter(|test| !passed.contains(*test)).map(|test| failed(row, test)).collect()

@@ -86,6 +86,9 @@ impl Workspace {
     }
 }
 
+/// The member whose features are peers: C libraries and other people's maps, which only `bench` builds.
+pub(crate) const BENCH: &str = "kausal-bench";
+
 /// The part of `cargo metadata` that the tasks use.
 #[derive(Debug)]
 pub(crate) struct Metadata {
@@ -101,6 +104,8 @@ pub(crate) struct Package {
     /// Relative to the workspace.
     pub(crate) folder: PathBuf,
     pub(crate) dependencies: Vec<Dependency>,
+    /// Names of its features, `default` left out.
+    pub(crate) features: Vec<String>,
     /// The first file of each library, program and example, relative to the workspace.
     pub(crate) roots: Vec<PathBuf>,
     /// Names of its test programs.
@@ -118,6 +123,15 @@ pub(crate) struct Dependency {
 }
 
 impl Metadata {
+    /// Every feature of every member but the bench's peers, as cargo wants them after `--features`. One choice for all
+    /// steps, so that each crate is compiled once per profile.
+    pub(crate) fn features_without_peers(&self) -> String {
+        let members = self.packages.iter().filter(|package| package.name != BENCH);
+        let features = members
+            .flat_map(|package| package.features.iter().map(|feature| format!("{}/{feature}", package.name)));
+        features.collect::<Vec<_>>().join(",")
+    }
+
     /// Reads what `cargo metadata --no-deps` printed.
     ///
     /// # Errors
@@ -151,10 +165,12 @@ impl Package {
             }
         }
         let dependencies = list(package, "dependencies")?.iter().map(Dependency::parse);
+        let features = package["features"].as_object().into_iter().flat_map(|features| features.keys());
         Ok(Self {
             name: text(package, "name")?.to_owned(),
             folder: manifest.parent().unwrap_or(Path::new("")).to_path_buf(),
             dependencies: dependencies.collect::<Result<_, _>>()?,
+            features: features.filter(|feature| *feature != "default").cloned().collect(),
             roots,
             tests,
         })

@@ -1,0 +1,3 @@
+//! `bench arena`.
+
+pub mod source;

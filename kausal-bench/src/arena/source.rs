@@ -1,0 +1,123 @@
+//! Where objects come from in the arena benchmark: one way to take memory and one way to initialise it for all.
+//!
+//! Every subject is asked for the same layout and the same bytes are written to what it returns, by the same inlined
+//! code, so that a difference is the subject's.
+
+use std::alloc::Layout;
+use std::hint::black_box;
+use std::ptr::NonNull;
+
+use kausal_arena::Writer;
+
+/// Something that hands out memory which is not freed one by one.
+///
+/// # Safety
+///
+/// `take` returns memory that is valid and nobody else's, aligned and large enough for its layout, until the source is
+/// dropped or reset.
+pub unsafe trait Source {
+    /// Memory for an object of `layout`.
+    fn take(&self, layout: Layout) -> NonNull<u8>;
+}
+
+/// The layout of an object of `WORDS` 64-bit words.
+pub const fn layout<const WORDS: usize>() -> Layout {
+    Layout::new::<[u64; WORDS]>()
+}
+
+/// Takes `count` objects of `WORDS` words from `source` and initialises each.
+#[inline(always)]
+pub fn fill<const WORDS: usize>(source: &impl Source, count: usize) {
+    for number in 0..count {
+        let place = source.take(layout::<WORDS>());
+        // SAFETY: a source returns memory for the layout, which is that of words.
+        unsafe { initialise(place, layout::<WORDS>(), number as u64) };
+    }
+}
+
+/// Takes one object of `bytes` bytes, a positive multiple of 8, and initialises it.
+pub fn push(source: &impl Source, bytes: usize) {
+    let layout = Layout::from_size_align(bytes.max(8), 8).expect("a small size");
+    let place = source.take(layout);
+    // SAFETY: a source returns memory for the layout, which is aligned for words.
+    unsafe { initialise(place, layout, 0) };
+}
+
+/// Writes `number` to the first word of an object and a constant to the others, and shows it to the optimiser's
+/// imagination, so that no write is left out.
+///
+/// # Safety
+///
+/// `place` is aligned to 8 and valid for writes of `layout.size()` bytes.
+#[inline(always)]
+pub(crate) unsafe fn initialise(place: NonNull<u8>, layout: Layout, number: u64) {
+    let place = place.cast::<u64>();
+    for word in 0..layout.size() / 8 {
+        // SAFETY: `word` lies within the layout (this function's contract).
+        let at = unsafe { place.add(word) };
+        // SAFETY: as above, and aligned.
+        unsafe { at.write(if word == 0 { number } else { 0x0707_0707_0707_0707 }) };
+    }
+    black_box(place);
+}
+
+// SAFETY: a writer hands no byte out twice, and its lease keeps the memory.
+unsafe impl Source for Writer {
+    #[inline(always)]
+    fn take(&self, layout: Layout) -> NonNull<u8> {
+        self.try_alloc_layout(layout).expect("memory for a benchmark")
+    }
+}
+
+#[cfg(feature = "arena-peers")]
+mod peers {
+    use super::*;
+
+    // SAFETY: bumpalo returns fresh memory for the layout, valid until its reset, which takes `&mut`.
+    unsafe impl Source for bumpalo::Bump {
+        #[inline(always)]
+        fn take(&self, layout: Layout) -> NonNull<u8> {
+            self.try_alloc_layout(layout).expect("memory for a benchmark")
+        }
+    }
+
+    // SAFETY: as bumpalo alone; the lock makes each call exclusive.
+    unsafe impl Source for parking_lot::Mutex<bumpalo::Bump> {
+        #[inline(always)]
+        fn take(&self, layout: Layout) -> NonNull<u8> {
+            self.lock().try_alloc_layout(layout).expect("memory for a benchmark")
+        }
+    }
+
+    // SAFETY: a member of a herd is a bump arena of its own.
+    unsafe impl Source for bumpalo_herd::Member<'_> {
+        #[inline(always)]
+        fn take(&self, layout: Layout) -> NonNull<u8> {
+            self.as_bump().try_alloc_layout(layout).expect("memory for a benchmark")
+        }
+    }
+
+    // SAFETY: blink-alloc returns fresh memory for the layout, valid until its reset, which takes `&mut`.
+    unsafe impl Source for blink_alloc::BlinkAlloc {
+        #[inline(always)]
+        fn take(&self, layout: Layout) -> NonNull<u8> {
+            self.allocate(layout).expect("memory for a benchmark").cast()
+        }
+    }
+
+    // SAFETY: as above; the local allocator borrows the shared one.
+    unsafe impl Source for blink_alloc::LocalBlinkAlloc<'_> {
+        #[inline(always)]
+        fn take(&self, layout: Layout) -> NonNull<u8> {
+            self.allocate(layout).expect("memory for a benchmark").cast()
+        }
+    }
+
+    // SAFETY: as above; it may be called from several threads at once.
+    unsafe impl Source for blink_alloc::SyncBlinkAlloc {
+        #[inline(always)]
+        fn take(&self, layout: Layout) -> NonNull<u8> {
+            self.allocate(layout).expect("memory for a benchmark").cast()
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Cost by number of entries as an SVG: nanoseconds per insert and per look-up from 100,000 entries on.
+
+use std::error::Error;
+use std::path::Path;
+
+use plotters::prelude::*;
+
+use crate::row::Row;
+use crate::table::distinct;
+
+/// Draws the rows of the `growth` workloads in `rows` to `path`, inserts on the left and look-ups on the right.
+///
+/// # Errors
+///
+/// Whatever keeps the file from being written.
+pub fn draw(rows: &[Row], path: &Path) -> Result<(), Box<dyn Error>> {
+    let area = SVGBackend::new(path, (1200, 600)).into_drawing_area();
+    area.fill(&WHITE)?;
+    for (half, metric) in area.split_evenly((1, 2)).iter().zip(["insert", "get_hit"]) {
+        panel(half, rows, metric)?;
+    }
+    area.present()?;
+    Ok(())
+}
+
+fn panel<D: DrawingBackend>(
+    area: &DrawingArea<D, plotters::coord::Shift>,
+    rows: &[Row],
+    metric: &str,
+) -> Result<(), Box<dyn Error>>
+where
+    D::ErrorType: 'static,
+{
+    let points = |subject: &str| -> Vec<(f64, f64)> {
+        let of_subject =
+            rows.iter().filter(|row| row.subject == subject && row.metric == metric && row.peer.is_none());
+        of_subject.filter_map(|row| Some((entries_of(row)?, row.value))).collect()
+    };
+    let growth = rows.iter().filter(|row| entries_of(row).is_some());
+    let subjects = distinct(growth.map(|row| row.subject.as_str()));
+    let top = subjects.iter().flat_map(|subject| points(subject)).map(|point| point.1).fold(100.0, f64::max);
+    let mut chart = ChartBuilder::on(area)
+        .caption(format!("{metric}, ns by entries"), ("sans-serif", 18))
+        .margin(12)
+        .x_label_area_size(36)
+        .y_label_area_size(56)
+        .build_cartesian_2d((1e5..1e7).log_scale(), (50.0..top * 1.2).log_scale())?;
+    chart.configure_mesh().draw()?;
+    for (number, subject) in subjects.iter().enumerate() {
+        let color = Palette99::pick(number).stroke_width(2);
+        chart
+            .draw_series(LineSeries::new(points(subject), color))?
+            .label(*subject)
+            .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 18, y)], color));
+    }
+    chart.configure_series_labels().background_style(WHITE.mix(0.8)).border_style(BLACK).draw()?;
+    Ok(())
+}
+
+/// The number of entries in the name of a `growth` workload.
+fn entries_of(row: &Row) -> Option<f64> {
+    row.workload.strip_prefix("growth/")?.parse().ok()
+}

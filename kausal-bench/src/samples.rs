@@ -1,0 +1,87 @@
+//! Samples of several subjects, taken in turn.
+//!
+//! 1. A round lets each subject make one sample; the next round begins with another subject. A change of the machine's
+//!    speed meets all of them.
+//! 2. A subject is compared by the median of its samples.
+
+use std::time::{Duration, Instant};
+
+/// Nanoseconds that `work` takes.
+pub fn timed(work: impl FnOnce()) -> f64 {
+    let begun = Instant::now();
+    work();
+    nanos(begun.elapsed())
+}
+
+/// `duration` in nanoseconds.
+pub fn nanos(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e9
+}
+
+/// What asking the clock twice costs, in nanoseconds: the smallest of many.
+pub fn clock_nanos() -> f64 {
+    (0..1000).map(|_| timed(|| ())).fold(f64::INFINITY, f64::min)
+}
+
+/// The middle one of `samples`, 0 if there is none.
+pub fn median(samples: &mut [f64]) -> f64 {
+    percentile(samples, 0.5)
+}
+
+/// The value that `share` of `samples` do not exceed, 0 if there is none.
+///
+/// # Examples
+///
+/// ```
+/// use kausal_bench::samples::percentile;
+///
+/// assert_eq!(percentile(&mut [4.0, 1.0, 3.0, 2.0, 5.0], 0.5), 3.0);
+/// assert_eq!(percentile(&mut [], 0.5), 0.0);
+/// ```
+pub fn percentile(samples: &mut [f64], share: f64) -> f64 {
+    samples.sort_unstable_by(f64::total_cmp);
+    let place = ((samples.len() as f64 - 1.0) * share).round().max(0.0);
+    samples.get(place as usize).copied().unwrap_or(0.0)
+}
+
+/// Calls `sample` with the number of each of `subjects` subjects, `rounds` times in turn, and returns the samples by
+/// subject.
+pub fn interleaved<T>(subjects: usize, rounds: usize, mut sample: impl FnMut(usize) -> T) -> Vec<Vec<T>> {
+    let mut samples: Vec<Vec<T>> = Vec::new();
+    samples.resize_with(subjects, Vec::new);
+    for round in 0..rounds {
+        for turn in 0..subjects {
+            let subject = (turn + round) % subjects;
+            let taken = sample(subject);
+            samples[subject].push(taken);
+        }
+    }
+    samples
+}
+
+/// [`interleaved`], reduced to the median of each subject.
+pub fn medians(subjects: usize, rounds: usize, sample: impl FnMut(usize) -> f64) -> Vec<f64> {
+    interleaved(subjects, rounds, sample).iter_mut().map(|samples| median(samples)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn subjects_take_turns_and_nobody_is_always_first() {
+        let mut turns = Vec::new();
+        interleaved(2, 3, |subject| turns.push(subject));
+        assert_eq!(turns, [0, 1, 1, 0, 0, 1]);
+    }
+
+    #[test]
+    fn a_median_is_the_subjects_own() {
+        let mut next = [1.0, 10.0];
+        let medians = medians(2, 3, |subject| {
+            next[subject] += 1.0;
+            next[subject]
+        });
+        assert_eq!(medians, [3.0, 12.0]);
+    }
+}
