@@ -24,11 +24,19 @@ impl<'a, A: GlobalAlloc> Blocks<'a, A> {
     }
 
     /// Allocates and initialises `count` objects of `WORDS` words, and keeps their addresses, as their user must.
+    #[inline(always)]
     pub fn fill<const WORDS: usize>(&mut self, count: usize) {
+        self.fill_partly::<WORDS, WORDS>(count);
+    }
+
+    /// [`fill`](Self::fill) that writes the first `WRITTEN` words of each.
+    #[inline(always)]
+    pub fn fill_partly<const WORDS: usize, const WRITTEN: usize>(&mut self, count: usize) {
+        const { assert!(0 < WRITTEN && WRITTEN <= WORDS) };
         for number in 0..count {
             let place = self.take(layout::<WORDS>());
-            // SAFETY: the block was just obtained with this layout.
-            unsafe { initialise(place, layout::<WORDS>(), number as u64) };
+            // SAFETY: the block was just obtained with this layout, which has at least as many words.
+            unsafe { initialise(place, WRITTEN * 8, number as u64) };
             self.blocks.push((place, layout::<WORDS>()));
         }
     }
@@ -51,7 +59,7 @@ impl<'a, A: GlobalAlloc> Blocks<'a, A> {
         let layout = Layout::from_size_align(bytes.max(8), 8).expect("a small size");
         let place = self.take(layout);
         // SAFETY: the block was just obtained with this layout.
-        unsafe { initialise(place, layout, 0) };
+        unsafe { initialise(place, layout.size(), 0) };
         self.blocks.push((place, layout));
     }
 
@@ -60,6 +68,14 @@ impl<'a, A: GlobalAlloc> Blocks<'a, A> {
         let (block, layout) = self.blocks.swap_remove(place);
         // SAFETY: invariant 1; the block left the list.
         unsafe { self.allocator.dealloc(block.as_ptr(), layout) };
+    }
+
+    /// Frees all objects, whatever their sizes, in the order in which they were allocated.
+    pub fn free_all(&mut self) {
+        for (place, layout) in self.blocks.drain(..) {
+            // SAFETY: invariant 1; the block leaves the list.
+            unsafe { self.allocator.dealloc(place.as_ptr(), layout) };
+        }
     }
 
     /// Address and size of every object.
@@ -77,9 +93,7 @@ impl<'a, A: GlobalAlloc> Blocks<'a, A> {
 
 impl<A: GlobalAlloc> Drop for Blocks<'_, A> {
     fn drop(&mut self) {
-        while !self.blocks.is_empty() {
-            self.swap_remove(self.blocks.len() - 1);
-        }
+        self.free_all();
     }
 }
 

@@ -7,6 +7,7 @@
 //! | [`samples`], [`row`] | samples in turn and their medians; one measured number |
 //! | [`table`], [`record`] | a result for people, and for the repository |
 //! | [`options`] | the command line |
+//! | [`machine`] | where a record was made |
 //! | [`heap`] | general purpose allocators as values |
 //!
 //! An absolute time on a shared machine means nothing; quote the ratio.
@@ -14,6 +15,7 @@
 pub mod arena;
 pub mod heap;
 pub mod index;
+pub mod machine;
 pub mod options;
 pub mod record;
 pub mod row;

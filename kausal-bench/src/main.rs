@@ -1,17 +1,18 @@
-//! `kausal-bench arena|index [OPTIONS]`: measures, prints, writes. `cargo xtask bench` builds it with the peers.
+//! `kausal-bench [arena|index] [OPTIONS]`: measures, prints, writes. `cargo xtask bench` builds it with the peers.
 #![forbid(unsafe_code)]
 
 use std::error::Error;
 use std::fs;
 use std::process::ExitCode;
 
+use kausal_bench::arena::{self, child};
 use kausal_bench::options::Options;
 use kausal_bench::row::Row;
-use kausal_bench::{index, table};
-use lexopt::prelude::*;
+use kausal_bench::{index, record, table};
 
 const HELP: &str = "\
-Usage: kausal-bench arena|index [OPTIONS]
+Usage: kausal-bench [arena|index] [OPTIONS]
+       kausal-bench record --from FILE [--from FILE] [--markdown FILE]
 
   --quick          fewer samples of smaller sizes
   --only WORKLOAD  only workloads whose name contains this; may be repeated
@@ -22,6 +23,7 @@ Usage: kausal-bench arena|index [OPTIONS]
   --json FILE      the rows, as described in kausal-bench/README.md
   --markdown FILE  the record: machine, revision, settings, both sides of every ratio
   --plot FILE      index: the growth as SVG
+  --from FILE      record: rows that --json wrote, instead of measuring
 ";
 
 fn main() -> ExitCode {
@@ -35,28 +37,47 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<(), Box<dyn Error>> {
-    let mut parser = lexopt::Parser::from_env();
-    let Some(Value(name)) = parser.next()? else {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let is_name = arguments.first().is_some_and(|first| !first.starts_with('-'));
+    let (name, rest) =
+        if is_name { (arguments[0].as_str(), &arguments[1..]) } else { ("all", &arguments[..]) };
+    if name == "help" || rest.iter().any(|argument| argument == "--help") {
         print!("{HELP}");
         return Ok(());
-    };
-    match name.to_str() {
-        Some("index") => {
-            let options = Options::parse(parser)?;
-            let rows = index::run(&options)?;
-            if let Some(path) = &options.plot {
-                index::plot::draw(&rows, path)?;
-            }
-            publish(&options, &rows)
-        }
-        _ => Err(format!("there is no benchmark `{}`\n\n{HELP}", name.display()).into()),
     }
+    if name == "child" {
+        return child::run(rest).ok_or_else(|| "no such mode of a child".into());
+    }
+    let options = Options::parse(lexopt::Parser::from_args(rest))?;
+    let mut rows = Vec::new();
+    match name {
+        "arena" => rows.extend(arena::run(&options)),
+        "index" => rows.extend(index::run(&options)?),
+        "all" => {
+            rows.extend(arena::run(&options));
+            rows.extend(index::run(&options)?);
+        }
+        "record" => {
+            for path in &options.from {
+                rows.extend(serde_json::from_slice::<Vec<Row>>(&fs::read(path)?)?);
+            }
+        }
+        _ => return Err(format!("there is no benchmark `{name}`\n\n{HELP}").into()),
+    }
+    let command = format!("cargo xtask bench {}", arguments.join(" "));
+    publish(name, command.trim(), &options, &rows)
 }
 
-fn publish(options: &Options, rows: &[Row]) -> Result<(), Box<dyn Error>> {
+fn publish(name: &str, command: &str, options: &Options, rows: &[Row]) -> Result<(), Box<dyn Error>> {
     print!("{}\n{}", table::shown(rows), table::verdict(rows));
     if let Some(path) = &options.json {
         fs::write(path, serde_json::to_string_pretty(rows)? + "\n")?;
+    }
+    if let Some(path) = &options.markdown {
+        fs::write(path, record::shown(&format!("Benchmark record: {name}"), command, options, rows))?;
+    }
+    if let Some(path) = &options.plot {
+        index::plot::draw(rows, path)?;
     }
     Ok(())
 }

@@ -22,6 +22,8 @@ pub struct Options {
     pub only: Vec<String>,
     /// Parts of subject names; none means all (`index` only).
     pub subjects: Vec<String>,
+    /// Rows of earlier runs, to be shown or recorded together (`record` only).
+    pub from: Vec<PathBuf>,
     /// Samples per subject.
     pub rounds: Option<usize>,
     /// Entries of the key sets (`index` only).
@@ -39,6 +41,7 @@ impl Default for Options {
             plot: None,
             only: Vec::new(),
             subjects: Vec::new(),
+            from: Vec::new(),
             rounds: None,
             entries: None,
             seed: SEED,
@@ -62,6 +65,7 @@ impl Options {
                 Long("plot") => options.plot = Some(parser.value()?.into()),
                 Long("only") => options.only.push(parser.value()?.string()?),
                 Long("subject") => options.subjects.push(parser.value()?.string()?),
+                Long("from") => options.from.push(parser.value()?.into()),
                 Long("rounds") => options.rounds = Some(parser.value()?.parse::<usize>()?.max(1)),
                 Long("entries") => options.entries = Some(parser.value()?.parse::<usize>()?.max(1000)),
                 Long("seed") => options.seed = parser.value()?.parse()?,

@@ -1,1 +1,139 @@
-//! The record of a run, as Markdown.
+//! The record of a run, as Markdown: where, when and what; both sides of every ratio; what flatters or hurts us.
+
+use std::fmt::Write as _;
+
+use crate::machine;
+use crate::options::Options;
+use crate::row::Row;
+use crate::table::{distinct, number, verdict};
+
+/// The peers whose versions a record names.
+const PEERS: [&str; 13] = [
+    "blink-alloc",
+    "bumpalo",
+    "bumpalo-herd",
+    "crossbeam-skiplist",
+    "mimalloc",
+    "papaya",
+    "parking_lot",
+    "rart",
+    "scc",
+    "skipdb",
+    "tikv-jemallocator",
+    "tikv-jemalloc-sys",
+    "typed-arena",
+];
+
+/// What a reader must know about the arena rows.
+const ARENA_NOTES: &str = "\
+- Every subject writes the same bytes into what it hands out, by the same inlined code. typed-arena cannot: it is given
+  the value, and being unable to reset it is new for each sample, sized beforehand where it says `warm`.
+- Hurts us: each of our resets in `give_back_1000` checks that nobody holds the generation, and the arena's region is
+  advised to use huge pages, which makes the first touch of a small one dearer.
+- Flatters us: the pen of the arena is obtained before the clock starts. An arena frees nothing singly: what is dead in
+  it stays until the reset. General purpose allocators note each address, as their user must: under a nanosecond each.
+- `malloc_table/*/give_back_1000` of the arena is one reset, timed in a loop with and without it; frees are timed as one
+  run of a thousand, in the order of allocation.
+- `release`: above a million entries keys come in order, which makes the peers' nodes neighbours and their drop faster.
+  One sample there, nine to three below.
+- At most 256 MiB per sample, so that there are fewer objects of 4 KiB than of the other sizes.
+";
+
+/// What a reader must know about the index rows.
+const INDEX_NOTES: &str = "\
+- Entries are distinct keys with 100-byte values; the first eight bytes of a value repeat the sequence number. Ours keep
+  versions and kinds of entries, skipdb versions, the other peers neither: that flatters them.
+- Flatters us: the region is warm and uses huge pages, as it does in an engine that runs; the peers' memory is that of
+  glibc's heap, warm as well, in small pages. Peers own keys and values (`Vec<u8>`), two allocations an entry.
+- skipdb commits a thousand entries a transaction; its look-ups open a read transaction each.
+- `insert_2t` and the like are wall time per operation of all threads together. `overhead` is what is taken beyond keys and
+  values, for the heap as glibc's `mallinfo2` counts it.
+- rart and `BTreeMap` alone are for one thread and have no samples with several.
+";
+
+/// The record of `rows`.
+pub fn shown(title: &str, command: &str, options: &Options, rows: &[Row]) -> String {
+    let mut out = format!("# {title}\n\n");
+    // Writing to a string cannot fail.
+    let _ = writeln!(
+        out,
+        "Made by `{command}`.\n\n\
+         | | |\n|---|---|\n\
+         | date | {} |\n| machine | {} |\n| revision | {} |\n| compiler | {}, release profile of the workspace |\n\
+         | C library | {} |\n| peers | {} |\n| seed | {} |\n| rounds | {} |\n",
+        machine::date(),
+        machine::class(),
+        machine::revision(),
+        machine::rustc(),
+        machine::libc_name(),
+        machine::versions(&PEERS).join(", "),
+        options.seed,
+        options.rounds.map_or("each workload's own".into(), |rounds| rounds.to_string()),
+    );
+    out += "Absolute figures on a shared machine move from run to run; the ratios were taken in one interleaved run. A value \
+            is the median of its samples. **Ratios are larger where we are better.**\n\n## Verdict\n\n```text\n";
+    out += &verdict(rows);
+    out += "```\n\n## What flatters or hurts us\n\n";
+    let is_index = |row: &Row| row.workload.starts_with("growth") || row.metric == "get_hit";
+    out += if rows.iter().any(is_index) { INDEX_NOTES } else { ARENA_NOTES };
+    out += "\n## Numbers\n";
+    for workload in distinct(rows.iter().map(|row| row.workload.as_str())) {
+        numbers(&mut out, workload, rows);
+    }
+    out
+}
+
+fn numbers(out: &mut String, workload: &str, rows: &[Row]) {
+    let _ = write!(
+        out,
+        "\n### {workload}\n\n| metric | subject | value | peer | its value | ratio | target | |\n\
+         |---|---|---|---|---|---|---|---|\n"
+    );
+    let of_workload: Vec<&Row> = rows.iter().filter(|row| row.workload == workload).collect();
+    for row in &of_workload {
+        let is_shown_with_peer = |other: &&&Row| {
+            other.peer.is_some()
+                && other.metric == row.metric
+                && (other.subject == row.subject || other.peer.as_ref() == Some(&row.subject))
+        };
+        if row.peer.is_none()
+            && row.target.is_none()
+            && of_workload.iter().any(|other| is_shown_with_peer(&other))
+        {
+            continue;
+        }
+        let or_empty = |value: Option<f64>| value.map_or(String::new(), number);
+        let _ = writeln!(
+            out,
+            "| {} | {} | {} {} | {} | {} | {} | {} | {} |",
+            row.metric,
+            row.subject,
+            number(row.value),
+            row.unit,
+            row.peer.as_deref().unwrap_or(""),
+            or_empty(row.peer_value()),
+            or_empty(row.ratio),
+            or_empty(row.target),
+            row.is_met().map_or("", |met| if met { "met" } else { "**MISSED**" }),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_shows_both_sides_of_a_ratio_once() {
+        let ours = Row::lower("w", "ours", "m", 2.0, "ns");
+        let peer = Row::lower("w", "peer", "m", 8.0, "ns");
+        let record = shown(
+            "t",
+            "c",
+            &Options::default(),
+            &[ours.clone(), peer.clone(), ours.against(&peer, Some(3.0))],
+        );
+        assert!(record.contains("| m | ours | 2.00 ns | peer | 8.00 | 4.00 | 3.00 | met |"), "{record}");
+        assert!(!record.contains("| m | peer |"), "{record}");
+    }
+}

@@ -4,6 +4,8 @@
 //!    speed meets all of them.
 //! 2. A subject is compared by the median of its samples.
 
+use std::sync::Barrier;
+use std::thread;
 use std::time::{Duration, Instant};
 
 /// Nanoseconds that `work` takes.
@@ -62,6 +64,27 @@ pub fn interleaved<T>(subjects: usize, rounds: usize, mut sample: impl FnMut(usi
 /// [`interleaved`], reduced to the median of each subject.
 pub fn medians(subjects: usize, rounds: usize, sample: impl FnMut(usize) -> f64) -> Vec<f64> {
     interleaved(subjects, rounds, sample).iter_mut().map(|samples| median(samples)).collect()
+}
+
+/// Nanoseconds from the common start of `threads` threads to the end of the last one. What `prepare` makes for a thread,
+/// by its number, is made on that thread before the start and dropped after the end.
+pub fn wall<T>(threads: usize, prepare: impl Fn(usize) -> T + Sync, work: impl Fn(&mut T) + Sync) -> f64 {
+    let start = Barrier::new(threads);
+    let run = |thread| {
+        let mut prepared = prepare(thread);
+        start.wait();
+        let begun = Instant::now();
+        work(&mut prepared);
+        (begun, Instant::now())
+    };
+    let run = &run;
+    let spans: Vec<(Instant, Instant)> = thread::scope(|scope| {
+        let handles: Vec<_> = (0..threads).map(|thread| scope.spawn(move || run(thread))).collect();
+        handles.into_iter().map(|handle| handle.join().expect("a thread ends well")).collect()
+    });
+    let first = spans.iter().map(|span| span.0).min();
+    let last = spans.iter().map(|span| span.1).max();
+    first.zip(last).map_or(0.0, |(first, last)| nanos(last - first))
 }
 
 #[cfg(test)]

@@ -27,11 +27,12 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<(), F
 /// The features that a benchmark needs.
 fn peers(benchmark: Option<&OsStr>) -> Result<&'static str, Failure> {
     match benchmark.and_then(OsStr::to_str) {
+        Some("record") => Ok("arena-peers,index-peers"),
         Some("arena") => Ok("arena-peers"),
         Some("index") => Ok("index-peers"),
         None => Ok("arena-peers,index-peers"),
         Some(option) if option.starts_with("--") => Ok("arena-peers,index-peers"),
-        Some(name) => Err(Failure::usage(format!("there is no benchmark `{name}`: arena or index"))),
+        Some(name) => Err(Failure::usage(format!("there is no benchmark `{name}`: arena, index or record"))),
     }
 }
 

@@ -28,36 +28,40 @@ pub const fn layout<const WORDS: usize>() -> Layout {
 /// Takes `count` objects of `WORDS` words from `source` and initialises each.
 #[inline(always)]
 pub fn fill<const WORDS: usize>(source: &impl Source, count: usize) {
+    fill_partly::<WORDS, WORDS>(source, count);
+}
+
+/// Takes `count` objects of `WORDS` words from `source` and writes the first `WRITTEN` of each.
+#[inline(always)]
+pub fn fill_partly<const WORDS: usize, const WRITTEN: usize>(source: &impl Source, count: usize) {
+    const { assert!(0 < WRITTEN && WRITTEN <= WORDS) };
     for number in 0..count {
         let place = source.take(layout::<WORDS>());
-        // SAFETY: a source returns memory for the layout, which is that of words.
-        unsafe { initialise(place, layout::<WORDS>(), number as u64) };
+        // SAFETY: a source returns memory for the layout, which has at least as many words.
+        unsafe { initialise(place, WRITTEN * 8, number as u64) };
     }
 }
 
 /// Takes one object of `bytes` bytes, a positive multiple of 8, and initialises it.
+#[inline(always)]
 pub fn push(source: &impl Source, bytes: usize) {
     let layout = Layout::from_size_align(bytes.max(8), 8).expect("a small size");
     let place = source.take(layout);
     // SAFETY: a source returns memory for the layout, which is aligned for words.
-    unsafe { initialise(place, layout, 0) };
+    unsafe { initialise(place, layout.size(), 0) };
 }
 
-/// Writes `number` to the first word of an object and a constant to the others, and shows it to the optimiser's
-/// imagination, so that no write is left out.
+/// Writes `bytes` bytes of an object, `number` first, and shows the place to the optimiser, so that no write is left out.
 ///
 /// # Safety
 ///
-/// `place` is aligned to 8 and valid for writes of `layout.size()` bytes.
+/// `place` is aligned to 8 and valid for writes of `bytes` bytes, at least 8.
 #[inline(always)]
-pub(crate) unsafe fn initialise(place: NonNull<u8>, layout: Layout, number: u64) {
-    let place = place.cast::<u64>();
-    for word in 0..layout.size() / 8 {
-        // SAFETY: `word` lies within the layout (this function's contract).
-        let at = unsafe { place.add(word) };
-        // SAFETY: as above, and aligned.
-        unsafe { at.write(if word == 0 { number } else { 0x0707_0707_0707_0707 }) };
-    }
+pub(crate) unsafe fn initialise(place: NonNull<u8>, bytes: usize, number: u64) {
+    // SAFETY: valid for so many bytes (this function's contract).
+    unsafe { place.write_bytes(7, bytes) };
+    // SAFETY: aligned, and there are at least 8 bytes.
+    unsafe { place.cast::<u64>().write(number) };
     black_box(place);
 }
 

@@ -15,7 +15,7 @@ use kausal_arena::RegionCoordinator;
 use super::data::{Data, value};
 use super::subject::{Subject, insert_share};
 use crate::heap;
-use crate::samples::{nanos, timed};
+use crate::samples::{nanos, timed, wall};
 
 /// Keys handed to one batched look-up.
 const BATCH: usize = 32;
@@ -158,14 +158,22 @@ fn together<S: Subject>(
     get: &'static str,
 ) -> [Sample; 2] {
     let subject = S::create(regions);
-    let filled = wall(threads, |thread| insert_share(&subject, data, 0..data.entries(), thread, threads));
+    let filled = wall(
+        threads,
+        |thread| thread,
+        |&mut thread| insert_share(&subject, data, 0..data.entries(), thread, threads),
+    );
     check(&subject, data);
-    let read = wall(threads, |thread| {
-        // Each thread begins elsewhere, so that they do not warm the cache for each other.
-        let (head, tail) = data.probes.split_at(thread * data.probes.len() / threads);
-        let found = tail.iter().chain(head).filter_map(|&place| subject.get(data.keys.get(place)));
-        assert_eq!(found.count(), data.probes.len(), "each key looked for is stored");
-    });
+    let read = wall(
+        threads,
+        |thread| thread,
+        |&mut thread| {
+            // Each thread begins elsewhere, so that they do not warm the cache for each other.
+            let (head, tail) = data.probes.split_at(thread * data.probes.len() / threads);
+            let found = tail.iter().chain(head).filter_map(|&place| subject.get(data.keys.get(place)));
+            assert_eq!(found.count(), data.probes.len(), "each key looked for is stored");
+        },
+    );
     [(insert, filled / data.entries() as f64), (get, read / (threads * data.probes.len()) as f64)]
 }
 
@@ -198,23 +206,4 @@ fn beside_a_writer<S: Subject>(regions: &RegionCoordinator, data: &Data) -> [Sam
         ("get_beside_writer_ns", read_nanos / (reads.max(1)) as f64),
         ("insert_beside_reader_ns", write_nanos / writes as f64),
     ]
-}
-
-/// Nanoseconds from the common start of `threads` threads to the end of the last one.
-pub fn wall(threads: usize, work: impl Fn(usize) + Sync) -> f64 {
-    let start = Barrier::new(threads);
-    let run = |thread| {
-        start.wait();
-        let begun = Instant::now();
-        work(thread);
-        (begun, Instant::now())
-    };
-    let run = &run;
-    let spans: Vec<(Instant, Instant)> = thread::scope(|scope| {
-        let handles: Vec<_> = (0..threads).map(|thread| scope.spawn(move || run(thread))).collect();
-        handles.into_iter().map(|handle| handle.join().expect("a thread ends well")).collect()
-    });
-    let first = spans.iter().map(|span| span.0).min();
-    let last = spans.iter().map(|span| span.1).max();
-    first.zip(last).map_or(0.0, |(first, last)| nanos(last - first))
 }

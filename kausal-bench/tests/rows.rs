@@ -1,0 +1,87 @@
+//! Rows of real runs, with few samples: their schema, and what the rows of the memory architecture ask of them. No time is
+//! asserted.
+
+use kausal_bench::arena::{architecture_table, release_memtable};
+use kausal_bench::index;
+use kausal_bench::options::Options;
+use kausal_bench::row::Row;
+
+fn quick() -> Options {
+    Options { quick: true, rounds: Some(2), entries: Some(2000), ..Options::default() }
+}
+
+#[track_caller]
+fn value(rows: &[Row], subject: &str, metric: &str) -> f64 {
+    let row = rows.iter().find(|row| row.subject == subject && row.metric == metric);
+    row.unwrap_or_else(|| panic!("no row `{metric}` of {subject}")).value
+}
+
+/// The allocators in the table that are not arenas.
+fn allocators(rows: &[Row]) -> Vec<&str> {
+    rows.iter().filter_map(|row| row.peer.as_deref()).collect()
+}
+
+#[test]
+fn s18_malloc_table_names_its_allocator() {
+    let rows = architecture_table::run(&quick());
+    let named = allocators(&rows);
+    let is_version = |name: &&&str| name.starts_with("glibc 2.");
+    let libc = named.iter().find(is_version);
+    assert!(libc.is_some() || !cfg!(target_env = "gnu"), "glibc stands with its version: {named:?}");
+    for allocator in named {
+        assert!(
+            value(&rows, allocator, "allocate_1000") > 0.0 && value(&rows, allocator, "give_back_1000") > 0.0
+        );
+        let fragmentation = value(&rows, allocator, "fragmentation");
+        assert!((1.0..100.0).contains(&fragmentation), "mixed sizes leave holes: {fragmentation} %");
+    }
+}
+
+#[test]
+fn s19_arena_stands_in_the_same_table() {
+    let rows = architecture_table::run(&quick());
+    for metric in ["allocate_1000", "give_back_1000"] {
+        let compared =
+            rows.iter().find(|row| row.subject == "Arena" && row.metric == metric && row.peer.is_some());
+        let compared = compared.expect("the arena is compared in the same run");
+        assert!(compared.ratio.is_some_and(|ratio| ratio.is_finite() && ratio > 0.0));
+    }
+    let (live, dead, slack) =
+        (value(&rows, "Arena", "live"), value(&rows, "Arena", "dead"), value(&rows, "Arena", "slack"));
+    assert!(live >= 16_000.0 && dead > live, "a thousand live objects, ten thousand replaced: {live} {dead}");
+    let fragmentation = value(&rows, "Arena", "fragmentation");
+    assert!((fragmentation - 100.0 * slack / (live + dead + slack)).abs() < 1e-9);
+    assert_eq!(value(&rows, "Arena", "used_after_reset"), 0.0);
+    assert!(value(&rows, "Arena", "overhead") <= 16.0);
+}
+
+#[test]
+fn s30_release_is_compared_at_three_sizes() {
+    let options = Options { rounds: Some(1), ..quick() };
+    for entries in [100, 1_000, 10_000] {
+        let rows = release_memtable::size(&options, entries);
+        let compared: Vec<&Row> = rows.iter().filter(|row| row.peer.is_some()).collect();
+        assert!(compared.iter().any(|row| row.peer.as_deref() == Some("BTreeMap")), "{entries}: {rows:?}");
+        assert!(
+            compared.iter().all(|row| row.ratio.is_some() && row.workload == format!("release/{entries}"))
+        );
+    }
+}
+
+#[test]
+fn rows_written_as_json_have_the_schema() {
+    let options = Options { only: vec!["random_16".into()], ..quick() };
+    let rows = index::run(&options).expect("made up keys need nothing");
+    let json = serde_json::to_value(&rows).expect("rows are plain data");
+    let fields = ["workload", "subject", "metric", "value", "unit", "peer", "ratio", "better", "target"];
+    let written = json.as_array().expect("an array");
+    assert!(written.len() > 20);
+    for row in written {
+        let row = row.as_object().expect("an object");
+        assert_eq!(row.len(), fields.len());
+        assert!(fields.iter().all(|field| row.contains_key(*field)), "{row:?}");
+        assert!(row["better"] == "lower" || row["better"] == "higher");
+        assert_eq!(row["peer"].is_null(), row["ratio"].is_null(), "{row:?}");
+    }
+    assert_eq!(serde_json::from_value::<Vec<Row>>(json).expect("what was written can be read"), rows);
+}
