@@ -37,6 +37,9 @@ const KEPT_PER_CLASS: usize = 8;
 /// Chunks one scratch can have: each is larger than the one before, so this is never reached below 64 GiB.
 const CHUNKS_MAX: usize = 20;
 
+/// Largest chunk of a pool, 32 GiB: one of each size then fits into a scratch.
+const SCRATCH_BYTES_MAX: usize = SCRATCH_BYTES_MIN << (CHUNKS_MAX - 1);
+
 /// A pool of request arenas. Cloning gives another handle on the same pool.
 #[derive(Clone)]
 pub struct ScratchPool {
@@ -57,9 +60,10 @@ struct Chunk {
 }
 
 impl ScratchPool {
-    /// A pool whose scratches have at most `bytes_max` bytes, charged to `budget` while they exist.
+    /// A pool whose scratches take chunks of at most `bytes_max` bytes (64 KiB at least, 32 GiB at most, rounded up to a power
+    /// of two), charged to `budget` while they exist.
     pub fn new(budget: &Budget, bytes_max: usize) -> Self {
-        let bytes_max = bytes_max.max(SCRATCH_BYTES_MIN).next_power_of_two();
+        let bytes_max = bytes_max.clamp(SCRATCH_BYTES_MIN, SCRATCH_BYTES_MAX).next_power_of_two();
         let count = class_of(bytes_max) + 1;
         let classes = (0..count).map(|_| ArrayQueue::new(KEPT_PER_CLASS)).collect();
         let shared = Arc::new(Shared { budget: budget.clone(), bytes_max, classes });

@@ -51,7 +51,7 @@ impl Allowance {
     ///
     /// # Errors
     ///
-    /// [`AllocError`] if the node does not admit another quantum; nothing is taken then.
+    /// [`AllocError`] if the node does not admit another quantum, or there is no machine with so much; nothing is taken then.
     pub fn take(&self, bytes: usize) -> Result<Allotment, AllocError> {
         while !self.shared.try_take(bytes) {
             self.draw(bytes)?;
@@ -89,7 +89,10 @@ impl Allowance {
     fn draw(&self, bytes: usize) -> Result<(), AllocError> {
         let mut charge = self.shared.charge.lock();
         let used = self.shared.used.load(Ordering::Relaxed);
-        let need = used.checked_add(bytes).ok_or(AllocError::TooLarge { bytes, max: isize::MAX as usize })?;
+        // Below this no multiple of the quantum that is looked for wraps around.
+        let max = isize::MAX as usize;
+        let need = used.checked_add(bytes).filter(|need| *need <= max);
+        let need = need.ok_or(AllocError::TooLarge { bytes, max })?;
         if need > charge.bytes() {
             let wish = need.checked_next_multiple_of(self.shared.quantum).unwrap_or(need);
             charge.resize(wish).or_else(|_| charge.resize(need))?;
