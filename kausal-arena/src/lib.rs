@@ -69,6 +69,8 @@ mod subsystem;
 pub mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+#[cfg(test)]
+mod tests;
 mod vec;
 mod writer;
 
@@ -92,6 +94,11 @@ pub use scratch::{Scratch, ScratchPool};
 pub use subsystem::{ChildArena, Subsystem};
 pub use vec::{ArenaString, ArenaVec};
 pub use writer::Writer;
+
+/// The tour of the README is run as a documentation test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 /// Everything that is handed between threads may be.
 const _: () = {

@@ -2,8 +2,8 @@
 //!
 //! | command | what it explores |
 //! |---|---|
-//! | `RUSTFLAGS="--cfg loom" cargo test -p kausal-arena --test models --release` | every interleaving, every allowed memory order |
-//! | `RUSTFLAGS="--cfg shuttle" cargo test -p kausal-arena --test models --release` | 20,000 random schedules of each |
+//! | `cargo xtask model loom --crate kausal-arena` | every interleaving, every allowed memory order |
+//! | `cargo xtask model shuttle --crate kausal-arena` | 20,000 random schedules of each |
 //! | `cargo test -p kausal-arena --test models` | a hundred runs on real threads |
 //!
 //! [`Witness`] is how a model sees an order: a plain cell beside the arena, touched under a lease or a permit and after its

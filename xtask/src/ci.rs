@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crate::command;
 use crate::failure::Failure;
 use crate::workspace::Workspace;
-use crate::{layers, requirements, sim};
+use crate::{layers, model, requirements, sim};
 
 /// One thing that must hold: a cargo command, or another task.
 struct Step {
@@ -31,7 +31,7 @@ enum Run {
     Task(fn(&Workspace) -> Result<(), Failure>, &'static str),
 }
 
-const STEPS: [Step; 8] = [
+const STEPS: [Step; 9] = [
     Step { name: "format", run: Run::Cargo(&["fmt", "--all", "--check"]) },
     Step { name: "lints", run: Run::Everything(&["clippy", "--all-targets"], &["--", "--deny", "warnings"]) },
     Step { name: "lean library", run: Run::Cargo(&["check", "--package", "kausal-engine"]) },
@@ -39,6 +39,7 @@ const STEPS: [Step; 8] = [
     Step { name: "docs", run: Run::Docs },
     Step { name: "layers", run: Run::Task(layers::run, "cargo xtask layers") },
     Step { name: "requirements", run: Run::Task(requirements::run, "cargo xtask requirements") },
+    Step { name: "models", run: Run::Task(models, "cargo xtask model") },
     Step { name: "simulation", run: Run::Task(simulation, "cargo xtask sim") },
 ];
 
@@ -87,6 +88,10 @@ fn everything(workspace: &Workspace, task: &[&str], more: &[&str]) -> Result<Com
     let mut command = command::cargo(workspace.root(), task);
     command.args(["--workspace", "--features", &features]).args(more);
     Ok(command)
+}
+
+fn models(workspace: &Workspace) -> Result<(), Failure> {
+    model::run(workspace, &model::Options::for_ci())
 }
 
 fn simulation(workspace: &Workspace) -> Result<(), Failure> {

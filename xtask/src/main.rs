@@ -7,6 +7,7 @@
 //! | `ci` | everything a change must pass, in order |
 //! | `bench` | builds kausal-bench with its peers and runs it |
 //! | `layers` | who may know whom, who may make arenas, touch files, say unsafe |
+//! | `model` | what depends on an order between threads, under loom or shuttle |
 //! | `requirements` | the table of the memory architecture against the tests that prove it |
 //! | `sanitize` | tests under the sanitizers of the compiler |
 //! | `sim` | the simulated disk, crashed at every call |
@@ -21,6 +22,7 @@ mod ci;
 mod command;
 mod failure;
 mod layers;
+mod model;
 mod requirements;
 mod sanitize;
 mod sim;
@@ -47,6 +49,9 @@ Usage: cargo xtask TASK
                     --json FILE   the rows
                     --markdown F  the record
   layers          proves the rules of ARCHITECTURE.md on dependencies, arenas, files and unsafe code
+  model [loom|shuttle]  explores interleavings of the models (default: loom, all of them)
+                    --crate NAME  only this crate's; may be repeated
+                    --planted X   builds the defect X in, and demands that a model finds it
   requirements    runs the tests named in docs/requirements.md; fails on a row without a passing one
   sanitize [WHICH] runs library and integration tests under a sanitizer: address (the default), leak or thread
                     --crate NAME  which crate, may be repeated (default: arena, index, memtable)
@@ -80,6 +85,7 @@ fn run(task: &OsString, arguments: Vec<OsString>) -> Result<(), Failure> {
         Some("bench") => bench::run(&workspace, &arguments),
         Some("ci") => no_arguments(arguments).and_then(|()| ci::run(&workspace)),
         Some("layers") => no_arguments(arguments).and_then(|()| layers::run(&workspace)),
+        Some("model") => model::run(&workspace, &model::Options::parse(arguments)?),
         Some("requirements") => no_arguments(arguments).and_then(|()| requirements::run(&workspace)),
         Some("sanitize") => sanitize::run(&workspace, &sanitize::Options::parse(arguments)?),
         Some("sim") => sim::run(&workspace, &arguments),

@@ -3,13 +3,15 @@
 //! 1. What makes or resets an arena is read from kausal-arena itself: every public function of an owner type that
 //!    takes no `self`, and those in [`ENDS_GENERATION`]. A new constructor is under the rule from its first day.
 //! 2. Each lent crate's `clippy.toml` must disallow all of them, with the reason where a reader will see it.
-//! 3. Clippy, which sees through imports, aliases and macros, looks for calls, with the lint forbidden rather than
+//! 3. Who owns one is written in [`OWNING`]: elsewhere the word does not stand in a program. An owner is not `Clone`, so
+//!    what holds one is not copied either; raw arenas of other crates are kept out by the rule on dependencies.
+//! 4. Clippy, which sees through imports, aliases and macros, looks for calls, with the lint forbidden rather than
 //!    denied: no attribute in the sources can silence it.
 
 use crate::command;
 use crate::failure::{Failure, Violation};
-use crate::source::{block, code, is_word, without_tests};
-use crate::workspace::Workspace;
+use crate::source::{block, code, is_word, lines_with_word, without_tests};
+use crate::workspace::{Metadata, Workspace};
 
 /// The crates that are lent memory.
 const LENT: [&str; 2] = ["kausal-index", "kausal-memtable"];
@@ -17,6 +19,15 @@ const LENT: [&str; 2] = ["kausal-index", "kausal-memtable"];
 /// The types of kausal-arena that own memory.
 const OWNERS: [&str; 7] =
     ["Arena", "BufferRing", "ChunkPool", "Pool", "RegionPool", "ScratchPool", "Subsystem"];
+
+/// Who owns memory outside kausal-arena, and why. Everybody else has a coordinator, a lease or a region.
+const OWNING: [(&str, &str); 2] = [
+    ("kausal-engine/src/core.rs", "the engine's core owns the regions and the requests' scratches"),
+    ("kausal-engine/src/recovery.rs", "makes the regions before there is a core to own them"),
+];
+
+/// Crates that may own arenas anywhere: their home, and what measures it.
+const FREE: [&str; 3] = ["kausal-arena", "kausal-bench", "xtask"];
 
 /// What ends a generation of an owner.
 const ENDS_GENERATION: [&str; 2] = ["Arena::reset", "Arena::retire"];
@@ -46,6 +57,34 @@ pub(super) fn check_lists(workspace: &Workspace) -> Result<Vec<Violation>, Failu
                         .map_or(0, |at| at + 1),
                     what: format!("does not disallow `{path}`"),
                     remedy: format!("add {{ path = \"{path}\", reason = \"…\" }} to disallowed-methods"),
+                });
+            }
+        }
+    }
+    Ok(violations)
+}
+
+/// Owners of memory where none is expected.
+///
+/// # Errors
+///
+/// [`Failure`] if a source cannot be read.
+pub(super) fn check_owners(workspace: &Workspace, metadata: &Metadata) -> Result<Vec<Violation>, Failure> {
+    let mut violations = Vec::new();
+    for package in metadata.packages.iter().filter(|package| !FREE.contains(&package.name.as_str())) {
+        for path in workspace.sources(&package.folder.join("src"))? {
+            let code = without_tests(&code(&workspace.read(&path)?));
+            let places = OWNERS
+                .iter()
+                .flat_map(|owner| lines_with_word(&code, owner).into_iter().map(move |line| (line, owner)));
+            let owned = places.min();
+            let is_listed = OWNING.iter().any(|(file, _)| path == std::path::Path::new(file));
+            if let (Some((line, owner)), false) = (owned, is_listed) {
+                violations.push(Violation {
+                    file: path,
+                    line,
+                    what: format!("owns or makes an arena: `{owner}`"),
+                    remedy: "take a coordinator, a lease or a region, or add the file and its reason to OWNING in xtask".into(),
                 });
             }
         }
@@ -99,10 +138,13 @@ fn constructors(workspace: &Workspace) -> Result<Vec<String>, Failure> {
 
 /// Names of the public functions without `self` in the inherent implementations of `owner`.
 fn constructors_in(code: &str, owner: &str) -> Vec<String> {
-    let head = format!("impl {owner} {{");
     let mut names = Vec::new();
-    for (start, _) in code.match_indices(&head) {
-        let body = block(&code[start + head.len() - 1..]);
+    for (start, _) in code.match_indices("impl") {
+        let Some(open) = code[start..].find('{') else { continue };
+        if implemented(&code[start..start + open]) != Some(owner) {
+            continue;
+        }
+        let body = block(&code[start + open..]);
         for (place, mark) in body.match_indices("pub fn ") {
             let signature = &body[place + mark.len()..];
             let name = signature.split(|c| !is_word(c)).next().unwrap_or_default();
@@ -114,6 +156,17 @@ fn constructors_in(code: &str, owner: &str) -> Vec<String> {
         }
     }
     names
+}
+
+/// The type of an inherent implementation's head: `Pool` of `impl<T: Send> Pool<T> `.
+fn implemented(head: &str) -> Option<&str> {
+    let rest = head.strip_prefix("impl")?;
+    let rest = match rest.strip_prefix('<') {
+        Some(_) => &rest[rest.find('>')? + 1..],
+        None => rest,
+    };
+    let is_inherent = rest.starts_with(' ') && !rest.contains(" for ");
+    is_inherent.then(|| rest.trim_start().split(|c| !is_word(c)).next()).flatten()
 }
 
 #[cfg(test)]
@@ -128,5 +181,7 @@ mod tests {
             ) -> Self {} pub fn empty() -> Self {} }
             impl Other { pub fn new() -> Self {} } impl Drop for Arena { fn drop(&mut self) {} }";
         assert_eq!(constructors_in(code, "Arena"), ["growing", "fixed", "empty"]);
+        let code = "impl<const N: usize> Ring<N> { pub fn new() -> Self {} } impl<T: Send> Clone for Ring<T> { pub fn x() {} }";
+        assert_eq!(constructors_in(code, "Ring"), ["new"]);
     }
 }

@@ -4,6 +4,7 @@
 //! |---|---|---|
 //! | who may depend on whom; who may have an arena library | `cargo metadata` | `dependencies` |
 //! | an index and a memtable neither make nor reset an arena | their `clippy.toml`, and clippy, which knows types | `arenas` |
+//! | who owns an arena outside its home | words of the sources | `arenas` |
 //! | the top level holds what it should; files are touched in one place | names and words of the sources | `files` |
 //! | unsafe code is where ARCHITECTURE.md says, and forbidden elsewhere | words of the sources | `unsafe_code` |
 //!
@@ -27,6 +28,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), Failure> {
     let rules = [
         ("dependencies", dependencies::check(workspace, &metadata)),
         ("arena rules", arenas::check_lists(workspace)?),
+        ("owners of arenas", arenas::check_owners(workspace, &metadata)?),
         ("top level", files::check_top_level(workspace)?),
         ("file access", files::check_file_access(workspace, &metadata)?),
         ("unsafe code", unsafe_code::check(workspace, &metadata)?),

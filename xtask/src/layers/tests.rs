@@ -86,6 +86,7 @@ impl House {
         let metadata = workspace.metadata().expect("the house has sound manifests");
         let mut found = dependencies::check(&workspace, &metadata);
         found.extend(arenas::check_lists(&workspace).expect("sources"));
+        found.extend(arenas::check_owners(&workspace, &metadata).expect("sources"));
         found.extend(files::check_top_level(&workspace).expect("the top level"));
         found.extend(files::check_file_access(&workspace, &metadata).expect("sources"));
         found.extend(unsafe_code::check(&workspace, &metadata).expect("sources"));
@@ -190,6 +191,18 @@ fn a_new_constructor_is_under_the_rule_from_its_first_day() {
             "kausal-memtable/clippy.toml:1: does not disallow `kausal_arena::Arena::mapped`",
         ]
     );
+}
+
+#[test]
+fn an_arena_in_a_struct_that_should_have_a_coordinator_is_found() {
+    let house = House::sound();
+    let held = "mod cache;\n#[cfg(test)]\nmod tests { use kausal_arena::Arena; }\n";
+    house.append("kausal-sstable/src/lib.rs", held);
+    house.write(
+        "kausal-sstable/src/cache.rs",
+        "//! An Arena in words is fine.\nstruct Cache {\n    arena: Arena,\n}\n",
+    );
+    house.assert_found("kausal-sstable/src/cache.rs:3: owns or makes an arena: `Arena`");
 }
 
 #[test]
