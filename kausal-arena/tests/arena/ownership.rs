@@ -155,6 +155,8 @@ fn s24_a_second_coordinator_learns_of_a_reset() {
     let (first, second) = (arena.coordinator(), arena.coordinator());
     let handle = first.writer().unwrap().alloc_handle(7_u8);
     arena.reset(Retain::Capacity).unwrap();
+    // Something else lies at the old address now.
+    first.writer().unwrap().alloc(8_u8);
     assert!(second.lease().unwrap().resolve(handle).is_err());
     assert_eq!(first.generation(), second.generation());
 }
