@@ -29,5 +29,14 @@ pub fn region(bytes: usize) -> Region {
 ///
 /// If the system refuses the memory.
 pub fn pool(bytes: usize, count: usize) -> RegionPool {
-    RegionPool::new(&Budget::unlimited("test"), bytes, count, || {}).expect("memory for a test")
+    pool_in(&Budget::unlimited("test"), bytes, count)
+}
+
+/// A pool of `count` regions of at least `bytes` bytes, charged to `budget`.
+///
+/// # Panics
+///
+/// If the budget or the system refuses the memory.
+pub fn pool_in(budget: &Budget, bytes: usize, count: usize) -> RegionPool {
+    RegionPool::new(budget, bytes, count, || {}).expect("memory for a test")
 }
