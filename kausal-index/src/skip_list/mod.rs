@@ -25,7 +25,7 @@ mod cursor;
 mod node;
 
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use kausal_arena::{AllocError, Lease, Writer};
 
@@ -51,6 +51,11 @@ impl<'a> Target<'a> {
     fn new(key: &'a [u8], seqno: SeqNo) -> Self {
         Self { key, prefix: node::prefix_of(key), seqno }
     }
+}
+
+/// What a node of `bytes` adds to the upper half of [`SkipListIndex::len_and_padding`].
+fn padding_word(bytes: usize) -> u64 {
+    (node::padding_of(bytes) as u64) << 32
 }
 
 /// The neighbours of a position on every level.
@@ -81,7 +86,9 @@ pub struct SkipListIndex {
     head: u32,
     /// Levels in use: a search begins at the highest of them.
     height: AtomicU32,
-    len: AtomicUsize,
+    /// Entries in the lower half, bytes of padding in the upper: one word, because every insert adds to both. Neither
+    /// half overflows: a region of 4 GiB holds at most 134 million nodes, each with at most seven bytes of padding.
+    len_and_padding: AtomicU64,
     live: AtomicUsize,
     dead: AtomicUsize,
     /// Mixed into tower heights, so that two memtables with the same keys differ.
@@ -188,20 +195,20 @@ impl BlockIndex for SkipListIndex {
     fn create(lease: Lease, pen: &Writer) -> Result<Self, AllocError> {
         let seed = lease.generation().wrapping_mul(0x9E37_79B9_7F4A_7C15);
         let nodes = Nodes::new(lease)?;
-        let head = nodes.allocate_head(pen)?;
+        let (head, bytes) = nodes.allocate_head(pen)?;
         Ok(Self {
             nodes,
             head,
             height: AtomicU32::new(1),
-            len: AtomicUsize::new(0),
-            live: AtomicUsize::new(0),
+            len_and_padding: AtomicU64::new(padding_word(bytes)),
+            live: AtomicUsize::new(bytes),
             dead: AtomicUsize::new(0),
             seed,
         })
     }
 
     fn bytes_max(entries: usize, payload: usize) -> usize {
-        // Header, the tallest tower, and the alignment of the next node; the head is one more of these.
+        // Header, the tallest tower, and the padding behind it; the head is one more of these.
         let node = HEADER_BYTES + 4 * (HEIGHT_MAX - 1) + 8;
         entries.saturating_add(1).saturating_mul(node).saturating_add(payload)
     }
@@ -223,11 +230,12 @@ impl BlockIndex for SkipListIndex {
             if let Err(error) = self.link(node, level, &mut splice, target) {
                 // Only level 0 refuses, so nobody has seen the node.
                 self.dead.fetch_add(bytes, Ordering::Relaxed);
+                self.len_and_padding.fetch_add(padding_word(bytes), Ordering::Relaxed);
                 return Err(error);
             }
         }
         self.height.fetch_max(height as u32, Ordering::Relaxed);
-        self.len.fetch_add(1, Ordering::Relaxed);
+        self.len_and_padding.fetch_add(padding_word(bytes) | 1, Ordering::Relaxed);
         self.live.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
     }
@@ -259,13 +267,13 @@ impl BlockIndex for SkipListIndex {
     }
 
     fn len(&self) -> usize {
-        self.len.load(Ordering::Relaxed)
+        self.len_and_padding.load(Ordering::Relaxed) as u32 as usize
     }
 
     fn bytes(&self) -> IndexBytes {
         let (live, dead) = (self.live.load(Ordering::Relaxed), self.dead.load(Ordering::Relaxed));
-        // At most seven bytes before each node and the head; counted as their expectation is not worth a counter.
-        IndexBytes { live, dead, slack: 0 }
+        let slack = (self.len_and_padding.load(Ordering::Relaxed) >> 32) as usize;
+        IndexBytes { live, dead, slack }
     }
 }
 

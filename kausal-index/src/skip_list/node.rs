@@ -52,6 +52,11 @@ pub(super) fn prefix_of(key: &[u8]) -> u64 {
     }
 }
 
+/// Bytes taken behind a node of `bytes`, so that the next one is aligned.
+pub(super) fn padding_of(bytes: usize) -> usize {
+    bytes.next_multiple_of(align_of::<Header>()) - bytes
+}
+
 /// The nodes of one index: its region's base, and the lease that keeps it.
 pub(super) struct Nodes {
     base: NonNull<u8>,
@@ -70,13 +75,13 @@ impl Nodes {
         Ok(Self { base, _lease: lease })
     }
 
-    /// Writes the head: a tower of full height without an entry.
-    pub(super) fn allocate_head(&self, pen: &Writer) -> Result<u32, AllocError> {
+    /// Writes the head: a tower of full height without an entry. Returns its offset and its size.
+    pub(super) fn allocate_head(&self, pen: &Writer) -> Result<(u32, usize), AllocError> {
         let nothing = PackedSeqNo::new(SeqNo::ZERO, crate::entry::Kind::Delete);
-        self.allocate(pen, nothing, 0, HEIGHT_MAX, b"", b"").map(|(head, _)| head)
+        self.allocate(pen, nothing, 0, HEIGHT_MAX, b"", b"")
     }
 
-    /// Writes a node that is linked nowhere yet. Returns its offset and its size.
+    /// Writes a node that is linked nowhere yet. Returns its offset and its size without [`padding_of`] it.
     pub(super) fn allocate(
         &self,
         pen: &Writer,
@@ -91,8 +96,10 @@ impl Nodes {
         let value_bytes =
             u32::try_from(value.len()).map_err(|_| AllocError::TooLarge { bytes: value.len(), max })?;
         let bytes = HEADER_BYTES + tower_bytes + key.len() + value.len();
+        // A node ends where the next may begin, so that what alignment costs is known here, to the byte.
         let layout = Layout::from_size_align(bytes, align_of::<Header>())
-            .map_err(|_| AllocError::TooLarge { bytes, max })?;
+            .map_err(|_| AllocError::TooLarge { bytes, max })?
+            .pad_to_align();
         let (offset, start) = pen.try_alloc_offset(layout)?;
         let header = Header {
             packed: packed.to_u64(),
