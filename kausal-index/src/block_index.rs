@@ -4,14 +4,19 @@
 //! and is released not by walking it but by the reset of the region below it. It owns a lease, so the memory
 //! it points into cannot be reused while it lives.
 //!
-//! Laws, checked by the conformance tests:
+//! Laws, which the conformance kit (feature `conformance`) holds any index against:
 //! 1. `get(key, at)` is the entry of `key` with the largest sequence number at or below `at`.
 //! 2. An insert that returns an error has changed nothing that a reader can see.
 //! 3. An entry inserted before a read began (in the sense of happens-before) is seen by it; one inserted
 //!    meanwhile is seen whole or not at all.
 //! 4. After `n` entries with `payload` bytes of keys and values between them, the pens have handed out at
 //!    most `bytes_max(n, payload)` bytes, whatever the order and whatever was there before.
-//! 5. An index with `IN_ARENA` calls the global allocator neither in `insert` nor in `get`.
+//! 5. An index with `IN_ARENA` calls the global allocator neither in `insert` nor in `get`, and its `bytes` are what
+//!    the pens handed out, to the byte.
+//! 6. It takes memory from the pens it is given and from nowhere else in the region, and pins the region while it lives.
+//! 7. Of several inserts of one position exactly one succeeds, also when they come from several threads at once.
+//! 8. A cursor made before an insert stays where it stands. What it meets later it meets in order, and it misses
+//!    nothing that was there when it was last placed by a `seek…`.
 
 use kausal_arena::{AllocError, Lease, Writer};
 

@@ -8,6 +8,7 @@
 //! | [`BlockIndex`] | what a memtable asks of its index, with the laws |
 //! | [`SkipListIndex`] | lock-free skip list in a region, the default |
 //! | [`BTreeIndex`] | the oracle, and the model of a new implementation |
+//! | `conformance` | the contract as tests, for any index (feature `conformance`) |
 //!
 //! An index constructs no arena and does no I/O. It owns a lease on a region generation and writes through the
 //! pens that its callers bring.
@@ -31,6 +32,8 @@
 
 mod block_index;
 mod btree;
+#[cfg(all(feature = "conformance", not(any(loom, shuttle))))]
+pub mod conformance;
 mod cursor;
 mod entry;
 mod skip_list;

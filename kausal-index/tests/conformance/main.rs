@@ -1,0 +1,15 @@
+//! The conformance kit: on the indexes of the crate, on one that a user wrote, and on ones that are broken on purpose.
+
+#[path = "../../examples/own_index/plain_tree.rs"]
+mod plain_tree;
+
+mod flawed;
+mod page;
+mod report;
+
+use kausal_index::{BTreeIndex, SkipListIndex};
+use plain_tree::PlainTree;
+
+kausal_index::conformance!(skip_list, SkipListIndex);
+kausal_index::conformance!(btree, BTreeIndex);
+kausal_index::conformance!(own, PlainTree);
