@@ -18,6 +18,8 @@
 //! | `runner` | random cases, seeds, shrinking |
 //! | `reading`, `writing`, `cursors`, `freezing`, `memory`, `threads` | the laws themselves |
 //!
+//! The page docs/write-your-own-index.md shows how an index is written and held against this.
+//!
 //! Not here: speed, which is kausal-bench's matter, and memory ordering, which loom's models prove. Threads here are
 //! real ones: they find what is badly wrong, and cannot show that nothing is.
 //!
