@@ -11,6 +11,7 @@
 //! | `requirements` | the table of the memory architecture against the tests that prove it |
 //! | `sanitize` | tests under the sanitizers of the compiler |
 //! | `sim` | the simulated disk, crashed at every call |
+//! | `fuzz` | random input for the fuzz targets of the crates |
 //! | `torture` | real processes, killed at random moments |
 //! | `workspace`, `source`, `command`, `failure` | what the tasks stand on |
 //!
@@ -21,6 +22,7 @@ mod bench;
 mod ci;
 mod command;
 mod failure;
+mod fuzz;
 mod layers;
 mod model;
 mod requirements;
@@ -60,6 +62,9 @@ Usage: cargo xtask TASK
                     --seed N      first seed
                     --seeds M     how many seeds
                     --points P    crash points to reach over all seeds
+  fuzz [TARGET]   runs the fuzz targets of the crates, all or one; needs cargo-fuzz
+                    --seconds N   how long each (default 60)
+                    --planted     with a planted defect, which must be found
   torture         imports a real tree, kills the process at random moments, checks, compares
                     --kills N     how many kills (default 50)
                     --seed S      what chooses the moments (default 1)
@@ -89,6 +94,7 @@ fn run(task: &OsString, arguments: Vec<OsString>) -> Result<(), Failure> {
         Some("requirements") => no_arguments(arguments).and_then(|()| requirements::run(&workspace)),
         Some("sanitize") => sanitize::run(&workspace, &sanitize::Options::parse(arguments)?),
         Some("sim") => sim::run(&workspace, &arguments),
+        Some("fuzz") => fuzz::run(&workspace, &fuzz::Options::parse(arguments)?),
         Some("torture") => torture::run(&workspace, torture::Options::parse(arguments)?),
         Some("help" | "--help" | "-h") => {
             print!("{HELP}");

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::thread;
 
-use kausal_arena::sync::{AtomicBool, AtomicU64, Ordering};
+use kausal_arena::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
 use kausal_arena::{Region, Writer};
 
 use crate::block_index::{BlockIndex, InsertError};
@@ -153,17 +153,16 @@ pub(super) fn writers<I: BlockIndex>(seed: &u64) -> Outcome {
 pub(super) fn readers<I: BlockIndex>(seed: &u64) -> Outcome {
     let trial = Trial::<I>::new(*seed)?;
     // Newest number of each key that a reader has seen; one map a reader.
-    let newest = [const { std::sync::Mutex::new(None) }; 2];
+    let newest: [Mutex<HashMap<Vec<u8>, SeqNo>>; 2] = Default::default();
     trial.run(2, |reader| {
-        let mut seen = newest[reader as usize].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let seen = seen.get_or_insert_with(HashMap::new);
+        let mut seen = newest[reader as usize].lock();
         for writer in 0..WRITERS {
             let count = trial.published()[writer as usize];
             if count > 0 {
                 let last = entry(*seed, writer, count - 1);
                 let any = entry(*seed, writer, mixed(seed ^ count ^ reader) % count);
                 for wanted in [last, any] {
-                    read_one(&trial.index, &wanted, seen)?;
+                    read_one(&trial.index, &wanted, &mut seen)?;
                 }
             }
         }
