@@ -176,7 +176,7 @@ pub fn assert_law<I: BlockIndex>(law: Law) {
 
 /// Stamps the whole contract of an index as tests: `conformance!(module, IndexType)`, in a test file or a `tests` module.
 ///
-/// One test a law, named after it. See [the kit](crate::conformance).
+/// One test a law, named after it. See [the kit](mod@crate::conformance).
 #[macro_export]
 macro_rules! conformance {
     ($module:ident, $index:ty) => {
