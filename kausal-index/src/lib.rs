@@ -7,6 +7,7 @@
 //! | [`Cursor`] | one ordered walk, for memtables, tables and merges |
 //! | [`BlockIndex`] | what a memtable asks of its index, with the laws |
 //! | [`SkipListIndex`] | lock-free skip list in a region, the default |
+//! | [`HashIndex`] | hash table over a log in a region: look-ups in two cache misses, ordered only once frozen |
 //! | [`BTreeIndex`] | the oracle, and the model of a new implementation |
 //! | `conformance` | the contract as tests, for any index (feature `conformance`) |
 //!
@@ -36,10 +37,14 @@ mod btree;
 pub mod conformance;
 mod cursor;
 mod entry;
+mod hash;
+mod memory;
 mod skip_list;
+mod tally;
 
 pub use block_index::{BlockIndex, IndexBytes, InsertError, Unordered};
 pub use btree::BTreeIndex;
 pub use cursor::Cursor;
 pub use entry::{Entry, EntryRef, KEY_BYTES_MAX, Kind, PackedSeqNo, SeqNo, compare_positions};
+pub use hash::HashIndex;
 pub use skip_list::SkipListIndex;
