@@ -132,6 +132,13 @@ impl Memory {
     }
 }
 
+/// A number that differs between generations, for hashes and tower heights.
+pub(crate) fn seed(lease: &Lease) -> u64 {
+    // A model must do the same in every run.
+    let generation = if cfg!(any(loom, shuttle)) { 1 } else { lease.generation() };
+    generation.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
 fn layout(bytes: usize, align: usize) -> Result<Layout, AllocError> {
     let max = u32::MAX as usize;
     Layout::from_size_align(bytes, align).map_err(|_| AllocError::TooLarge { bytes, max })

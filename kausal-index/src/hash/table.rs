@@ -28,7 +28,7 @@ use crate::hash::node::{NewNode, Nodes};
 use crate::hash::page::{self, Bucket, PIECE_BYTES, Pages};
 use crate::hash::state::{Locked, State};
 use crate::hash::{BUCKETS, NIL, PAGE_ENTRIES};
-use crate::memory::Memory;
+use crate::memory::{self, Memory};
 use crate::tally::Tally;
 
 /// Look-ups of a batch that are under way at once: more than a core has misses outstanding, few enough for its L1.
@@ -70,7 +70,7 @@ enum Found<'m> {
 
 impl Table {
     pub(super) fn new(lease: Lease, pen: &Writer) -> Result<Self, AllocError> {
-        let seed = lease.generation().wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let seed = memory::seed(&lease);
         let memory = Memory::new(lease)?;
         let tally = Tally::new();
         let pages = Pages::new(&memory, &tally, pen, State::new(0).to_u64())?;
@@ -124,7 +124,11 @@ impl Table {
     #[inline]
     pub(super) fn find(&self, key: &[u8]) -> u32 {
         let hash = self.hash(key);
-        self.find_from(self.first_page(hash), hash, |node| self.nodes().key(node) == key)
+        self.find_from(self.first_page(hash), hash, |node| {
+            // What follows the key is read next, from another line as a rule.
+            self.memory.prefetch(node.wrapping_add(64));
+            self.nodes().key(node) == key
+        })
     }
 
     /// The first node with this hash, in the order slots, records, that `is_it` accepts.

@@ -4,8 +4,8 @@ use std::convert::Infallible;
 
 use crate::cursor::Cursor;
 use crate::entry::{EntryRef, SeqNo};
-use crate::skip_list::node::NIL;
-use crate::skip_list::{SkipListIndex, Target};
+use crate::skip_list::node::{Target, node_of};
+use crate::skip_list::{NIL, SkipListIndex};
 
 pub(super) struct SkipListCursor<'index> {
     index: &'index SkipListIndex,
@@ -20,6 +20,10 @@ impl<'index> SkipListCursor<'index> {
 
     fn stand_on(&mut self, node: u32) -> Result<bool, Infallible> {
         self.node = node;
+        if node != NIL {
+            // The entry is read while the next one is on its way.
+            self.index.nodes.prefetch(node_of(self.index.nodes.next(node, 0)));
+        }
         Ok(node != NIL)
     }
 }
@@ -28,7 +32,7 @@ impl Cursor for SkipListCursor<'_> {
     type Error = Infallible;
 
     fn seek_to_first(&mut self) -> Result<bool, Infallible> {
-        self.stand_on(self.index.nodes.next(self.index.head, 0))
+        self.stand_on(node_of(self.index.nodes.next(self.index.head, 0)))
     }
 
     fn seek_to_last(&mut self) -> Result<bool, Infallible> {
@@ -42,7 +46,7 @@ impl Cursor for SkipListCursor<'_> {
     fn seek_for_prev(&mut self, key: &[u8], at: SeqNo) -> Result<bool, Infallible> {
         let target = Target::new(key, at);
         let (before, after) = self.index.find_neighbours(target);
-        if after != NIL && self.index.nodes.is_at(after, target) {
+        if self.index.nodes.is_at(target.link_to(after), target) {
             return self.stand_on(after);
         }
         self.stand_on(if before == self.index.head { NIL } else { before })
@@ -51,7 +55,7 @@ impl Cursor for SkipListCursor<'_> {
     fn next(&mut self) -> Result<bool, Infallible> {
         match self.node {
             NIL => Ok(false),
-            node => self.stand_on(self.index.nodes.next(node, 0)),
+            node => self.stand_on(node_of(self.index.nodes.next(node, 0))),
         }
     }
 

@@ -1,10 +1,12 @@
 //! `SkipListIndex`: a concurrent skip list in a fixed region.
 //!
-//! 1. A node is one allocation: a 32-byte header with the first eight bytes of the key, the links above level 0, then
-//!    key and value. Links are `u32` offsets from the region's base; 0 is the end.
-//! 2. An insert finds its neighbours on every level, writes the node whole, and links it from level 0 upwards with one
+//! 1. A node is one allocation: a header, its links, then key and value. A link is a word: the `u32` offset of the next
+//!    node from the region's base (0 is the end) below the first four bytes of that node's key.
+//! 2. So a search compares with the next node without touching it, unless those four bytes are equal: it misses the
+//!    cache only where it moves on, not where it turns down.
+//! 3. An insert finds its neighbours on every level, writes the node whole, and links it from level 0 upwards with one
 //!    compare-and-swap per level. A lost race repeats the search on that level only.
-//! 3. Readers follow links and never wait: nothing is ever removed, so whatever they stand on stays until the
+//! 4. Readers follow links and never wait: nothing is ever removed, so whatever they stand on stays until the
 //!    region's generation ends, which the index's lease prevents.
 //!
 //! Invariants (cited by number in SAFETY comments):
@@ -13,58 +15,47 @@
 //! 2. Apart from its links, a node is not written after it was linked.
 //! 3. The region stays mapped at its base while the lease lives.
 //!
-//! After Pugh 1990, with towers of branching factor 4 as in LevelDB and arena offsets as in Pebble's `arenaskl`; the
-//! key prefix in the header makes most comparisons touch one cache line.
+//! After Pugh 1990, with towers of branching factor 4 as in LevelDB, arena offsets as in Pebble's `arenaskl`, and
+//! neighbours kept from one sorted insert to the next as RocksDB's hints.
 //!
 //! | room | what lives there |
 //! |---|---|
 //! | `node` | the layout of a node and the unsafe access to it |
+//! | `splice` | the neighbours of a position, and the searches that find them |
 //! | `cursor` | the ordered walk |
 
 mod cursor;
 mod node;
+mod splice;
 
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
+use kausal_arena::sync::{AtomicU32, Ordering};
 use kausal_arena::{AllocError, Lease, Writer};
 
 use crate::block_index::{BlockIndex, IndexBytes, InsertError, Unordered};
 use crate::cursor::Cursor;
-use crate::entry::{EntryRef, KEY_BYTES_MAX, PackedSeqNo, SeqNo};
+use crate::entry::{EntryRef, KEY_BYTES_MAX, SeqNo};
+use crate::tally::Tally;
 use cursor::SkipListCursor;
-use node::{HEADER_BYTES, NIL, Nodes};
+use node::{NODE_OVERHEAD_MAX, Nodes, Target};
+use splice::Splice;
 
-/// Highest tower: at branching factor 4 that indexes 4¹⁴ ≈ 268 million entries, and a 4 GiB region of nodes of 32
-/// bytes or more holds at most 134 million.
+/// The offset that names no node.
+const NIL: u32 = 0;
+
+/// Highest tower: at branching factor 4 that indexes 4¹⁴ ≈ 268 million entries, and a 4 GiB region of nodes of 24
+/// bytes or more holds at most 179 million.
+#[cfg(not(any(loom, shuttle)))]
 const HEIGHT_MAX: usize = 14;
-
-/// A position looked for: the key, its prefix computed once, the sequence number.
-#[derive(Clone, Copy)]
-struct Target<'a> {
-    key: &'a [u8],
-    prefix: u64,
-    seqno: SeqNo,
-}
-
-impl<'a> Target<'a> {
-    fn new(key: &'a [u8], seqno: SeqNo) -> Self {
-        Self { key, prefix: node::prefix_of(key), seqno }
-    }
-}
-
-/// What a node of `bytes` adds to the upper half of [`SkipListIndex::len_and_padding`].
-fn padding_word(bytes: usize) -> u64 {
-    (node::padding_of(bytes) as u64) << 32
-}
-
-/// The neighbours of a position on every level.
-struct Splice {
-    before: [u32; HEIGHT_MAX],
-    after: [u32; HEIGHT_MAX],
-}
+/// A model explores two levels.
+#[cfg(any(loom, shuttle))]
+const HEIGHT_MAX: usize = 2;
 
 /// A concurrent skip list: lock-free inserts from any number of threads, readers that never wait.
+///
+/// An entry takes about 31 bytes beside its key and value: a header of 16, a third more than one link of 8, and what
+/// alignment costs. Keys that have their first four bytes in common are compared in their nodes, at a cache miss each.
 ///
 /// # Examples
 ///
@@ -86,91 +77,52 @@ pub struct SkipListIndex {
     head: u32,
     /// Levels in use: a search begins at the highest of them.
     height: AtomicU32,
-    /// Entries in the lower half, bytes of padding in the upper: one word, because every insert adds to both. Neither
-    /// half overflows: a region of 4 GiB holds at most 134 million nodes, each with at most seven bytes of padding.
-    len_and_padding: AtomicU64,
-    live: AtomicUsize,
-    dead: AtomicUsize,
+    tally: Tally,
     /// Mixed into tower heights, so that two memtables with the same keys differ.
     seed: u64,
 }
 
 impl SkipListIndex {
-    /// The neighbours of `target` on every level: `before` is the last node before it, `after` the first at or
-    /// after it.
-    fn find_splice(&self, target: Target<'_>) -> Splice {
-        let mut splice = Splice { before: [self.head; HEIGHT_MAX], after: [NIL; HEIGHT_MAX] };
-        let mut before = self.head;
+    /// Writes `entry` and links it at `splice`, which may be out of date, but for what stands before the entry.
+    fn insert_at(&self, pen: &Writer, entry: EntryRef<'_>, splice: &mut Splice) -> Result<(), InsertError> {
+        let target = Target::new(entry.key, entry.seqno);
+        if self.nodes.is_at(splice.after[0], target) {
+            return Err(InsertError::Duplicate(entry.seqno));
+        }
+        let height = self.height_of(target);
+        let new = self.nodes.allocate(pen, entry, height)?;
+        self.tally.add_slack(new.offset, new.slack);
+        let link = target.link_to(new.offset);
+        for level in 0..height {
+            if let Err(error) = self.link(link, level, splice, target) {
+                // Only level 0 refuses, so nobody has seen the node.
+                self.tally.add_dead(new.offset, new.bytes);
+                return Err(error);
+            }
+            splice.before[level] = new.offset;
+        }
         // Relaxed: a stale height costs a longer walk on a lower level, nothing else.
-        for level in (0..self.height.load(Ordering::Relaxed) as usize).rev() {
-            let after;
-            (before, after) = self.walk(before, level, target);
-            splice.before[level] = before;
-            splice.after[level] = after;
+        if self.height.load(Ordering::Relaxed) < height as u32 {
+            self.height.fetch_max(height as u32, Ordering::Relaxed);
         }
-        splice
+        self.tally.add_entry(new.offset, new.bytes);
+        Ok(())
     }
 
-    /// From `before` along `level` to the neighbours of `target`.
-    fn walk(&self, mut before: u32, level: usize, target: Target<'_>) -> (u32, u32) {
-        loop {
-            let after = self.nodes.next(before, level);
-            if after == NIL || !self.nodes.is_before(after, target) {
-                return (before, after);
-            }
-            before = after;
-        }
-    }
-
-    /// The first node at or after `target`, or nil.
-    fn find_at_or_after(&self, target: Target<'_>) -> u32 {
-        self.find_neighbours(target).1
-    }
-
-    /// The last node before `target`, or nil.
-    fn find_before(&self, target: Target<'_>) -> u32 {
-        let before = self.find_neighbours(target).0;
-        if before == self.head { NIL } else { before }
-    }
-
-    fn find_neighbours(&self, target: Target<'_>) -> (u32, u32) {
-        let mut before = self.head;
-        let mut after = NIL;
-        for level in (0..self.height.load(Ordering::Relaxed) as usize).rev() {
-            (before, after) = self.walk(before, level, target);
-        }
-        (before, after)
-    }
-
-    /// The last node of all, or nil.
-    fn find_last(&self) -> u32 {
-        let mut last = self.head;
-        for level in (0..self.height.load(Ordering::Relaxed) as usize).rev() {
-            loop {
-                let next = self.nodes.next(last, level);
-                if next == NIL {
-                    break;
-                }
-                last = next;
-            }
-        }
-        if last == self.head { NIL } else { last }
-    }
-
-    /// Links `node` on `level` between the splice's neighbours; looks for new ones after a lost race.
+    /// Links a node on `level` between the splice's neighbours; looks for new ones after a lost race.
     fn link(
         &self,
-        node: u32,
+        link: u64,
         level: usize,
         splice: &mut Splice,
         target: Target<'_>,
     ) -> Result<(), InsertError> {
         loop {
             let (before, after) = (splice.before[level], splice.after[level]);
-            if level == 0 && after != NIL && self.nodes.is_at(after, target) {
+            if level == 0 && self.nodes.is_at(after, target) {
                 return Err(InsertError::Duplicate(target.seqno));
             }
-            if self.nodes.link(before, level, after, node) {
+            if self.nodes.link(before, level, after, link) {
                 return Ok(());
             }
             (splice.before[level], splice.after[level]) = self.walk(before, level, target);
@@ -180,7 +132,7 @@ impl SkipListIndex {
     /// Tower height of an entry: 1, and one more with probability 1/4 each.
     fn height_of(&self, target: Target<'_>) -> usize {
         // SplitMix64's finaliser over what makes the entry unique.
-        let mut word = self.seed ^ target.seqno.get() ^ target.prefix.rotate_left(17);
+        let mut word = self.seed ^ target.seqno.get() ^ u64::from(target.code).rotate_left(17);
         word = (word ^ (word >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
         word = (word ^ (word >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         word ^= word >> 31;
@@ -193,66 +145,53 @@ impl BlockIndex for SkipListIndex {
     const ORDERED_WHILE_LIVE: bool = true;
 
     fn create(lease: Lease, pen: &Writer) -> Result<Self, AllocError> {
-        let seed = lease.generation().wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let seed = crate::memory::seed(&lease);
         let nodes = Nodes::new(lease)?;
-        let (head, bytes) = nodes.allocate_head(pen)?;
-        Ok(Self {
-            nodes,
-            head,
-            height: AtomicU32::new(1),
-            len_and_padding: AtomicU64::new(padding_word(bytes)),
-            live: AtomicUsize::new(bytes),
-            dead: AtomicUsize::new(0),
-            seed,
-        })
+        let head = nodes.allocate_head(pen)?;
+        let tally = Tally::new();
+        tally.add_live(head.offset, head.bytes);
+        tally.add_slack(head.offset, head.slack);
+        Ok(Self { nodes, head: head.offset, height: AtomicU32::new(1), tally, seed })
     }
 
     fn bytes_max(entries: usize, payload: usize) -> usize {
-        // Header, the tallest tower, and the padding behind it; the head is one more of these.
-        let node = HEADER_BYTES + 4 * (HEIGHT_MAX - 1) + 8;
-        entries.saturating_add(1).saturating_mul(node).saturating_add(payload)
+        // Every entry may have the tallest tower; the head is one more of these.
+        entries.saturating_add(1).saturating_mul(NODE_OVERHEAD_MAX).saturating_add(payload)
     }
 
     fn insert(&self, pen: &Writer, entry: EntryRef<'_>) -> Result<(), InsertError> {
-        if entry.key.len() > KEY_BYTES_MAX {
-            return Err(InsertError::KeyTooLong { len: entry.key.len() });
+        check_key(entry.key)?;
+        let mut splice = self.find_splice(Target::new(entry.key, entry.seqno));
+        self.insert_at(pen, entry, &mut splice)
+    }
+
+    /// Searches from the neighbours of the entry before: where an entry follows soon after, a few comparisons.
+    fn insert_sorted<'e>(
+        &self,
+        pen: &Writer,
+        entries: impl Iterator<Item = EntryRef<'e>>,
+    ) -> Result<(), InsertError> {
+        let mut splice = Splice::new(self.head);
+        for entry in entries {
+            check_key(entry.key)?;
+            self.move_splice(&mut splice, Target::new(entry.key, entry.seqno));
+            self.insert_at(pen, entry, &mut splice)?;
         }
-        let target = Target::new(entry.key, entry.seqno);
-        let mut splice = self.find_splice(target);
-        if splice.after[0] != NIL && self.nodes.is_at(splice.after[0], target) {
-            return Err(InsertError::Duplicate(entry.seqno));
-        }
-        let height = self.height_of(target);
-        let packed = PackedSeqNo::new(entry.seqno, entry.kind);
-        let (node, bytes) =
-            self.nodes.allocate(pen, packed, target.prefix, height, entry.key, entry.value)?;
-        for level in 0..height {
-            if let Err(error) = self.link(node, level, &mut splice, target) {
-                // Only level 0 refuses, so nobody has seen the node.
-                self.dead.fetch_add(bytes, Ordering::Relaxed);
-                self.len_and_padding.fetch_add(padding_word(bytes), Ordering::Relaxed);
-                return Err(error);
-            }
-        }
-        self.height.fetch_max(height as u32, Ordering::Relaxed);
-        self.len_and_padding.fetch_add(padding_word(bytes) | 1, Ordering::Relaxed);
-        self.live.fetch_add(bytes, Ordering::Relaxed);
         Ok(())
     }
 
     fn get(&self, key: &[u8], at: SeqNo) -> Option<EntryRef<'_>> {
-        let node = self.find_at_or_after(Target::new(key, at));
-        (node != NIL).then(|| self.nodes.entry(node)).filter(|entry| entry.key == key)
+        self.versions(key, at).next()
     }
 
     fn versions(&self, key: &[u8], at: SeqNo) -> impl Iterator<Item = EntryRef<'_>> {
-        let first = self.get(key, at).map(|_| self.find_at_or_after(Target::new(key, at)));
-        let mut node = first.unwrap_or(NIL);
-        let key = first.map(|node| self.nodes.entry(node).key);
+        let mut node = self.find_at_or_after(Target::new(key, at));
+        // The node found has the key, or no node has; borrowing it from there frees the iterator from the caller's.
+        let key = (node != NIL).then(|| self.nodes.key(node)).filter(|found| *found == key);
         std::iter::from_fn(move || {
-            let entry = (node != NIL).then(|| self.nodes.entry(node))?;
+            let entry = (node != NIL && key.is_some()).then(|| self.nodes.entry(node))?;
             (Some(entry.key) == key).then(|| {
-                node = self.nodes.next(node, 0);
+                node = node::node_of(self.nodes.next(node, 0));
                 entry
             })
         })
@@ -267,14 +206,16 @@ impl BlockIndex for SkipListIndex {
     }
 
     fn len(&self) -> usize {
-        self.len_and_padding.load(Ordering::Relaxed) as u32 as usize
+        self.tally.len()
     }
 
     fn bytes(&self) -> IndexBytes {
-        let (live, dead) = (self.live.load(Ordering::Relaxed), self.dead.load(Ordering::Relaxed));
-        let slack = (self.len_and_padding.load(Ordering::Relaxed) >> 32) as usize;
-        IndexBytes { live, dead, slack }
+        self.tally.bytes()
     }
+}
+
+fn check_key(key: &[u8]) -> Result<(), InsertError> {
+    if key.len() > KEY_BYTES_MAX { Err(InsertError::KeyTooLong { len: key.len() }) } else { Ok(()) }
 }
 
 impl std::fmt::Debug for SkipListIndex {
