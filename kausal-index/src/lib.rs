@@ -32,6 +32,7 @@
 //! ```
 
 mod block_index;
+#[cfg(not(loom))]
 mod btree;
 #[cfg(all(feature = "conformance", not(any(loom, shuttle))))]
 pub mod conformance;
@@ -43,6 +44,7 @@ mod skip_list;
 mod tally;
 
 pub use block_index::{BlockIndex, IndexBytes, InsertError, Unordered};
+#[cfg(not(loom))]
 pub use btree::BTreeIndex;
 pub use cursor::Cursor;
 pub use entry::{Entry, EntryRef, KEY_BYTES_MAX, Kind, PackedSeqNo, SeqNo, compare_positions};
