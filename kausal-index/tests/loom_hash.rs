@@ -6,7 +6,8 @@
 //! $ RUSTFLAGS="--cfg shuttle" cargo test -p kausal-index --release --target-dir target/shuttle --test loom_hash
 //! ```
 //!
-//! `LOOM_LOG=1` prints the number of interleavings. Without either flag the models run on real threads.
+//! `-- --nocapture` shows the number of interleavings. The models of growth are explored with at most three preemptions
+//! (`LOOM_MAX_PREEMPTIONS=3`), the others whole. Without either flag all run on real threads.
 //!
 //! Each planted defect must be found: add `--cfg kausal_planted="hash_publish_relaxed"` (a node is published without
 //! Release) or `--cfg kausal_planted="hash_reuse_before_depth"` (a split frees a slot before look-ups are told where its
@@ -15,8 +16,20 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use kausal_arena::Region;
-use kausal_arena::sync::{Arc, model, thread};
+use kausal_arena::sync::{Arc, thread};
 use kausal_index::{BlockIndex, EntryRef, HashIndex, InsertError, Kind, SeqNo};
+
+/// Runs `check` under the model checker, and prints how many times that was: the number of interleavings under loom.
+fn explore(check: impl Fn() + Send + Sync + 'static) {
+    // Not through the facade: the count is no part of the model.
+    let runs = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let counted = std::sync::Arc::clone(&runs);
+    kausal_arena::sync::model(move || {
+        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        check();
+    });
+    println!("{} interleavings", runs.load(std::sync::atomic::Ordering::Relaxed));
+}
 
 fn empty() -> (Region, Arc<HashIndex>) {
     let region = kausal_arena::testing::region(1 << 20);
@@ -44,7 +57,7 @@ fn both(one: impl FnOnce() + Send + 'static, other: impl FnOnce()) {
 
 #[test]
 fn an_entry_is_seen_whole_or_not_at_all() {
-    model(|| {
+    explore(|| {
         let (region, index) = empty();
         let reader = Arc::clone(&index);
         both(
@@ -61,7 +74,7 @@ fn an_entry_is_seen_whole_or_not_at_all() {
 
 #[test]
 fn two_inserts_of_one_entry_are_one_entry_and_one_duplicate() {
-    model(|| {
+    explore(|| {
         let (region, index) = empty();
         let region = Arc::new(region);
         let (region2, index2) = (Arc::clone(&region), Arc::clone(&index));
@@ -82,7 +95,7 @@ fn two_inserts_of_one_entry_are_one_entry_and_one_duplicate() {
 
 #[test]
 fn versions_are_sorted_whoever_comes_first() {
-    model(|| {
+    explore(|| {
         let (region, index) = empty();
         insert(&region, &index, b"k", 5).unwrap();
         let region = Arc::new(region);
@@ -98,7 +111,7 @@ fn versions_are_sorted_whoever_comes_first() {
 
 #[test]
 fn a_look_up_at_a_version_sees_it_while_others_are_linked() {
-    model(|| {
+    explore(|| {
         let (region, index) = empty();
         insert(&region, &index, b"k", 2).unwrap();
         insert(&region, &index, b"k", 6).unwrap();
@@ -126,7 +139,7 @@ const KEYS: [&[u8]; 8] = [b"a", b"b", b"c", b"d", b"e", b"f", b"g", b"h"];
 #[test]
 fn growth_hides_no_entry_from_readers() {
     for before in 2..6 {
-        model(move || {
+        explore(move || {
             let (region, index) = empty();
             for (number, key) in KEYS[..before].iter().enumerate() {
                 insert(&region, &index, key, number as u64 + 1).unwrap();
@@ -151,7 +164,7 @@ fn growth_hides_no_entry_from_readers() {
 #[test]
 fn growth_loses_no_insert_beside_it() {
     for before in 2..5 {
-        model(move || {
+        explore(move || {
             let (region, index) = empty();
             for (number, key) in KEYS[..before].iter().enumerate() {
                 insert(&region, &index, key, number as u64 + 1).unwrap();
@@ -179,7 +192,7 @@ fn growth_loses_no_insert_beside_it() {
 fn three_writers_leave_every_entry_once() {
     use kausal_index::Cursor;
 
-    model(|| {
+    explore(|| {
         let (region, index) = empty();
         let region = Arc::new(region);
         let writers = [0_u64, 1, 2].map(|writer| {

@@ -11,8 +11,20 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use kausal_arena::Region;
-use kausal_arena::sync::{Arc, AtomicU32, Ordering, model, thread};
+use kausal_arena::sync::{Arc, AtomicU32, Ordering, thread};
 use kausal_index::{BlockIndex, Cursor, EntryRef, InsertError, Kind, SeqNo, SkipListIndex};
+
+/// Runs `check` under the model checker, and prints how many times that was: the number of interleavings under loom.
+fn explore(check: impl Fn() + Send + Sync + 'static) {
+    // Not through the facade: the count is no part of the model.
+    let runs = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let counted = std::sync::Arc::clone(&runs);
+    kausal_arena::sync::model(move || {
+        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        check();
+    });
+    println!("{} interleavings", runs.load(std::sync::atomic::Ordering::Relaxed));
+}
 
 fn empty() -> (Arc<Region>, Arc<SkipListIndex>) {
     let region = kausal_arena::testing::region(1 << 20);
@@ -40,7 +52,7 @@ fn keys(index: &SkipListIndex) -> Vec<(Vec<u8>, u64)> {
 
 #[test]
 fn a_walk_sees_an_entry_whole_or_not_at_all() {
-    model(|| {
+    explore(|| {
         let (region, index) = empty();
         insert(&region, &index, b"b", 1).unwrap();
         let reader = Arc::clone(&index);
@@ -58,7 +70,7 @@ fn a_walk_sees_an_entry_whole_or_not_at_all() {
 
 #[test]
 fn two_inserts_side_by_side_are_both_linked_on_every_level() {
-    model(|| {
+    explore(|| {
         let (region, index) = empty();
         let (region2, index2) = (Arc::clone(&region), Arc::clone(&index));
         let other = thread::spawn(move || insert(&region2, &index2, b"a", 1).unwrap());
@@ -73,7 +85,7 @@ fn two_inserts_side_by_side_are_both_linked_on_every_level() {
 
 #[test]
 fn two_inserts_of_one_entry_are_one_entry_and_one_duplicate() {
-    model(|| {
+    explore(|| {
         let (region, index) = empty();
         let refused = Arc::new(AtomicU32::new(0));
         let one = |region: &Region, index: &SkipListIndex, refused: &AtomicU32| {
@@ -93,7 +105,7 @@ fn two_inserts_of_one_entry_are_one_entry_and_one_duplicate() {
 
 #[test]
 fn a_sorted_batch_beside_an_insert_loses_nothing() {
-    model(|| {
+    explore(|| {
         let (region, index) = empty();
         let (region2, index2) = (Arc::clone(&region), Arc::clone(&index));
         let other = thread::spawn(move || insert(&region2, &index2, b"b", 1).unwrap());
@@ -111,7 +123,7 @@ fn a_sorted_batch_beside_an_insert_loses_nothing() {
 #[cfg(not(loom))]
 #[test]
 fn three_writers_leave_every_entry_once() {
-    model(|| {
+    explore(|| {
         let (region, index) = empty();
         let writers = [0_u64, 1, 2].map(|writer| {
             let (region, index) = (Arc::clone(&region), Arc::clone(&index));

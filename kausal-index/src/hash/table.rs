@@ -34,6 +34,9 @@ use crate::tally::Tally;
 /// Look-ups of a batch that are under way at once: more than a core has misses outstanding, few enough for its L1.
 const BATCH: usize = 16;
 
+/// Tries to lock a bucket before the core is given to another thread.
+const SPINS_MAX: u32 = 100;
+
 pub(super) struct Table {
     pub(super) memory: Memory,
     pub(super) pages: Pages,
@@ -256,6 +259,7 @@ impl Table {
     /// Takes the lock of the bucket that owns `hash`, beginning at page `number`.
     #[inline]
     pub(super) fn lock(&self, mut number: u32, hash: u32) -> Locked<'_> {
+        let mut waits = 0;
         loop {
             let bucket = self.bucket(number, hash);
             // Acquire: whoever moves on to the next page must see it.
@@ -264,9 +268,12 @@ impl Table {
                 number = Self::next_page(number, hash);
                 continue;
             }
+            waits += 1;
             match Locked::try_new(bucket, number, state) {
                 Some(locked) => return locked,
-                None => sync::spin_loop(),
+                // The holder needs a few instructions; unless it was preempted, and then it needs this core.
+                None if waits < SPINS_MAX => sync::spin_loop(),
+                None => sync::thread::yield_now(),
             }
         }
     }
