@@ -16,7 +16,7 @@ use std::convert::Infallible;
 use arbitrary::{Arbitrary, Unstructured};
 use kausal_arena::{Region, RegionPool, Writer};
 use kausal_index::{
-    BTreeIndex, BlockIndex, Cursor, Entry, EntryRef, InsertError, Kind, SeqNo, SkipListIndex,
+    BTreeIndex, BlockIndex, Cursor, Entry, EntryRef, HashIndex, InsertError, Kind, SeqNo, SkipListIndex,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -28,8 +28,9 @@ thread_local! {
 
 fuzz_target!(|data: &[u8]| {
     let Some((choice, rest)) = data.split_first() else { return };
-    match choice % 2 {
+    match choice % 3 {
         0 => drive::<SkipListIndex>(rest),
+        1 => drive::<HashIndex>(rest),
         _ => drive::<BTreeIndex>(rest),
     }
 });
