@@ -14,7 +14,8 @@ use kausal_arena::{Arena, Budget, ChunkPool, RegionPool, Retain, Writer};
 
 /// `bytes` bytes, each 7, of which only the address is kept.
 fn sevens(writer: &Writer, bytes: usize) -> NonNull<u8> {
-    let start = writer.try_alloc_layout(Layout::from_size_align(bytes, 16).unwrap()).unwrap();
+    let layout = Layout::from_size_align(bytes, 16).expect("a small size");
+    let start = writer.try_alloc_layout(layout).expect("memory for a test");
     for place in 0..bytes {
         write(start, place, 7);
     }
