@@ -108,7 +108,7 @@ impl Chunk {
     pub(crate) unsafe fn mark_dead(&self, offset: usize, end: usize) {
         if cfg!(any(debug_assertions, kausal_asan)) {
             // SAFETY: the canary was set when the chunk was obtained.
-            unsafe { guard::check_canary(self.at(self.end())) };
+            guard::expect_whole(unsafe { guard::is_canary_whole(self.at(self.end())) });
             // SAFETY: within the chunk and nobody's (this function's contract).
             unsafe { guard::mark_dead(self.at(offset), end - offset) };
         }
@@ -119,7 +119,7 @@ impl Drop for Chunk {
     fn drop(&mut self) {
         let bytes = self.bytes();
         // SAFETY: the canary was set when the chunk was obtained.
-        unsafe { guard::check_canary(self.at(self.end())) };
+        let is_whole = unsafe { guard::is_canary_whole(self.at(self.end())) };
         // SAFETY: the whole chunk; it goes back to where it came from.
         unsafe { guard::permit(self.base(), bytes) };
         if bytes >= MAPPED_BYTES_MIN {
@@ -129,6 +129,8 @@ impl Drop for Chunk {
             // SAFETY: came from `allocate` with this very layout and is freed once.
             unsafe { alloc::dealloc(self.base().as_ptr(), layout) };
         }
+        // Last: the memory goes back in any case, as its charge does.
+        guard::expect_whole(is_whole);
     }
 }
 

@@ -90,24 +90,28 @@ pub(crate) unsafe fn set_canary(place: NonNull<u8>) {
     unsafe { forbid(place, CANARY_BYTES) };
 }
 
-/// Checks the canary, in debug builds.
-///
-/// # Panics
-///
-/// If it is gone: somebody wrote past the end of what they were handed. Not while a panic is on its way already, the first
-/// check's perhaps: the arena that drops then checks again, and a second panic would end the process without a word.
+/// Whether the canary is as it was set; always true in release builds.
 ///
 /// # Safety
 ///
 /// [`set_canary`] was called with `place`, whose chunk still lives.
-pub(crate) unsafe fn check_canary(place: NonNull<u8>) {
+pub(crate) unsafe fn is_canary_whole(place: NonNull<u8>) -> bool {
     let mut found = [0; CANARY_BYTES];
     // SAFETY: within the chunk (this function's contract).
     unsafe { permit(place, CANARY_BYTES) };
     // SAFETY: initialised by `set_canary`, and valid while the chunk lives (this function's contract).
     unsafe { place.as_ptr().copy_to_nonoverlapping(found.as_mut_ptr(), CANARY_BYTES) };
-    let is_whole = found == CANARY[..CANARY_BYTES];
-    assert!(is_whole || std::thread::panicking(), "something was written past the end of an arena's chunk");
     // SAFETY: nobody's (`set_canary`).
     unsafe { forbid(place, CANARY_BYTES) };
+    found == CANARY[..CANARY_BYTES]
+}
+
+/// Complains if the canary is not whole.
+///
+/// # Panics
+///
+/// If somebody wrote past the end of what they were handed. Not while a panic is on its way already, the first complaint's
+/// perhaps: the arena that drops then checks again, and a second panic would end the process without a word.
+pub(crate) fn expect_whole(is_whole: bool) {
+    assert!(is_whole || std::thread::panicking(), "something was written past the end of an arena's chunk");
 }
