@@ -11,12 +11,15 @@
 //! | `memory` | patterns in raw memory: the only unsafe code |
 //! | `model` | generations, who holds them, and what lies where |
 //! | `world` | arenas, pools, rings, and the doors to them that are open |
-//! | `doing` | what each operation does, and what must come of it |
+//! | `doing` | what each operation on owners and doors does, and what must come of it |
+//! | `allocating`, `charging` | the same for allocations and for charges |
 //!
 //! With `--cfg kausal_asan` the arenas poison what is nobody's, so a stray access is a report. The planted bug
 //! `--cfg 'kausal_planted="arena_overlap"'` must be found within seconds.
 #![no_main]
 
+mod allocating;
+mod charging;
 mod doing;
 mod memory;
 mod model;
