@@ -79,7 +79,7 @@ impl Options {
     pub fn wants(&self, workload: &str) -> bool {
         self.only.is_empty()
             || self.only.iter().any(|part| match part.contains('/') {
-                true => format!("/{workload}/").contains(&format!("/{part}/")),
+                true => format!("/{workload}/").contains(&format!("/{}/", part.trim_matches('/'))),
                 false => workload.contains(part.as_str()),
             })
     }
@@ -110,6 +110,7 @@ mod tests {
         assert!(options.wants_subject("anything"));
         let options = parse("--only random_16/1000").expect("an option");
         assert!(options.wants("random_16/1000") && !options.wants("random_16/10000"));
+        assert!(parse("--only allocate/").expect("an option").wants("allocate/16/1000"));
     }
 
     #[test]

@@ -29,11 +29,17 @@ const ARENA_NOTES: &str = "\
 - Every subject writes the same bytes into what it hands out, by the same inlined code. typed-arena cannot: it is given
   the value, and being unable to reset it is new for each sample, sized beforehand where it says `warm`.
 - Hurts us: each of our resets in `give_back_1000` checks that nobody holds the generation, and the arena's region is
-  advised to use huge pages, which makes the first touch of a small one dearer.
+  advised to use huge pages, which makes the first touch of a small one dearer. What is `fresh` to bumpalo, blink-alloc
+  and typed-arena are chunks of glibc's heap, often warm from the sample before; ours are new mappings.
 - Flatters us: the pen of the arena is obtained before the clock starts. An arena frees nothing singly: what is dead in
   it stays until the reset. General purpose allocators note each address, as their user must: under a nanosecond each.
 - `malloc_table/*/give_back_1000` of the arena is one reset, timed in a loop with and without it; frees are timed as one
   run of a thousand, in the order of allocation.
+- The memory architecture says of `architecture_table`: malloc 45 µs, free 38 µs, fragmentation 15 to 30 %; arena 12 µs,
+  reset below 1 µs, 0 %, 16 bytes per arena. Fragmentation of an allocator is the share of the pages under live objects that
+  no live object covers, after a pattern of mixed sizes; that of an arena is its slack, and `dead` stands beside it.
+- Wholly initialising an object costs the same on both sides and pulls a ratio towards 1, the more the larger the object;
+  `allocate_1000_one_word` shows the allocation without it.
 - `release`: above a million entries keys come in order, which makes the peers' nodes neighbours and their drop faster.
   One sample there, nine to three below.
 - At most 256 MiB per sample, so that there are fewer objects of 4 KiB than of the other sizes.
