@@ -82,7 +82,7 @@ impl Fixed {
     /// Takes back the unused tail of a block: free again if nothing was handed out behind it, else lost.
     pub(crate) fn give_back(&self, tail: Block) {
         let start = tail.start.as_ptr().addr() - self.chunk.base().as_ptr().addr();
-        let kept = if cfg!(kausal_planted = "arena_overlap") {
+        let kept = if cfg!(kausal_planted = "arena_ops") {
             // Planted for the fuzz target to find: the last bytes of what was used are handed out again.
             start & !(BLOCK_ALIGN - 1)
         } else {

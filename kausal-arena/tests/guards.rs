@@ -157,7 +157,7 @@ mod poison {
     }
 
     #[test]
-    fn s27_memory_that_was_given_back_is_poisoned() {
+    fn memory_that_was_given_back_is_poisoned() {
         for (name, _) in SCENARIOS {
             let (is_well, errors) = run_child(name, false);
             assert!(is_well, "{name}: failed without a forbidden read:\n{errors}");
