@@ -41,6 +41,15 @@ impl<'a, A: GlobalAlloc> Blocks<'a, A> {
         }
     }
 
+    /// Allocates `count` objects of `WORDS` words and writes nothing: what the allocator itself does.
+    #[inline(always)]
+    pub fn obtain<const WORDS: usize>(&mut self, count: usize) {
+        for _ in 0..count {
+            let place = std::hint::black_box(self.take(layout::<WORDS>()));
+            self.blocks.push((place, layout::<WORDS>()));
+        }
+    }
+
     /// Frees all `WORDS`-word objects in the order in which they were allocated.
     ///
     /// # Panics

@@ -39,7 +39,7 @@ const ARENA_NOTES: &str = "\
   reset below 1 µs, 0 %, 16 bytes per arena. Fragmentation of an allocator is the share of the pages under live objects that
   no live object covers, after a pattern of mixed sizes; that of an arena is its slack, and `dead` stands beside it.
 - Wholly initialising an object costs the same on both sides and pulls a ratio towards 1, the more the larger the object;
-  `allocate_1000_one_word` shows the allocation without it.
+  `allocate_1000_one_word` and `obtain_1000` show the allocation without it.
 - `release`: above a million entries keys come in order, which makes the peers' nodes neighbours and their drop faster.
   One sample there, nine to three below.
 - At most 256 MiB per sample, so that there are fewer objects of 4 KiB than of the other sizes.

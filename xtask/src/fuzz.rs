@@ -1,6 +1,6 @@
 //! `fuzz`: coverage-guided random input for every fuzz target of every crate.
 //!
-//! 1. A crate's targets are the files in its `fuzz/fuzz_targets`; a new crate's folder is found by being there. Each
+//! 1. A crate's targets are the files in its `fuzz/fuzz_targets`, and the folders with a `main.rs`; a new crate's folder is found by being there. Each
 //!    `fuzz` folder is a workspace of its own, because its members need cargo-fuzz and AddressSanitizer.
 //! 2. Each target runs for some seconds under the address sanitizer and prints how many inputs it executed and how many
 //!    edges of the code they reached. A crash fails the task, with the input that causes it.
@@ -99,7 +99,8 @@ fn targets(root: &Path) -> Result<Vec<Target>, Failure> {
         let sources = root.join(&folder).join("fuzz_targets");
         for source in fs::read_dir(&sources).at("list", &sources)? {
             let source = source.at("list", &sources)?.path();
-            if source.extension().is_some_and(|extension| extension == "rs") {
+            let is_target = source.extension().is_some_and(|extension| extension == "rs");
+            if is_target || source.join("main.rs").is_file() {
                 let name = source.file_stem().unwrap_or_default().to_string_lossy().into_owned();
                 found.insert(Target { name, folder: folder.clone() });
             }

@@ -219,7 +219,9 @@ fn a_panic_under_a_writer_leaves_the_arena_whole() {
 fn a_forgotten_lease_keeps_its_memory_and_is_named() {
     let budget = Budget::root("test", 1 << 20);
     let mut arena = Arena::growing(&budget);
-    std::mem::forget(arena.coordinator().lease_named("forgotten").unwrap());
+    // Never dropped, and still reachable for a leak checker.
+    static FORGOTTEN: std::sync::Mutex<Vec<kausal_arena::Lease>> = std::sync::Mutex::new(Vec::new());
+    FORGOTTEN.lock().unwrap().push(arena.coordinator().lease_named("forgotten").unwrap());
     let refused = arena.reset(Retain::Nothing).unwrap_err();
     assert!(refused.to_string().contains("forgotten"), "{refused}");
     // The way out: a new generation at once. The old one is the price of forgetting.

@@ -2,8 +2,9 @@
 //!
 //! | measured | how |
 //! |---|---|
-//! | `allocate_1000` | a thousand objects, wholly initialised; an allocator's addresses are kept, as their user must |
-//! | `allocate_1000_one_word` | the same with one word of each object written: the allocation without the filling |
+//! | `obtain_1000` | a thousand allocations, nothing written: what the allocator itself does. The targets are for this |
+//! | `allocate_1000_one_word` | the same with one word of each object written: its first cache miss is paid |
+//! | `allocate_1000` | the same, wholly initialised: at 256 bytes and more the filling is most of it, for everybody |
 //! | `give_back_1000` | a thousand frees in the order of allocation, against one reset of a used arena |
 //!
 //! One reset is near the cost of asking the clock, so that it is measured in a loop ([`reset_nanos`]): a pen is taken, one
@@ -14,7 +15,7 @@ use std::alloc::{GlobalAlloc, System};
 
 use kausal_arena::{Arena, Budget, Retain};
 
-use super::source::{fill, fill_partly};
+use super::source::{fill, fill_partly, obtain};
 use crate::heap::Blocks;
 use crate::machine;
 use crate::options::Options;
@@ -30,11 +31,11 @@ const TARGETS: [(usize, f64, f64); 2] = [(16, 2.4, 1.2), (256, 4.5, 2.2)];
 /// Target of giving back against glibc.
 const RESET_TARGET: f64 = 200.0;
 
-/// Nanoseconds: to allocate, to allocate with one word written, to give back.
-type Sample = [f64; 3];
+/// Nanoseconds, as in [`METRICS`].
+type Sample = [f64; 4];
 
 /// The metrics of a sample.
-const METRICS: [&str; 3] = ["allocate_1000", "allocate_1000_one_word", "give_back_1000"];
+const METRICS: [&str; 4] = ["obtain_1000", "allocate_1000_one_word", "allocate_1000", "give_back_1000"];
 
 /// All sizes.
 pub fn run(options: &Options) -> Vec<Row> {
@@ -74,15 +75,15 @@ pub fn size<const WORDS: usize>(options: &Options) -> Vec<Row> {
     rows
 }
 
-/// The arena, the first of `own`, against the others. The targets are for whole objects.
+/// The arena, the first of `own`, against the others.
 fn compared(own: &[Row], bytes: usize) -> Vec<Row> {
     let mut rows = own.to_vec();
     let targets = TARGETS.iter().find(|(of_size, ..)| *of_size == bytes);
     for (place, peer) in own[1..].iter().enumerate() {
         let target = match (peer.metric.as_str(), place) {
             ("give_back_1000", 0) => Some(RESET_TARGET),
-            ("allocate_1000", 0) => targets.map(|targets| targets.1),
-            ("allocate_1000", _) if peer.subject == "mimalloc" => targets.map(|targets| targets.2),
+            ("obtain_1000", 0) => targets.map(|targets| targets.1),
+            ("obtain_1000", _) if peer.subject == "mimalloc" => targets.map(|targets| targets.2),
             _ => None,
         };
         rows.push(own[0].against(peer, target));
@@ -103,15 +104,15 @@ pub(super) fn resets(options: &Options) -> usize {
 fn arena<const WORDS: usize>(resets: usize) -> impl FnMut() -> Sample {
     let mut arena = Arena::growing(&Budget::unlimited("bench"));
     move || {
-        let fills = [fill_partly::<WORDS, WORDS>, fill_partly::<WORDS, 1>];
-        let [whole, word] = fills.map(|fill| {
+        let fills = [obtain::<WORDS>, fill_partly::<WORDS, 1>, fill_partly::<WORDS, WORDS>];
+        let [bare, word, whole] = fills.map(|fill| {
             let writer = arena.coordinator().writer().expect("the owner is here");
             let time = timed(|| fill(&writer, COUNT));
             drop(writer);
             arena.reset(Retain::Capacity).expect("the pen is gone");
             time
         });
-        [whole, word, reset_nanos(&mut arena, resets)]
+        [bare, word, whole, reset_nanos(&mut arena, resets)]
     }
 }
 
@@ -142,7 +143,9 @@ fn heap<A: GlobalAlloc + 'static, const WORDS: usize>(allocator: A) -> impl FnMu
         let free = timed(|| blocks.free::<WORDS>());
         let word = timed(|| blocks.fill_partly::<WORDS, 1>(COUNT));
         blocks.free_all();
-        [whole, word, free]
+        let bare = timed(|| blocks.obtain::<WORDS>(COUNT));
+        blocks.free_all();
+        [bare, word, whole, free]
     }
 }
 

@@ -42,6 +42,14 @@ pub fn fill_partly<const WORDS: usize, const WRITTEN: usize>(source: &impl Sourc
     }
 }
 
+/// Takes `count` objects of `WORDS` words from `source` and writes nothing: what the allocator itself does.
+#[inline(always)]
+pub fn obtain<const WORDS: usize>(source: &impl Source, count: usize) {
+    for _ in 0..count {
+        std::hint::black_box(source.take(layout::<WORDS>()));
+    }
+}
+
 /// Takes one object of `bytes` bytes, a positive multiple of 8, and initialises it.
 #[inline(always)]
 pub fn push(source: &impl Source, bytes: usize) {
