@@ -8,6 +8,7 @@
 //! | [`BlockIndex`] | what a memtable asks of its index, with the laws |
 //! | [`SkipListIndex`] | lock-free skip list in a region, the default |
 //! | [`HashIndex`] | hash table over a log in a region: look-ups in two cache misses, ordered only once frozen |
+//! | [`ArtIndex`] | adaptive radix tree in a region; long shared prefixes cost nothing |
 //! | [`BTreeIndex`] | the oracle, and the model of a new implementation |
 //! | `conformance` | the contract as tests, for any index (feature `conformance`) |
 //!
@@ -31,6 +32,7 @@
 //! assert_eq!(cursor.entry().unwrap().key, b"fig ");
 //! ```
 
+mod art;
 mod block_index;
 #[cfg(not(loom))]
 mod btree;
@@ -43,6 +45,7 @@ mod memory;
 mod skip_list;
 mod tally;
 
+pub use art::ArtIndex;
 pub use block_index::{BlockIndex, IndexBytes, InsertError, Unordered};
 #[cfg(not(loom))]
 pub use btree::BTreeIndex;

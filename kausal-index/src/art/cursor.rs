@@ -1,0 +1,355 @@
+//! The ordered walk over an adaptive radix tree.
+//!
+//! 1. A cursor keeps the way from the root to the leaf it stands on: per node the position taken and the link that was
+//!    there. Moving climbs to the first node with a child on the wanted side and descends along its edge.
+//! 2. Before it trusts a node on the way, it looks whether the node is obsolete and whether its slot still holds what was
+//!    descended into. If not, somebody has inserted there since, and the way is found anew from the key stood on, once:
+//!    what is found then was there when the movement began, or came meanwhile.
+//! 3. The way has room for [`WAY_MAX`] nodes, so a cursor takes no memory from anybody. What is above them is found again
+//!    from the root when it is needed: keys that are prefixes of each other can be 65,536 levels deep.
+//!
+//! So an entry inserted before a movement began is met by it, wherever it lies.
+
+use std::convert::Infallible;
+
+use super::lock::State;
+use super::memory::{Link, Memory, Slot};
+use super::{ArtIndex, agreed_bytes};
+use crate::cursor::Cursor;
+use crate::entry::{EntryRef, SeqNo};
+
+/// Nodes on the way that are remembered. A tree of random keys has 3 to 5 levels, one of paths some 10 to 20.
+const WAY_MAX: usize = if cfg!(any(loom, shuttle)) { 2 } else { 24 };
+
+/// The largest position: that of byte 255.
+const POSITION_MAX: u16 = 1 + u8::MAX as u16;
+
+/// One node on the way.
+#[derive(Clone, Copy)]
+struct Step {
+    /// The node, or nil for the root's slot.
+    node: Link,
+    /// 0 is the key that ends at the node, `1 + byte` a child.
+    position: u16,
+    /// What was there.
+    child: Link,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Forward,
+    Backward,
+}
+
+/// What the last step of an approach holds, seen from the key approached.
+enum Found {
+    /// The versions of this very key.
+    Versions(Link),
+    /// Only greater keys.
+    Greater(Link),
+    /// Only smaller keys.
+    Smaller(Link),
+    /// Nothing.
+    Nothing,
+}
+
+pub(super) struct ArtCursor<'index> {
+    index: &'index ArtIndex,
+    /// The leaf stood on, or nil.
+    leaf: Link,
+    way: [Step; WAY_MAX],
+    steps: usize,
+    /// Nodes up to this level lie on the way of the key approached last; deeper ones only seem to.
+    level_max: usize,
+}
+
+impl<'index> ArtCursor<'index> {
+    pub(super) fn new(index: &'index ArtIndex) -> Self {
+        let nowhere = Step { node: Link::NIL, position: 0, child: Link::NIL };
+        Self { index, leaf: Link::NIL, way: [nowhere; WAY_MAX], steps: 0, level_max: usize::MAX }
+    }
+
+    fn memory(&self) -> &'index Memory {
+        &self.index.memory
+    }
+
+    fn push(&mut self, step: Step) {
+        if self.steps == WAY_MAX {
+            self.way.copy_within(WAY_MAX / 2.., 0);
+            self.steps = WAY_MAX - WAY_MAX / 2;
+        }
+        self.way[self.steps] = step;
+        self.steps += 1;
+    }
+
+    /// The end of the way. The first step is the root's slot; without any, that part of the way was forgotten.
+    fn last_step(&self) -> Option<Step> {
+        self.way.get(self.steps.checked_sub(1)?).copied()
+    }
+
+    /// Begins the way with the root's slot, and answers what is there.
+    fn begin(&mut self) -> Link {
+        self.steps = 0;
+        let child = self.index.root.load();
+        self.push(Step { node: Link::NIL, position: 0, child });
+        child
+    }
+
+    fn stand_on(&mut self, leaf: Link) -> bool {
+        self.leaf = leaf;
+        !leaf.is_nil()
+    }
+
+    /// Descends from the last step, which holds `child`, to the first or last entry below it.
+    fn stand_on_edge(&mut self, mut child: Link, direction: Direction) -> bool {
+        while child.is_node() {
+            let (position, below) = self.edge(child, direction);
+            self.push(Step { node: child, position, child: below });
+            child = below;
+        }
+        match direction {
+            Direction::Backward if child.is_leaf() => self.stand_on(self.memory().oldest(child)),
+            _ => self.stand_on(child),
+        }
+    }
+
+    /// The first or the last position of `node` that holds something.
+    fn edge(&self, node: Link, direction: Direction) -> (u16, Link) {
+        let here = (0, self.memory().header(node).here.load());
+        match direction {
+            Direction::Forward if here.1.is_leaf() => here,
+            Direction::Forward => self.beside(node, 0, direction).unwrap_or(here),
+            Direction::Backward => self.beside(node, POSITION_MAX + 1, direction).unwrap_or(here),
+        }
+    }
+
+    /// The nearest position of `node` before or after `position` that holds something.
+    fn beside(&self, node: Link, position: u16, direction: Direction) -> Option<(u16, Link)> {
+        let header = self.memory().header(node);
+        let (view, state) = (self.memory().node(node), header.word.load());
+        let child = match direction {
+            // Position p is byte p - 1, so the byte of the next position is p.
+            Direction::Forward => view.at_or_after(state, u8::try_from(position).ok()?),
+            Direction::Backward => {
+                let upto = position.checked_sub(1)?;
+                let child = upto.checked_sub(1).and_then(|byte| view.at_or_before(state, byte as u8));
+                if child.is_none() {
+                    let here = header.here.load();
+                    return here.is_leaf().then_some((0, here));
+                }
+                child
+            }
+        };
+        child.map(|(byte, link)| (1 + u16::from(byte), link))
+    }
+
+    /// One step down towards `key` from `node`, or `None` if all keys below are longer.
+    fn step_towards(&self, node: Link, state: State, key: &[u8]) -> Option<Step> {
+        let level = state.level();
+        let (position, child) = match key.get(level) {
+            Some(byte) => {
+                let slot = self.memory().node(node).child(state, *byte);
+                (1 + u16::from(*byte), slot.map_or(Link::NIL, Slot::load))
+            }
+            None if key.len() == level => (0, self.memory().header(node).here.load()),
+            None => return None,
+        };
+        Some(Step { node, position, child })
+    }
+
+    /// Makes the way to where `key` is or would be.
+    fn approach(&mut self, key: &[u8]) -> Found {
+        let mut link = self.begin();
+        let (mut depth, mut known) = (0, true);
+        while link.is_node() {
+            let state = self.memory().header(link).word.load();
+            let level = state.level();
+            known &= level == depth;
+            let Some(step) = self.step_towards(link, state, key) else {
+                return self.compare(self.memory().any_leaf(link), key, level);
+            };
+            self.push(step);
+            if step.child.is_nil() {
+                self.level_max = level;
+                return if known {
+                    Found::Nothing
+                } else {
+                    self.compare(self.memory().any_leaf(link), key, level)
+                };
+            }
+            (link, depth) = (step.child, level + 1);
+        }
+        if link.is_nil() { Found::Nothing } else { self.compare(link, key, usize::MAX) }
+    }
+
+    /// Compares `key` with a leaf below the end of its way, which reached a node of `level`, and takes back the steps
+    /// beyond the byte where the two part.
+    fn compare(&mut self, leaf: Link, key: &[u8], level: usize) -> Found {
+        let there = self.memory().leaf(leaf).key();
+        let agreed = agreed_bytes(there, key);
+        self.level_max = agreed.min(level);
+        while let Some(step) = self.last_step()
+            && step.node.is_node()
+            && self.memory().header(step.node).word.load().level() > agreed
+        {
+            self.steps -= 1;
+        }
+        if self.steps == 0 {
+            self.follow(key);
+        }
+        match self.last_step().map_or(Link::NIL, |step| step.child) {
+            child if child.is_nil() => Found::Nothing,
+            child if there == key => Found::Versions(child),
+            child if there > key => Found::Greater(child),
+            child => Found::Smaller(child),
+        }
+    }
+
+    /// Makes the way of `key` again, as far as it is known.
+    fn follow(&mut self, key: &[u8]) {
+        let mut link = self.begin();
+        while link.is_node()
+            && let state = self.memory().header(link).word.load()
+            && state.level() <= self.level_max
+            && let Some(step) = self.step_towards(link, state, key)
+        {
+            self.push(step);
+            link = step.child;
+        }
+    }
+
+    /// What the slot of `step` holds now, if the way through it is still the way: the node is not obsolete, and what was
+    /// descended into is still there.
+    fn look_again(&self, step: Step) -> Option<Link> {
+        let now = if step.node.is_nil() {
+            self.index.root.load()
+        } else {
+            let header = self.memory().header(step.node);
+            let state = header.word.load();
+            if state.is_obsolete() {
+                return None;
+            }
+            match step.position.checked_sub(1) {
+                None => header.here.load(),
+                Some(byte) => self.memory().node(step.node).child(state, byte as u8).map(Slot::load)?,
+            }
+        };
+        // A leaf in a leaf's place is a newer version of the same key.
+        (now == step.child || now.is_leaf() && step.child.is_leaf()).then_some(now)
+    }
+
+    /// Stands on the nearest entry of another key, before or after the end of the way. The way is that of `key`; it is
+    /// trusted without another look if this very movement made it.
+    fn leave(&mut self, key: &[u8], direction: Direction, mut is_new: bool) -> bool {
+        loop {
+            let Some(step) = self.last_step() else { return self.leave_from_root(key, direction) };
+            if !is_new && self.look_again(step).is_none() {
+                self.approach(key);
+                is_new = true;
+                continue;
+            }
+            if step.node.is_nil() {
+                return self.stand_on(Link::NIL);
+            }
+            if let Some((position, child)) = self.beside(step.node, step.position, direction) {
+                self.way[self.steps - 1] = Step { node: step.node, position, child };
+                return self.stand_on_edge(child, direction);
+            }
+            self.steps -= 1;
+        }
+    }
+
+    /// [`leave`](Self::leave) when the part of the way that it needs was forgotten: walks down along `key` and remembers
+    /// the last node that has something on the wanted side.
+    fn leave_from_root(&mut self, key: &[u8], direction: Direction) -> bool {
+        let mut turn = None;
+        let mut link = self.index.root.load();
+        while link.is_node()
+            && let state = self.memory().header(link).word.load()
+            && state.level() <= self.level_max
+            && let Some(step) = self.step_towards(link, state, key)
+        {
+            if let Some((position, child)) = self.beside(link, step.position, direction) {
+                turn = Some(Step { node: link, position, child });
+            }
+            link = step.child;
+        }
+        self.steps = 0;
+        let Some(turn) = turn else { return self.stand_on(Link::NIL) };
+        self.push(turn);
+        self.stand_on_edge(turn.child, direction)
+    }
+
+    /// The versions of `key`, which is stood on, as they are now; and whether the way was made anew for that.
+    fn versions_now(&mut self, key: &[u8]) -> (Link, bool) {
+        if let Some(step) = self.last_step()
+            && let Some(now) = self.look_again(step)
+        {
+            return (now, false);
+        }
+        match self.approach(key) {
+            Found::Versions(chain) => (chain, true),
+            _ => unreachable!("a key that was stood on is never removed"),
+        }
+    }
+}
+
+impl Cursor for ArtCursor<'_> {
+    type Error = Infallible;
+
+    fn seek_to_first(&mut self) -> Result<bool, Infallible> {
+        let child = self.begin();
+        self.level_max = usize::MAX;
+        Ok(self.stand_on_edge(child, Direction::Forward))
+    }
+
+    fn seek_to_last(&mut self) -> Result<bool, Infallible> {
+        let child = self.begin();
+        self.level_max = usize::MAX;
+        Ok(self.stand_on_edge(child, Direction::Backward))
+    }
+
+    fn seek(&mut self, key: &[u8], at: SeqNo) -> Result<bool, Infallible> {
+        let found = match self.approach(key) {
+            Found::Versions(chain) => self.memory().at_or_below(chain, at.get()),
+            Found::Greater(child) => return Ok(self.stand_on_edge(child, Direction::Forward)),
+            Found::Smaller(_) | Found::Nothing => Link::NIL,
+        };
+        Ok(self.stand_on(found) || self.leave(key, Direction::Forward, true))
+    }
+
+    fn seek_for_prev(&mut self, key: &[u8], at: SeqNo) -> Result<bool, Infallible> {
+        let found = match self.approach(key) {
+            Found::Versions(chain) => self.memory().at_or_above(chain, at.get()),
+            Found::Smaller(child) => return Ok(self.stand_on_edge(child, Direction::Backward)),
+            Found::Greater(_) | Found::Nothing => Link::NIL,
+        };
+        Ok(self.stand_on(found) || self.leave(key, Direction::Backward, true))
+    }
+
+    fn next(&mut self) -> Result<bool, Infallible> {
+        if self.leaf.is_nil() {
+            return Ok(false);
+        }
+        let leaf = self.memory().leaf(self.leaf);
+        let older = leaf.older();
+        Ok(!older.is_nil() && self.stand_on(older) || self.leave(leaf.key(), Direction::Forward, false))
+    }
+
+    fn prev(&mut self) -> Result<bool, Infallible> {
+        if self.leaf.is_nil() {
+            return Ok(false);
+        }
+        let leaf = self.memory().leaf(self.leaf);
+        let (chain, is_new) = self.versions_now(leaf.key());
+        if chain != self.leaf {
+            let newer = self.memory().last_above(chain, leaf.seqno());
+            return Ok(self.stand_on(newer));
+        }
+        Ok(self.leave(leaf.key(), Direction::Backward, is_new))
+    }
+
+    fn entry(&self) -> Option<EntryRef<'_>> {
+        (!self.leaf.is_nil()).then(|| self.memory().leaf(self.leaf).entry())
+    }
+}
