@@ -8,6 +8,9 @@
 //! 3. The way has room for [`WAY_MAX`] nodes, so a cursor takes no memory from anybody. What is above them is found again
 //!    from the root when it is needed: keys that are prefixes of each other can be 65,536 levels deep.
 //!
+//! 4. While nobody inserts, a walk forward needs no second look: it gathers the next leaves into a queue and lets their
+//!    cache misses overlap. The index counts its inserts; once the count has changed the queue is thrown away.
+//!
 //! So an entry inserted before a movement began is met by it, wherever it lies.
 
 use std::convert::Infallible;
@@ -23,6 +26,22 @@ const WAY_MAX: usize = if cfg!(any(loom, shuttle)) { 2 } else { 24 };
 
 /// The largest position: that of byte 255.
 const POSITION_MAX: u16 = 1 + u8::MAX as u16;
+
+/// Leaves gathered ahead: about as many as a core can fetch at once. It is filled up when half of it is used up.
+const QUEUE_MAX: usize = if cfg!(any(loom, shuttle)) { 2 } else { 16 };
+
+/// Leaves that follow the one stood on, as long as nobody inserts.
+struct Queue {
+    leaves: [Link; QUEUE_MAX],
+    next: usize,
+    end: usize,
+    /// The index's count of inserts, read before the way was begun from which the leaves are gathered.
+    inserts: u64,
+    /// The count found by the last movement for which it was another one.
+    later_inserts: u64,
+    /// Whether the way leads to the last leaf gathered, or past the end, in place of the leaf stood on.
+    has_way: bool,
+}
 
 /// One node on the way.
 #[derive(Clone, Copy)]
@@ -59,6 +78,9 @@ pub(super) struct ArtCursor<'index> {
     leaf: Link,
     way: [Step; WAY_MAX],
     steps: usize,
+    queue: Queue,
+    /// The byte up to which the last step's node has been looked ahead into, if that was done.
+    ahead: Option<u8>,
     /// Nodes up to this level lie on the way of the key approached last; deeper ones only seem to.
     level_max: usize,
 }
@@ -66,7 +88,10 @@ pub(super) struct ArtCursor<'index> {
 impl<'index> ArtCursor<'index> {
     pub(super) fn new(index: &'index ArtIndex) -> Self {
         let nowhere = Step { node: Link::NIL, position: 0, child: Link::NIL };
-        Self { index, leaf: Link::NIL, way: [nowhere; WAY_MAX], steps: 0, level_max: usize::MAX }
+        let leaves = [Link::NIL; QUEUE_MAX];
+        let queue = Queue { leaves, next: 0, end: 0, inserts: 0, later_inserts: 0, has_way: false };
+        let way = [nowhere; WAY_MAX];
+        Self { index, leaf: Link::NIL, way, steps: 0, queue, ahead: None, level_max: usize::MAX }
     }
 
     fn memory(&self) -> &'index Memory {
@@ -80,6 +105,7 @@ impl<'index> ArtCursor<'index> {
         }
         self.way[self.steps] = step;
         self.steps += 1;
+        self.ahead = None;
     }
 
     /// The end of the way. The first step is the root's slot; without any, that part of the way was forgotten.
@@ -90,6 +116,8 @@ impl<'index> ArtCursor<'index> {
     /// Begins the way with the root's slot, and answers what is there.
     fn begin(&mut self) -> Link {
         self.steps = 0;
+        self.queue.has_way = false;
+        self.queue.inserts = self.index.totals.inserts();
         let child = self.index.root.load();
         self.push(Step { node: Link::NIL, position: 0, child });
         child
@@ -107,9 +135,46 @@ impl<'index> ArtCursor<'index> {
             self.push(Step { node: child, position, child: below });
             child = below;
         }
+        if self.ahead.is_none() {
+            self.look_beside(direction);
+        }
+        self.look_ahead(direction);
         match direction {
             Direction::Backward if child.is_leaf() => self.stand_on(self.memory().oldest(child)),
             _ => self.stand_on(child),
+        }
+    }
+
+    /// Brings what the next movements in this direction will meet towards the processor: the leaves beside the one stood
+    /// on, and when a node is entered, the node beside it.
+    fn look_ahead(&mut self, direction: Direction) {
+        let Some(step) = self.last_step().filter(|step| step.node.is_node()) else { return };
+        let state = self.memory().header(step.node).word.load();
+        let node = self.memory().node(step.node);
+        let (here, span) = (step.position.saturating_sub(1) as u8, node.span());
+        match (self.ahead, direction) {
+            (Some(upto), Direction::Forward) if upto > here.saturating_add(span / 2) || upto == u8::MAX => {}
+            (Some(upto), Direction::Backward) if upto < here.saturating_sub(span / 2) || upto == 0 => {}
+            (ahead, Direction::Forward) => {
+                let upper = here.saturating_add(span);
+                node.prefetch(self.memory(), state, ahead.unwrap_or(here).max(here), upper);
+                self.ahead = Some(upper);
+            }
+            (ahead, Direction::Backward) => {
+                let lower = here.saturating_sub(span);
+                node.prefetch(self.memory(), state, lower, ahead.unwrap_or(here).min(here));
+                self.ahead = Some(lower);
+            }
+        }
+    }
+
+    /// When a node was entered from the side of `direction`: brings the node beside it towards the processor.
+    fn look_beside(&self, direction: Direction) {
+        if let Some(step) = self.steps.checked_sub(2).and_then(|above| self.way.get(above))
+            && step.node.is_node()
+            && let Some((_, child)) = self.beside(step.node, step.position, direction)
+        {
+            self.memory().prefetch_start(child);
         }
     }
 
@@ -158,7 +223,7 @@ impl<'index> ArtCursor<'index> {
     }
 
     /// Makes the way to where `key` is or would be.
-    fn approach(&mut self, key: &[u8]) -> Found {
+    fn approach(&mut self, key: &[u8], direction: Direction) -> Found {
         let mut link = self.begin();
         let (mut depth, mut known) = (0, true);
         while link.is_node() {
@@ -179,7 +244,14 @@ impl<'index> ArtCursor<'index> {
             }
             (link, depth) = (step.child, level + 1);
         }
-        if link.is_nil() { Found::Nothing } else { self.compare(link, key, usize::MAX) }
+        if link.is_nil() {
+            return Found::Nothing;
+        }
+        // Before the leaf is touched, so that the misses overlap.
+        self.memory().prefetch_start(link);
+        self.look_ahead(direction);
+        self.look_beside(direction);
+        self.compare(link, key, usize::MAX)
     }
 
     /// Compares `key` with a leaf below the end of its way, which reached a node of `level`, and takes back the steps
@@ -244,7 +316,7 @@ impl<'index> ArtCursor<'index> {
         loop {
             let Some(step) = self.last_step() else { return self.leave_from_root(key, direction) };
             if !is_new && self.look_again(step).is_none() {
-                self.approach(key);
+                self.approach(key, direction);
                 is_new = true;
                 continue;
             }
@@ -256,6 +328,7 @@ impl<'index> ArtCursor<'index> {
                 return self.stand_on_edge(child, direction);
             }
             self.steps -= 1;
+            self.ahead = None;
         }
     }
 
@@ -282,15 +355,77 @@ impl<'index> ArtCursor<'index> {
 
     /// The versions of `key`, which is stood on, as they are now; and whether the way was made anew for that.
     fn versions_now(&mut self, key: &[u8]) -> (Link, bool) {
-        if let Some(step) = self.last_step()
+        if !self.queue.has_way
+            && let Some(step) = self.last_step()
             && let Some(now) = self.look_again(step)
         {
             return (now, false);
         }
-        match self.approach(key) {
+        match self.approach(key, Direction::Backward) {
             Found::Versions(chain) => (chain, true),
             _ => unreachable!("a key that was stood on is never removed"),
         }
+    }
+
+    /// Empties the queue, before a movement that does not follow it.
+    fn forget_queue(&mut self) {
+        (self.queue.next, self.queue.end) = (0, 0);
+    }
+
+    /// Moves the way forward to the next leaf of another key, without a look whether it is still the way.
+    fn gather(&mut self) -> Option<Link> {
+        loop {
+            let step = self.last_step().filter(|step| step.node.is_node())?;
+            if let Some((position, child)) = self.beside(step.node, step.position, Direction::Forward) {
+                self.way[self.steps - 1] = Step { node: step.node, position, child };
+                let mut child = child;
+                while child.is_node() {
+                    let (position, below) = self.edge(child, Direction::Forward);
+                    self.push(Step { node: child, position, child: below });
+                    child = below;
+                    self.look_beside(Direction::Forward);
+                }
+                return Some(child).filter(|child| child.is_leaf());
+            }
+            self.steps -= 1;
+        }
+    }
+
+    /// Fills the queue up. The way leads to the leaf gathered last, or stood on.
+    fn fill_queue(&mut self) {
+        self.queue.leaves.copy_within(self.queue.next..self.queue.end, 0);
+        (self.queue.next, self.queue.end) = (0, self.queue.end - self.queue.next);
+        self.queue.has_way = true;
+        while self.queue.end < QUEUE_MAX
+            && let Some(leaf) = self.gather()
+        {
+            self.memory().prefetch_start(leaf);
+            self.queue.leaves[self.queue.end] = leaf;
+            self.queue.end += 1;
+        }
+    }
+
+    /// The next leaf from the queue, unless somebody inserts. `key` is stood on.
+    fn next_from_queue(&mut self, key: &[u8]) -> Option<Link> {
+        let inserts = self.index.totals.inserts();
+        if inserts != self.queue.inserts {
+            self.forget_queue();
+            // Once the count has stood still for two movements it is worth gathering again, along a new way.
+            if std::mem::replace(&mut self.queue.later_inserts, inserts) != inserts {
+                return None;
+            }
+            self.approach(key, Direction::Forward);
+        }
+        let left = self.queue.end - self.queue.next;
+        if left == 0 && self.queue.has_way {
+            return None;
+        }
+        if left <= QUEUE_MAX / 2 {
+            self.fill_queue();
+        }
+        let leaf = *self.queue.leaves[..self.queue.end].get(self.queue.next)?;
+        self.queue.next += 1;
+        Some(leaf)
     }
 }
 
@@ -298,19 +433,22 @@ impl Cursor for ArtCursor<'_> {
     type Error = Infallible;
 
     fn seek_to_first(&mut self) -> Result<bool, Infallible> {
+        self.forget_queue();
         let child = self.begin();
         self.level_max = usize::MAX;
         Ok(self.stand_on_edge(child, Direction::Forward))
     }
 
     fn seek_to_last(&mut self) -> Result<bool, Infallible> {
+        self.forget_queue();
         let child = self.begin();
         self.level_max = usize::MAX;
         Ok(self.stand_on_edge(child, Direction::Backward))
     }
 
     fn seek(&mut self, key: &[u8], at: SeqNo) -> Result<bool, Infallible> {
-        let found = match self.approach(key) {
+        self.forget_queue();
+        let found = match self.approach(key, Direction::Forward) {
             Found::Versions(chain) => self.memory().at_or_below(chain, at.get()),
             Found::Greater(child) => return Ok(self.stand_on_edge(child, Direction::Forward)),
             Found::Smaller(_) | Found::Nothing => Link::NIL,
@@ -319,7 +457,8 @@ impl Cursor for ArtCursor<'_> {
     }
 
     fn seek_for_prev(&mut self, key: &[u8], at: SeqNo) -> Result<bool, Infallible> {
-        let found = match self.approach(key) {
+        self.forget_queue();
+        let found = match self.approach(key, Direction::Backward) {
             Found::Versions(chain) => self.memory().at_or_above(chain, at.get()),
             Found::Smaller(child) => return Ok(self.stand_on_edge(child, Direction::Backward)),
             Found::Greater(_) | Found::Nothing => Link::NIL,
@@ -333,7 +472,17 @@ impl Cursor for ArtCursor<'_> {
         }
         let leaf = self.memory().leaf(self.leaf);
         let older = leaf.older();
-        Ok(!older.is_nil() && self.stand_on(older) || self.leave(leaf.key(), Direction::Forward, false))
+        if !older.is_nil() {
+            return Ok(self.stand_on(older));
+        }
+        if let Some(next) = self.next_from_queue(leaf.key()) {
+            return Ok(self.stand_on(next));
+        }
+        let is_new = self.queue.has_way;
+        if is_new {
+            self.approach(leaf.key(), Direction::Forward);
+        }
+        Ok(self.leave(leaf.key(), Direction::Forward, is_new))
     }
 
     fn prev(&mut self) -> Result<bool, Infallible> {
@@ -341,6 +490,7 @@ impl Cursor for ArtCursor<'_> {
             return Ok(false);
         }
         let leaf = self.memory().leaf(self.leaf);
+        self.forget_queue();
         let (chain, is_new) = self.versions_now(leaf.key());
         if chain != self.leaf {
             let newer = self.memory().last_above(chain, leaf.seqno());

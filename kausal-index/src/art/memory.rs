@@ -19,6 +19,9 @@ use kausal_arena::{AllocError, Lease, Writer};
 /// Alignment of everything a link names: three bits of an offset are free for the kind.
 pub(super) const UNIT: usize = 8;
 
+/// A cache line of the supported processors; only prefetching cares.
+const LINE_BYTES: usize = 64;
+
 const KIND_BITS: u32 = 0b111;
 
 /// The name of a leaf or of an inner node, or nil.
@@ -140,9 +143,16 @@ impl Memory {
         unsafe { self.base.add(link.offset()) }
     }
 
-    /// Brings the line that is `bytes` behind the start of what `link` names towards the processor; reads nothing.
+    /// Brings the first two lines of what `link` names towards the processor: of a leaf header, key and some of the value,
+    /// of most nodes all. Reads nothing.
     #[inline]
-    pub(super) fn prefetch(&self, link: Link, bytes: usize) {
+    pub(super) fn prefetch_start(&self, link: Link) {
+        self.prefetch(link, 0);
+        self.prefetch(link, LINE_BYTES);
+    }
+
+    #[inline]
+    fn prefetch(&self, link: Link, bytes: usize) {
         #[cfg(target_arch = "x86_64")]
         {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};

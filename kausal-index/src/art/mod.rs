@@ -217,8 +217,7 @@ impl BlockIndex for ArtIndex {
                 for (link, key) in walks.iter_mut().zip(keys) {
                     if link.is_node() {
                         *link = self.step(*link, key);
-                        self.memory.prefetch(*link, 0);
-                        self.memory.prefetch(*link, 64);
+                        self.memory.prefetch_start(*link);
                         under_way = true;
                     }
                 }

@@ -314,6 +314,32 @@ impl<'m> Node<'m> {
         })
     }
 
+    /// How many of the 256 bytes a walk looks ahead in this node: as many as hold some ten children.
+    #[inline]
+    pub(super) fn span(self) -> u8 {
+        match self {
+            Self::Four(_) | Self::Eight(_) | Self::Sixteen(_) => 255,
+            Self::ThirtyTwo(_) => 96,
+            Self::SixtyFour(_) => 48,
+            Self::Full(_) => 16,
+        }
+    }
+
+    /// Brings the beginnings of the children at the bytes `lower ..= upper` towards the processor.
+    #[inline]
+    pub(super) fn prefetch(self, memory: &Memory, state: State, lower: u8, upper: u8) {
+        by_kind!(self, listed => {
+            let mut places = search::between(&listed.words(), state.count(), lower, upper);
+            while let Some(slot) = listed.slots.get(places.trailing_zeros() as usize) {
+                memory.prefetch_start(slot.load());
+                places &= places - 1;
+            }
+        }, full => {
+            let slots = full.slots.get(lower as usize..=upper as usize).unwrap_or(&[]);
+            slots.iter().for_each(|slot| memory.prefetch_start(slot.load()));
+        });
+    }
+
     /// Whether one more child fits in.
     pub(super) fn has_room(self, state: State) -> bool {
         by_kind!(self, listed => state.count() < listed.slots.len(), _full => true)

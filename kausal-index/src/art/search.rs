@@ -44,6 +44,16 @@ pub(super) fn at_or_before<const WORDS: usize>(
     at_or_after(&mirrored, count, !upto).map(|(byte, place)| (!byte, place))
 }
 
+/// Places, as bits, of those of the `count` bytes that lie in `lower ..= upper`. At most 64 bytes.
+#[inline]
+pub(super) fn between<const WORDS: usize>(words: &[u64; WORDS], count: usize, lower: u8, upper: u8) -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: every x86-64 processor has SSE2.
+    return unsafe { vector::between(words, count, lower, upper) };
+    #[cfg(not(target_arch = "x86_64"))]
+    return plain::between(words, count, lower, upper);
+}
+
 /// [`find`] in eight bytes: the lowest zero byte of the difference (Mycroft 1987) is exact; what the borrow puts above it
 /// does not matter.
 #[inline]
@@ -95,6 +105,24 @@ mod vector {
         }
         let found = found & valid(count);
         (found != 0).then(|| found.trailing_zeros() as usize)
+    }
+
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    pub(super) fn between<const WORDS: usize>(
+        words: &[u64; WORDS],
+        count: usize,
+        lower: u8,
+        upper: u8,
+    ) -> u64 {
+        let (lower, upper) = (_mm_set1_epi8(lower as i8), _mm_set1_epi8(upper as i8));
+        let mut found = 0;
+        for sixteen in 0..WORDS.div_ceil(2) {
+            let bytes = load(words, sixteen);
+            let clamped = _mm_min_epu8(_mm_max_epu8(bytes, lower), upper);
+            found |= bits(_mm_cmpeq_epi8(clamped, bytes), sixteen);
+        }
+        found & valid(count)
     }
 
     #[inline]
@@ -156,6 +184,18 @@ mod plain {
         bytes(words, count).position(|there| there == byte)
     }
 
+    pub(super) fn between<const WORDS: usize>(
+        words: &[u64; WORDS],
+        count: usize,
+        lower: u8,
+        upper: u8,
+    ) -> u64 {
+        let places = bytes(words, count).zip(0..64);
+        places
+            .filter(|(byte, _)| lower <= *byte && *byte <= upper)
+            .fold(0, |bits, (_, place)| bits | 1 << place)
+    }
+
     pub(super) fn at_or_after<const WORDS: usize>(
         words: &[u64; WORDS],
         count: usize,
@@ -206,6 +246,11 @@ mod tests {
                     assert_eq!(found, plain::at_or_after(&words, count, byte));
                     assert_eq!(found.map(|(byte, _)| byte), after);
                     assert!(found.is_none_or(|(byte, place)| bytes[place] == byte));
+                    let upper = byte.saturating_add(random() / 2);
+                    let found = between(&words, count, byte, upper);
+                    assert_eq!(found, plain::between(&words, count, byte, upper));
+                    let inside = bytes.iter().filter(|there| (byte..=upper).contains(there)).count();
+                    assert_eq!(found.count_ones() as usize, inside);
                     let before = bytes.iter().copied().filter(|there| *there <= byte).max();
                     let found = at_or_before(&words, count, byte);
                     assert_eq!(found.map(|(byte, _)| byte), before);

@@ -37,14 +37,22 @@ impl Totals {
 
     /// Adds one insert, which brought `entries` (0 or 1) entries.
     pub(super) fn add(&self, entries: u64, tally: Tally) {
-        // Relaxed, all: sums order nothing. A live sum never falls below 0: what is replaced was counted by the insert
+        // Release: pairs with the Acquire in `inserts`. A live sum never falls below 0: what is replaced was counted by the insert
         // that linked it, or is about to be, and wrapping addition does not mind the order.
         let sizes = (entries << 32).wrapping_add(tally.live as u64).wrapping_sub(tally.replaced as u64);
-        self.sizes.fetch_add(sizes, Ordering::Relaxed);
+        self.sizes.fetch_add(sizes, Ordering::Release);
         let waste = ((tally.replaced + tally.refused) as u64) << 32 | tally.slack as u64;
         if waste != 0 {
+            // Relaxed: the sum orders nothing.
             self.waste.fetch_add(waste, Ordering::Relaxed);
         }
+    }
+
+    /// A number that is another one after every insert, and that never comes back.
+    #[inline]
+    pub(super) fn inserts(&self) -> u64 {
+        // Acquire: pairs with the Release in `add`; whoever reads afterwards sees what was inserted.
+        self.sizes.load(Ordering::Acquire)
     }
 
     pub(super) fn entries(&self) -> usize {
