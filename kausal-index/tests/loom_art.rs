@@ -13,9 +13,27 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+
 use kausal_arena::sync::{Arc, model, thread};
 use kausal_arena::{Region, Writer};
 use kausal_index::{ArtIndex, BlockIndex, Cursor, EntryRef, InsertError, Kind, SeqNo};
+
+/// Runs `check` in every way this build knows, and says in how many runs and with which outcomes. Under loom, where all
+/// interleavings are tried, every outcome of `expected` must have come up: else the model is not the one that was meant.
+fn explore<O: Ord + Debug + Send + 'static>(expected: &[O], check: impl Fn() -> O + Send + Sync + 'static) {
+    let seen = std::sync::Arc::new(std::sync::Mutex::new(BTreeMap::<O, usize>::new()));
+    let outcomes = std::sync::Arc::clone(&seen);
+    model(move || {
+        let outcome = check();
+        *outcomes.lock().unwrap().entry(outcome).or_default() += 1;
+    });
+    let seen = seen.lock().unwrap();
+    println!("{} runs: {seen:?}", seen.values().sum::<usize>());
+    assert!(seen.keys().all(|outcome| expected.contains(outcome)), "{seen:?}");
+    assert!(!cfg!(loom) || expected.len() == seen.len(), "{seen:?}");
+}
 
 /// An index and its region, shared by the threads of one run.
 struct Shared {
@@ -72,6 +90,16 @@ fn walk(index: &ArtIndex) -> Vec<(Vec<u8>, u64)> {
     forward
 }
 
+/// A thread that reads. Not the model's main thread: loom takes what that one does after a spawn for something that
+/// happened before it, and would try no other order.
+fn reading<O: Send + 'static>(
+    shared: &Arc<Shared>,
+    read: impl FnOnce(&ArtIndex) -> O + Send + 'static,
+) -> thread::JoinHandle<O> {
+    let shared = Arc::clone(shared);
+    thread::spawn(move || read(&shared.index))
+}
+
 /// What the index holds at the end: exactly `expected`, in this order.
 fn holds(shared: &Shared, expected: &[(&[u8], u64)]) {
     let expected: Vec<_> = expected.iter().map(|(key, number)| (key.to_vec(), *number)).collect();
@@ -81,81 +109,99 @@ fn holds(shared: &Shared, expected: &[(&[u8], u64)]) {
 
 #[test]
 fn a_child_is_added_while_another_key_is_read() {
-    model(|| {
+    explore(&[None, Some(9)], || {
         let shared = holding(&[&[1], &[3]]);
         let writer = writing(&shared, &[(&[2], 9)]);
-        assert_eq!(newest(&shared.index, &[1]), Some(1));
-        let seen = newest(&shared.index, &[2]);
-        assert!(matches!(seen, None | Some(9)));
-        if seen.is_some() {
-            assert_eq!(newest(&shared.index, &[2]), Some(9), "what was seen once is seen again");
-        }
+        let reader = reading(&shared, |index| {
+            assert_eq!(newest(index, &[1]), Some(1));
+            let seen = newest(index, &[2]);
+            assert!(seen.is_none() || newest(index, &[2]) == seen, "what was seen once is seen again");
+            seen
+        });
         writer.join().unwrap();
+        let seen = reader.join().unwrap();
         holds(&shared, &[(&[1], 1), (&[2], 9), (&[3], 2)]);
+        seen
     });
 }
 
 #[test]
 fn a_node_grows_while_its_keys_are_read() {
-    model(|| {
+    explore(&[None, Some(9)], || {
         let shared = holding(&[&[1], &[3], &[5]]);
         let writer = writing(&shared, &[(&[2], 8), (&[4], 9)]);
-        assert_eq!(newest(&shared.index, &[5]), Some(3));
-        let later = newest(&shared.index, &[4]);
-        if later.is_some() {
-            assert_eq!(newest(&shared.index, &[2]), Some(8), "one writer's entries appear in order");
-        }
-        assert_eq!(newest(&shared.index, &[1]), Some(1));
+        let reader = reading(&shared, |index| {
+            assert_eq!(newest(index, &[5]), Some(3));
+            let later = newest(index, &[4]);
+            let earlier = newest(index, &[2]);
+            assert!(later.is_none() || earlier == Some(8), "one writer's entries appear in order");
+            assert_eq!(newest(index, &[1]), Some(1));
+            later
+        });
         writer.join().unwrap();
+        let later = reader.join().unwrap();
         holds(&shared, &[(&[1], 1), (&[2], 8), (&[3], 2), (&[4], 9), (&[5], 3)]);
+        later
     });
 }
 
 #[test]
 fn a_compressed_path_is_split_while_keys_below_it_are_read() {
-    model(|| {
+    explore(&[None, Some(8)], || {
         let shared = holding(&[&[1, 1, 1, 1], &[1, 1, 1, 2]]);
         let writer = writing(&shared, &[(&[1, 2], 8), (&[1, 1], 9)]);
-        assert_eq!(newest(&shared.index, &[1, 1, 1, 2]), Some(2));
-        assert!(matches!(newest(&shared.index, &[1, 2]), None | Some(8)));
-        assert_eq!(newest(&shared.index, &[1, 1, 1, 1]), Some(1));
+        let reader = reading(&shared, |index| {
+            assert_eq!(newest(index, &[1, 1, 1, 2]), Some(2));
+            let seen = newest(index, &[1, 2]);
+            assert_eq!(newest(index, &[1, 1, 1, 1]), Some(1));
+            seen
+        });
         writer.join().unwrap();
+        let seen = reader.join().unwrap();
         let all: [(&[u8], u64); 4] = [(&[1, 1], 9), (&[1, 1, 1, 1], 1), (&[1, 1, 1, 2], 2), (&[1, 2], 8)];
         holds(&shared, &all);
+        seen
     });
 }
 
 #[test]
 fn a_version_is_pushed_while_versions_are_read() {
-    model(|| {
+    explore(&[vec![1], vec![5, 1], vec![9, 5, 1]], || {
         let shared = holding(&[&[1]]);
         let writer = writing(&shared, &[(&[1], 5), (&[1], 9)]);
-        let numbers: Vec<_> =
-            shared.index.versions(&[1], SeqNo::MAX).map(|entry| entry.seqno.get()).collect();
-        assert!(matches!(numbers[..], [1] | [5, 1] | [9, 5, 1]));
-        assert_eq!(shared.index.get(&[1], SeqNo::new(4).unwrap()).unwrap().seqno.get(), 1);
+        let reader = reading(&shared, |index| {
+            let numbers: Vec<_> = index.versions(&[1], SeqNo::MAX).map(|entry| entry.seqno.get()).collect();
+            assert_eq!(index.get(&[1], SeqNo::new(4).unwrap()).unwrap().seqno.get(), 1);
+            numbers
+        });
         writer.join().unwrap();
+        let numbers = reader.join().unwrap();
         holds(&shared, &[(&[1], 9), (&[1], 5), (&[1], 1)]);
+        numbers
     });
 }
 
 #[test]
 fn a_version_comes_late_while_versions_are_read() {
-    model(|| {
+    explore(&[1, 5], || {
         let shared = holding(&[&[1]]);
         put(&shared.index, &shared.region.writer(), &[1], 9).unwrap();
         let writer = writing(&shared, &[(&[1], 5)]);
-        let seen = shared.index.get(&[1], SeqNo::new(7).unwrap()).unwrap().seqno.get();
-        assert!(seen == 1 || seen == 5);
-        assert_eq!(newest(&shared.index, &[1]), Some(9));
+        let reader = reading(&shared, |index| {
+            let seen = index.get(&[1], SeqNo::new(7).unwrap()).unwrap().seqno.get();
+            assert_eq!(newest(index, &[1]), Some(9));
+            seen
+        });
         writer.join().unwrap();
+        let seen = reader.join().unwrap();
         holds(&shared, &[(&[1], 9), (&[1], 5), (&[1], 1)]);
+        seen
     });
 }
 
 #[test]
 fn two_writers_add_to_one_node() {
-    model(|| {
+    explore(&[()], || {
         let shared = holding(&[&[1]]);
         let writers = [writing(&shared, &[(&[2], 8)]), writing(&shared, &[(&[3], 9)])];
         writers.into_iter().for_each(|writer| writer.join().unwrap());
@@ -165,7 +211,7 @@ fn two_writers_add_to_one_node() {
 
 #[test]
 fn two_writers_grow_one_node() {
-    model(|| {
+    explore(&[()], || {
         let shared = holding(&[&[1], &[4]]);
         let writers = [writing(&shared, &[(&[2], 8)]), writing(&shared, &[(&[3], 9)])];
         writers.into_iter().for_each(|writer| writer.join().unwrap());
@@ -175,7 +221,7 @@ fn two_writers_grow_one_node() {
 
 #[test]
 fn a_node_grows_while_the_one_below_it_does() {
-    model(|| {
+    explore(&[()], || {
         let shared = holding(&[&[1, 1], &[1, 2], &[2]]);
         let writers = [writing(&shared, &[(&[1, 3], 8)]), writing(&shared, &[(&[3], 9)])];
         writers.into_iter().for_each(|writer| writer.join().unwrap());
@@ -185,7 +231,7 @@ fn a_node_grows_while_the_one_below_it_does() {
 
 #[test]
 fn a_child_is_added_while_the_node_grows() {
-    model(|| {
+    explore(&[()], || {
         // Of three children there is room for one more in no kind but the second: one writer fills it, the other grows.
         let shared = holding(&[&[1], &[2]]);
         let writers = [writing(&shared, &[(&[3], 8)]), writing(&shared, &[(&[4], 9)])];
@@ -196,22 +242,25 @@ fn a_child_is_added_while_the_node_grows() {
 
 #[test]
 fn one_of_two_equal_entries_is_a_duplicate() {
-    model(|| {
+    explore(&[[false, true], [true, false]], || {
         let shared = holding(&[&[1]]);
-        let other = {
+        let writers = [(); 2].map(|()| {
             let shared = Arc::clone(&shared);
-            thread::spawn(move || put(&shared.index, &shared.region.writer(), &[2], 7).is_ok())
-        };
-        let here = put(&shared.index, &shared.region.writer(), &[2], 7);
-        assert!(here.is_ok() != other.join().unwrap(), "exactly one is taken");
-        assert!(matches!(here, Ok(()) | Err(InsertError::Duplicate(_))));
+            thread::spawn(move || match put(&shared.index, &shared.region.writer(), &[2], 7) {
+                Ok(()) => true,
+                Err(InsertError::Duplicate(_)) => false,
+                Err(error) => panic!("{error}"),
+            })
+        });
+        let taken = writers.map(|writer| writer.join().unwrap());
         holds(&shared, &[(&[1], 1), (&[2], 7)]);
+        taken
     });
 }
 
 #[test]
 fn two_writers_begin_an_empty_tree() {
-    model(|| {
+    explore(&[()], || {
         let shared = holding(&[]);
         let writers = [writing(&shared, &[(&[], 8)]), writing(&shared, &[(&[1, 1], 9)])];
         writers.into_iter().for_each(|writer| writer.join().unwrap());
@@ -221,24 +270,24 @@ fn two_writers_begin_an_empty_tree() {
 
 #[test]
 fn a_cursor_walks_while_its_node_grows() {
-    model(|| {
+    explore(&[vec![1, 2, 4], vec![1, 4]], || {
         let shared = holding(&[&[1], &[4]]);
-        let writer = writing(&shared, &[(&[2], 8), (&[5], 9)]);
-        let mut cursor = shared.index.cursor().unwrap();
-        assert!(cursor.seek_to_first().unwrap());
-        assert_eq!(cursor.entry().unwrap().key, [1]);
-        let saw_last = newest(&shared.index, &[5]).is_some();
-        let mut keys = vec![1];
-        while cursor.next().unwrap() {
-            keys.push(cursor.entry().unwrap().key[0]);
-        }
-        assert!(matches!(keys[..], [1, 4] | [1, 2, 4] | [1, 2, 4, 5] | [1, 4, 5]));
-        if saw_last {
-            assert_eq!(keys, [1, 2, 4, 5], "what was inserted before a movement began is met by it");
-        }
+        let writer = writing(&shared, &[(&[2], 8)]);
+        let reader = reading(&shared, |index| {
+            let mut cursor = index.cursor().unwrap();
+            assert!(cursor.seek(&[1], SeqNo::MAX).unwrap());
+            let was_there = newest(index, &[2]).is_some();
+            let mut keys = vec![1];
+            while cursor.next().unwrap() {
+                keys.push(cursor.entry().unwrap().key[0]);
+            }
+            assert!(!was_there || keys == [1, 2, 4], "a movement meets what was inserted before it");
+            keys
+        });
         writer.join().unwrap();
-        assert!(cursor.seek_to_last().unwrap() && cursor.prev().unwrap());
-        assert_eq!(cursor.entry().unwrap().key, [4]);
+        let keys = reader.join().unwrap();
+        holds(&shared, &[(&[1], 1), (&[2], 8), (&[4], 2)]);
+        keys
     });
 }
 
@@ -248,7 +297,7 @@ fn three_threads_write_read_and_walk() {
     if cfg!(loom) {
         return;
     }
-    model(|| {
+    explore(&[()], || {
         let shared = holding(&[&[1, 1], &[3]]);
         let first: &'static [(&'static [u8], u64)] =
             &[(&[1, 2], 10), (&[2], 11), (&[4], 12), (&[1, 1], 13), (&[5], 14), (&[], 15)];

@@ -372,37 +372,60 @@ impl<'index> ArtCursor<'index> {
         (self.queue.next, self.queue.end) = (0, 0);
     }
 
-    /// Moves the way forward to the next leaf of another key, without a look whether it is still the way.
-    fn gather(&mut self) -> Option<Link> {
-        loop {
-            let step = self.last_step().filter(|step| step.node.is_node())?;
-            if let Some((position, child)) = self.beside(step.node, step.position, Direction::Forward) {
-                self.way[self.steps - 1] = Step { node: step.node, position, child };
-                let mut child = child;
-                while child.is_node() {
-                    let (position, below) = self.edge(child, Direction::Forward);
-                    self.push(Step { node: child, position, child: below });
-                    child = below;
-                    self.look_beside(Direction::Forward);
-                }
-                return Some(child).filter(|child| child.is_leaf());
-            }
-            self.steps -= 1;
-        }
-    }
-
-    /// Fills the queue up. The way leads to the leaf gathered last, or stood on.
+    /// Fills the queue up. The way leads to the leaf gathered last, or stood on, and is not looked at again.
     fn fill_queue(&mut self) {
         self.queue.leaves.copy_within(self.queue.next..self.queue.end, 0);
         (self.queue.next, self.queue.end) = (0, self.queue.end - self.queue.next);
         self.queue.has_way = true;
         while self.queue.end < QUEUE_MAX
-            && let Some(leaf) = self.gather()
+            && let Some(step) = self.last_step()
+            && step.node.is_node()
         {
+            if !self.gather_from(step) {
+                self.steps -= 1;
+            }
+        }
+    }
+
+    /// Gathers leaves that follow `step`, the last of the way, in its node, until the queue is full or a node lies between
+    /// them, whose first leaf is gathered. Answers whether that was so, or the node has nothing more.
+    fn gather_from(&mut self, step: Step) -> bool {
+        let node = self.memory().node(step.node);
+        let state = self.memory().header(step.node).word.load();
+        // Position p is byte p - 1, so the byte of the next position is p.
+        let Ok(mut from) = u8::try_from(step.position) else { return false };
+        let mut bytes = node.bytes_from(state, from);
+        loop {
+            let child = match &mut bytes {
+                Some(bytes) => {
+                    bytes.take_first().and_then(|byte| Some((byte, node.child(state, byte)?.load())))
+                }
+                None => node.at_or_after(state, from),
+            };
+            let Some((byte, child)) = child else { return false };
+            let position = 1 + u16::from(byte);
+            self.way[self.steps - 1] = Step { node: step.node, position, child };
+            let leaf = self.descend(child);
             self.memory().prefetch_start(leaf);
             self.queue.leaves[self.queue.end] = leaf;
             self.queue.end += 1;
+            if child.is_node() || self.queue.end == QUEUE_MAX {
+                return true;
+            }
+            let Some(next) = byte.checked_add(1) else { return false };
+            from = next;
         }
+    }
+
+    /// The first leaf below `child`, which the last step holds; makes the way to it.
+    fn descend(&mut self, mut child: Link) -> Link {
+        while child.is_node() {
+            let (position, below) = self.edge(child, Direction::Forward);
+            self.push(Step { node: child, position, child: below });
+            child = below;
+            self.look_beside(Direction::Forward);
+        }
+        child
     }
 
     /// The next leaf from the queue, unless somebody inserts. `key` is stood on.
@@ -420,7 +443,7 @@ impl<'index> ArtCursor<'index> {
         if left == 0 && self.queue.has_way {
             return None;
         }
-        if left <= QUEUE_MAX / 2 {
+        if left <= QUEUE_MAX / 4 {
             self.fill_queue();
         }
         let leaf = *self.queue.leaves[..self.queue.end].get(self.queue.next)?;

@@ -18,7 +18,7 @@ use kausal_arena::{AllocError, Writer};
 
 use super::lock::{Guard, State, Word};
 use super::memory::{Link, Memory, Slot, UNIT};
-use super::search;
+use super::search::{self, ByteSet};
 
 /// What every inner node begins with.
 #[repr(C)]
@@ -312,6 +312,12 @@ impl<'m> Node<'m> {
             let slots = full.slots.iter().take(1 + upto as usize).enumerate().rev();
             slots.map(|(byte, slot)| (byte as u8, slot.load())).find(|child| !child.1.is_nil())
         })
+    }
+
+    /// The bytes from `from` on that have a child, if the node has a list; a full one is looked through as fast without.
+    #[inline]
+    pub(super) fn bytes_from(self, state: State, from: u8) -> Option<ByteSet> {
+        by_kind!(self, listed => Some(ByteSet::at_or_after(&listed.words(), state.count(), from)), _full => None)
     }
 
     /// How many of the 256 bytes a walk looks ahead in this node: as many as hold some ten children.

@@ -54,6 +54,35 @@ pub(super) fn between<const WORDS: usize>(words: &[u64; WORDS], count: usize, lo
     return plain::between(words, count, lower, upper);
 }
 
+/// A set of bytes, taken out from the smallest on.
+pub(super) struct ByteSet([u64; 4]);
+
+impl ByteSet {
+    /// Those of the first `count` bytes of `words` that are at least `from`.
+    #[inline]
+    pub(super) fn at_or_after(words: &[u64], count: usize, from: u8) -> Self {
+        let mut set = [0; 4];
+        for place in 0..count {
+            let byte = (words[place / 8] >> (8 * (place % 8))) as u8;
+            set[byte as usize / 64] |= 1 << (byte % 64);
+        }
+        for (word, bits) in set.iter_mut().enumerate() {
+            let below = (from as usize).saturating_sub(64 * word);
+            *bits &= u64::MAX.checked_shl(below as u32).unwrap_or(0);
+        }
+        Self(set)
+    }
+
+    /// Takes the smallest byte out.
+    #[inline]
+    pub(super) fn take_first(&mut self) -> Option<u8> {
+        let word = self.0.iter().position(|bits| *bits != 0)?;
+        let bit = self.0[word].trailing_zeros();
+        self.0[word] &= self.0[word] - 1;
+        Some((64 * word as u32 + bit) as u8)
+    }
+}
+
 /// [`find`] in eight bytes: the lowest zero byte of the difference (Mycroft 1987) is exact; what the borrow puts above it
 /// does not matter.
 #[inline]
@@ -246,6 +275,12 @@ mod tests {
                     assert_eq!(found, plain::at_or_after(&words, count, byte));
                     assert_eq!(found.map(|(byte, _)| byte), after);
                     assert!(found.is_none_or(|(byte, place)| bytes[place] == byte));
+                    let mut set = ByteSet::at_or_after(&words, count, byte);
+                    assert_eq!(set.take_first(), after);
+                    let rest = std::iter::from_fn(|| set.take_first());
+                    let mut sorted: Vec<u8> = bytes.iter().copied().filter(|there| *there >= byte).collect();
+                    sorted.sort_unstable();
+                    assert!(rest.eq(sorted.into_iter().skip(1)));
                     let upper = byte.saturating_add(random() / 2);
                     let found = between(&words, count, byte, upper);
                     assert_eq!(found, plain::between(&words, count, byte, upper));
