@@ -10,7 +10,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::ops::{Deref, DerefMut};
+use std::ops::Deref;
 
 use crate::arena::{Arena, ArenaStats, Released, Retain, Shape};
 use crate::coordinator::ArenaCoordinator;
@@ -120,6 +120,15 @@ impl ChildArena<'_> {
     pub(crate) fn new(subsystem: Subsystem) -> Self {
         Self { subsystem, parent: PhantomData }
     }
+
+    /// Ends the local generation, as [`Arena::reset`].
+    ///
+    /// # Errors
+    ///
+    /// [`ResetRefused`] if somebody holds it.
+    pub fn reset(&mut self, retain: Retain) -> Result<Released, ResetRefused> {
+        self.subsystem.reset(retain)
+    }
 }
 
 impl Deref for ChildArena<'_> {
@@ -127,12 +136,6 @@ impl Deref for ChildArena<'_> {
 
     fn deref(&self) -> &Subsystem {
         &self.subsystem
-    }
-}
-
-impl DerefMut for ChildArena<'_> {
-    fn deref_mut(&mut self) -> &mut Subsystem {
-        &mut self.subsystem
     }
 }
 

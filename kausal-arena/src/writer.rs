@@ -199,7 +199,10 @@ impl Writer {
         // Blocks are aligned to 16 bytes; more has to be made room for.
         let bytes = layout.size().saturating_add(layout.align().saturating_sub(16));
         let old = self.block();
-        let more = body.extend_block(self.end.get().as_ptr().addr(), bytes);
+        let padding = old.start.as_ptr().addr().wrapping_neg() & (layout.align() - 1);
+        // Cannot overflow, as in `bump`; and it is more than what is left, or `bump` had succeeded.
+        let missing = padding + layout.size() - old.bytes;
+        let more = body.extend_block(self.end.get().as_ptr().addr(), missing);
         if more > 0 {
             // SAFETY: the body lengthened this very block by `more` bytes, within the same chunk.
             self.end.set(unsafe { self.end.get().add(more) });

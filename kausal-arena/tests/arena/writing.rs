@@ -177,6 +177,20 @@ fn a_smaller_request_may_succeed_after_a_refusal() {
 }
 
 #[test]
+fn the_last_bytes_of_a_region_are_used_across_blocks() {
+    let arena = Arena::fixed(&Budget::unlimited("test"), 128 << 10).unwrap();
+    let scope = arena.scope();
+    let capacity = arena.stats().capacity;
+    // Two thirds of what is left lie in the block in hand, one third behind it.
+    scope.alloc_slice_copy(&vec![0_u8; capacity - (32 << 10)]);
+    let rest = capacity - arena.stats().used + scope.block_bytes_left();
+    assert!(scope.block_bytes_left() < rest || rest == scope.block_bytes_left());
+    scope.alloc_slice_copy(&vec![0_u8; rest]);
+    assert!(scope.try_alloc(0_u8).is_err());
+    assert_eq!((arena.stats().used, arena.stats().slack), (capacity, 0));
+}
+
+#[test]
 fn offsets_belong_to_fixed_regions() {
     let budget = Budget::unlimited("test");
     let growing = Arena::growing(&budget);

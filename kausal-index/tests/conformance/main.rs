@@ -7,10 +7,11 @@ mod flawed;
 mod page;
 mod report;
 
-use kausal_index::{BTreeIndex, HashIndex, SkipListIndex};
+use kausal_index::{ArtIndex, BTreeIndex, HashIndex, SkipListIndex};
 use plain_tree::PlainTree;
 
 kausal_index::conformance!(skip_list, SkipListIndex);
+kausal_index::conformance!(art, ArtIndex);
 kausal_index::conformance!(hash, HashIndex);
 kausal_index::conformance!(btree, BTreeIndex);
 kausal_index::conformance!(own, PlainTree);
