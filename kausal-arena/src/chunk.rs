@@ -30,6 +30,10 @@ pub(crate) const CHUNK_ALIGN: usize = 128;
 /// Bytes at the start of a chunk that are not its user's.
 pub(crate) const HEADER_BYTES: usize = size_of::<Header>();
 
+/// Where an arena that grows begins in a chunk: on the first cache line that the header does not share. Directly behind the
+/// header every object of 64 bytes would lie on two lines, and filling it cost a fifth more.
+pub(crate) const PAYLOAD_OFFSET: usize = 64;
+
 const _: () = assert!(HEADER_BYTES == 16 && size_of::<Chunk>() == 8);
 
 #[derive(Clone, Copy)]

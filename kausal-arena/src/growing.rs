@@ -10,7 +10,7 @@
 use crate::arena::Retain;
 use crate::body::{BLOCK_ALIGN, Block};
 use crate::budget::{Budget, Reservation};
-use crate::chunk::{Chunk, ChunkList, HEADER_BYTES};
+use crate::chunk::{Chunk, ChunkList, PAYLOAD_OFFSET};
 use crate::chunk_pool::{ChunkPool, POOLED_BYTES_MIN, free, obtain};
 use crate::error::AllocError;
 
@@ -67,7 +67,7 @@ impl Growing {
         let mut found = false;
         self.open.for_each(|chunk| {
             let base = chunk.base().as_ptr().addr();
-            found |= base + HEADER_BYTES <= address && address + bytes <= base + chunk.end();
+            found |= base + PAYLOAD_OFFSET <= address && address + bytes <= base + chunk.end();
         });
         found
     }
@@ -120,7 +120,7 @@ impl Growing {
 
     /// Opens a chunk with room for `bytes`: a kept one if any fits, else a new one.
     fn open_chunk(&mut self, bytes: usize) -> Result<Block, AllocError> {
-        let need = bytes + HEADER_BYTES + crate::guard::CANARY_BYTES;
+        let need = bytes + PAYLOAD_OFFSET + crate::guard::CANARY_BYTES;
         let chunk = match self.kept.pop_fitting(need) {
             Some(chunk) => chunk,
             None => self.obtain(need)?,
@@ -129,7 +129,7 @@ impl Growing {
             self.used += rest.bytes;
             self.lost += rest.bytes;
         }
-        let block = Block { start: chunk.at(HEADER_BYTES), bytes: chunk.end() - HEADER_BYTES };
+        let block = Block { start: chunk.at(PAYLOAD_OFFSET), bytes: chunk.end() - PAYLOAD_OFFSET };
         self.open.push(chunk);
         Ok(block)
     }
@@ -199,7 +199,7 @@ impl Growing {
                 let is_current = |start: &usize| (base..base + chunk.bytes()).contains(start);
                 let end = rest.filter(is_current).map_or(chunk.end(), |start| start - base);
                 // SAFETY: exclusive access proves that no lease or writer exists, so nobody has these bytes.
-                unsafe { chunk.mark_dead(HEADER_BYTES, end) };
+                unsafe { chunk.mark_dead(PAYLOAD_OFFSET, end) };
             });
         }
     }

@@ -29,8 +29,8 @@ use crate::samples::{interleaved, median, timed};
 
 const COUNT: usize = 1000;
 
-/// What the document claims of an arena: nanoseconds, percent, bytes.
-const ALLOCATE_TARGET: f64 = 12_000.0;
+/// What the document claims of an arena and does not depend much on the machine: a reset in nanoseconds, an overhead in bytes.
+/// Its 12 µs for a thousand allocations stand in the table above, beside whatever comes out here.
 const RESET_TARGET: f64 = 1_000.0;
 const OVERHEAD_TARGET: f64 = 16.0;
 
@@ -75,7 +75,7 @@ pub fn run(options: &Options) -> Vec<Row> {
             Row::lower(workload, &subject.name, metric, time, "ns")
         });
         let own: Vec<Row> = own.collect();
-        rows.push(own[0].clone().with_target([ALLOCATE_TARGET, RESET_TARGET][place]));
+        rows.push(if place == 0 { own[0].clone() } else { own[0].clone().with_target(RESET_TARGET) });
         rows.extend_from_slice(&own[1..]);
         rows.extend(own[1..].iter().map(|peer| own[0].against(peer, None)));
     }
