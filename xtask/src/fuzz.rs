@@ -22,6 +22,9 @@ use crate::command;
 use crate::failure::{AtPath, Failure};
 use crate::workspace::Workspace;
 
+/// Inputs of any length up to this from the start: a target reads operations, and the first few of them find little.
+const LENGTHS: [&str; 2] = ["-max_len=2048", "-len_control=0"];
+
 /// What the command line asks for.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Options {
@@ -124,7 +127,7 @@ fn check_installed(workspace: &Workspace) -> Result<(), Failure> {
 fn find_nothing(workspace: &Workspace, target: &Target, folder: &Path, seconds: u32) -> Result<(), Failure> {
     println!("fuzz: {} for {seconds} s", target.name);
     let mut fuzzer = fuzzer(workspace, target, folder, &[]);
-    fuzzer.args(["--", "-print_final_stats=1", &format!("-max_total_time={seconds}")]);
+    fuzzer.args(["--", "-print_final_stats=1"]).args(LENGTHS).arg(format!("-max_total_time={seconds}"));
     let output = command::read_any(&mut fuzzer)?;
     let log = String::from_utf8_lossy(&output.stderr);
     if !output.status.success() {
@@ -151,7 +154,7 @@ fn find_planted(workspace: &Workspace, target: &Target, folder: &Path, seconds: 
     fs::create_dir(&corpus).at("make", &corpus)?;
     let planted = format!("--cfg kausal_planted=\"{}\"", target.name);
     let mut fuzzer = fuzzer(workspace, target, folder, &[planted]);
-    fuzzer.arg(&corpus).args(["--", &format!("-max_total_time={seconds}")]);
+    fuzzer.arg(&corpus).arg("--").args(LENGTHS).args(["-seed=1", &format!("-max_total_time={seconds}")]);
     fuzzer.arg(format!("-artifact_prefix={}/", away.path().display()));
     let output = command::read_any(&mut fuzzer)?;
     let log = String::from_utf8_lossy(&output.stderr);

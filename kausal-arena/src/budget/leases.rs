@@ -70,11 +70,10 @@ impl LeaseRegister {
     }
 
     pub(crate) fn leave(&self, ticket: Ticket) {
-        if ticket != Ticket::NONE {
-            let mut records = self.records.lock();
-            records.records[ticket.0 as usize - 1] = None;
-            records.free.push(ticket.0 - 1);
-        }
+        let Some(place) = ticket.0.checked_sub(1) else { return };
+        let mut records = self.records.lock();
+        records.records[place as usize] = None;
+        records.free.push(place);
     }
 
     /// The record of a ticket, for a second lease of the same owner.
