@@ -6,6 +6,7 @@
 //! | [`EntryRef`], [`SeqNo`], [`Kind`] | what is stored and how it is ordered |
 //! | [`Cursor`] | one ordered walk, for memtables, tables and merges |
 //! | [`BlockIndex`] | what a memtable asks of its index, with the laws |
+//! | [`TreeIndex`] | concurrent B-link tree in a region: readers never wait |
 //! | [`SkipListIndex`] | lock-free skip list in a region, the default |
 //! | [`HashIndex`] | hash table over a log in a region: look-ups in two cache misses, ordered only once frozen |
 //! | [`ArtIndex`] | adaptive radix tree in a region; long shared prefixes cost nothing |
@@ -44,6 +45,7 @@ mod hash;
 mod memory;
 mod skip_list;
 mod tally;
+mod tree;
 
 pub use art::ArtIndex;
 pub use block_index::{BlockIndex, IndexBytes, InsertError, Unordered};
@@ -53,3 +55,4 @@ pub use cursor::Cursor;
 pub use entry::{Entry, EntryRef, KEY_BYTES_MAX, Kind, PackedSeqNo, SeqNo, compare_positions};
 pub use hash::HashIndex;
 pub use skip_list::SkipListIndex;
+pub use tree::TreeIndex;
