@@ -20,7 +20,7 @@ pub mod subject;
 use std::io;
 
 use kausal_arena::{Budget, RegionCoordinator, RegionPool};
-use kausal_index::{BTreeIndex, BlockIndex, SkipListIndex};
+use kausal_index::{BTreeIndex, BlockIndex, SkipListIndex, TreeIndex};
 
 use crate::options::Options;
 use crate::row::Row;
@@ -82,6 +82,7 @@ impl Candidate {
 /// Everybody who takes part.
 pub fn candidates() -> Vec<Candidate> {
     let always = [
+        Candidate::ours::<TreeIndex>("TreeIndex"),
         Candidate::ours::<SkipListIndex>("SkipListIndex"),
         Candidate::ours::<BTreeIndex>("BTreeIndex"),
         Candidate::peer::<peers::Std>("BTreeMap"),
