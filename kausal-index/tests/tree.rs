@@ -182,9 +182,9 @@ fn bytes_are_counted_to_the_byte_and_no_insert_takes_more_than_its_bound() {
 
 #[test]
 fn exhaustion_anywhere_leaves_the_index_as_before() {
-    let region = kausal_arena::testing::region(4 << 20);
     // A step that shares nothing with the sizes of nodes and entries: memory ends before an entry, a leaf, an inner node.
     for room in (1_000..400_000).step_by(7_919) {
+        let region = kausal_arena::testing::region(room + 4096);
         let permit = region.permit(room).unwrap();
         let pen = permit.pen();
         let whole = pen.block_bytes_left();
