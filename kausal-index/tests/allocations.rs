@@ -7,7 +7,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
 use kausal_index::conformance::{Law, Settings, Verdict, check_law};
-use kausal_index::{ArtIndex, BTreeIndex, BlockIndex, EntryRef, HashIndex, Kind, SeqNo, SkipListIndex};
+use kausal_index::{
+    ArtIndex, BTreeIndex, BlockIndex, EntryRef, HashIndex, Kind, SeqNo, SkipListIndex, TreeIndex,
+};
 
 struct Counting;
 
@@ -66,9 +68,10 @@ fn calls_of<I: BlockIndex>() -> u64 {
 
 #[test]
 fn s06_index_nodes_live_in_the_arena() {
-    const { assert!(SkipListIndex::IN_ARENA && HashIndex::IN_ARENA && ArtIndex::IN_ARENA) };
+    const { assert!(SkipListIndex::IN_ARENA && HashIndex::IN_ARENA && ArtIndex::IN_ARENA && TreeIndex::IN_ARENA) };
     assert_eq!(calls_of::<SkipListIndex>(), 0);
     assert_eq!(calls_of::<HashIndex>(), 0);
+    assert_eq!(calls_of::<TreeIndex>(), 0);
     assert_eq!(calls_of::<ArtIndex>(), 0);
 
     // The counter counts: the oracle lives on the heap, and is seen there.
@@ -82,6 +85,7 @@ fn the_law_of_the_silent_allocator_holds() {
     let settings = Settings::new().allocator_calls(calls);
     assert_eq!(check_law::<SkipListIndex>(Law::AllocatorSilent, &settings), Verdict::Held);
     assert_eq!(check_law::<ArtIndex>(Law::AllocatorSilent, &settings), Verdict::Held);
+    assert_eq!(check_law::<TreeIndex>(Law::AllocatorSilent, &settings), Verdict::Held);
     assert_eq!(check_law::<HashIndex>(Law::AllocatorSilent, &settings), Verdict::Held);
 }
 

@@ -31,8 +31,11 @@ fn scattered(count: u64) -> impl Iterator<Item = u64> {
     (0..count).map(move |number| number.wrapping_mul(0x9E37_79B9) % count)
 }
 
+/// A name, and key number `n`.
+type Shape = (&'static str, fn(u64) -> Vec<u8>);
+
 /// The shapes of keys that reach different parts of a node: short, long, alike for longer than a node can leave out.
-fn shapes() -> Vec<(&'static str, fn(u64) -> Vec<u8>)> {
+fn shapes() -> Vec<Shape> {
     vec![
         ("big-endian", |number| number.to_be_bytes().to_vec()),
         ("little-endian", |number| number.to_le_bytes().to_vec()),

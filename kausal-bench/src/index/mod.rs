@@ -20,7 +20,7 @@ pub mod subject;
 use std::io;
 
 use kausal_arena::{Budget, RegionCoordinator, RegionPool};
-use kausal_index::{BTreeIndex, BlockIndex, SkipListIndex, TreeIndex};
+use kausal_index::{ArtIndex, BTreeIndex, BlockIndex, HashIndex, SkipListIndex, TreeIndex};
 
 use crate::options::Options;
 use crate::row::Row;
@@ -83,6 +83,8 @@ impl Candidate {
 pub fn candidates() -> Vec<Candidate> {
     let always = [
         Candidate::ours::<TreeIndex>("TreeIndex"),
+        Candidate::ours::<ArtIndex>("ArtIndex"),
+        Candidate::ours::<HashIndex>("HashIndex"),
         Candidate::ours::<SkipListIndex>("SkipListIndex"),
         Candidate::ours::<BTreeIndex>("BTreeIndex"),
         Candidate::peer::<peers::Std>("BTreeMap"),

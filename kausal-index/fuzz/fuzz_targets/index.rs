@@ -16,7 +16,7 @@ use std::convert::Infallible;
 use arbitrary::{Arbitrary, Unstructured};
 use kausal_arena::{Region, RegionPool, Writer};
 use kausal_index::{
-    ArtIndex, BTreeIndex, BlockIndex, Cursor, Entry, EntryRef, HashIndex, InsertError, Kind, SeqNo, SkipListIndex,
+    ArtIndex, BTreeIndex, BlockIndex, Cursor, Entry, EntryRef, HashIndex, InsertError, Kind, SeqNo, SkipListIndex, TreeIndex,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -28,10 +28,11 @@ thread_local! {
 
 fuzz_target!(|data: &[u8]| {
     let Some((choice, rest)) = data.split_first() else { return };
-    match choice % 4 {
+    match choice % 5 {
         0 => drive::<SkipListIndex>(rest),
         1 => drive::<HashIndex>(rest),
         2 => drive::<ArtIndex>(rest),
+        3 => drive::<TreeIndex>(rest),
         _ => drive::<BTreeIndex>(rest),
     }
 });
