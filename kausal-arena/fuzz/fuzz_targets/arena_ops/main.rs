@@ -15,7 +15,7 @@
 //! | `allocating`, `charging` | the same for allocations and for charges |
 //!
 //! With `--cfg kausal_asan` the arenas poison what is nobody's, so a stray access is a report. The planted bug
-//! `--cfg 'kausal_planted="arena_overlap"'` must be found within seconds.
+//! `--cfg 'kausal_planted="arena_ops"'` must be found within seconds.
 #![no_main]
 
 mod allocating;
