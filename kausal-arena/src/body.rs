@@ -56,6 +56,8 @@ pub(crate) struct Body {
     /// Bytes that users of the generation said to have been overwritten.
     dead: AtomicUsize,
     memory: Memory,
+    /// The body below this one in its pool's stack of idle ones.
+    pub(crate) next_idle: Option<Box<Self>>,
     budget: Budget,
 }
 
@@ -100,6 +102,7 @@ impl Body {
             permits: Permits::default(),
             dead: AtomicUsize::new(0),
             memory,
+            next_idle: None,
             home: Mutex::new(None),
         })
     }
@@ -127,6 +130,11 @@ impl Body {
     /// or after everything has.
     pub(crate) fn reset(&mut self, retain: Retain) -> (usize, usize) {
         self.generation = next_generation();
+        self.empty(retain)
+    }
+
+    /// Ends the generation of a body that nobody can reach before it begins the next one.
+    pub(crate) fn empty(&mut self, retain: Retain) -> (usize, usize) {
         self.permits = Permits::default();
         self.dead.replace_mut(0);
         match &mut self.memory {
@@ -252,6 +260,7 @@ impl Hold {
     /// The first hold on a region of `pool`, which will take it back.
     pub(crate) fn from_pool(mut body: Box<Body>, pool: Arc<PoolShared>) -> Self {
         *body.home.get_mut() = Some(pool);
+        body.generation = next_generation();
         Self::first(body)
     }
 

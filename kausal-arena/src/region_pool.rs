@@ -50,21 +50,36 @@ pub(crate) struct PoolShared {
 }
 
 struct Idle {
-    /// Has room for every region from the start.
-    #[expect(clippy::vec_box, reason = "a region that is out is held by the address of its body")]
-    bodies: Vec<Box<Body>>,
+    /// A stack, linked through the bodies themselves: what comes back touches no memory but its own.
+    top: Option<Box<Body>>,
+    count: usize,
     is_closed: bool,
+}
+
+impl Idle {
+    fn push(&mut self, mut body: Box<Body>) {
+        body.next_idle = self.top.take();
+        self.top = Some(body);
+        self.count += 1;
+    }
+
+    fn pop(&mut self) -> Option<Box<Body>> {
+        let mut body = self.top.take()?;
+        self.top = body.next_idle.take();
+        self.count -= 1;
+        Some(body)
+    }
 }
 
 impl PoolShared {
     /// Puts a body without holds back. O(1), no allocation.
     pub(crate) fn take_back(&self, mut body: Box<Body>) {
-        body.reset(Retain::Capacity);
+        body.empty(Retain::Capacity);
         let mut idle = self.idle.lock();
         let freed = if idle.is_closed {
             Some(body)
         } else {
-            idle.bodies.push(body);
+            idle.push(body);
             None
         };
         drop(idle);
@@ -86,12 +101,12 @@ impl RegionPool {
         count: usize,
         on_return: impl Fn() + Send + Sync + 'static,
     ) -> Result<Self, AllocError> {
-        let mut bodies = Vec::with_capacity(count);
+        let mut idle = Idle { top: None, count: 0, is_closed: false };
         for _ in 0..count {
-            bodies.push(Body::fixed(budget, region_bytes)?);
+            idle.push(Body::fixed(budget, region_bytes)?);
         }
-        let idle = Mutex::new(Idle { bodies, is_closed: false });
-        let shared = PoolShared { idle, count, region_bytes, on_return: Box::new(on_return) };
+        let shared =
+            PoolShared { idle: Mutex::new(idle), count, region_bytes, on_return: Box::new(on_return) };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -105,9 +120,11 @@ impl Drop for RegionPool {
     fn drop(&mut self) {
         let mut idle = self.shared.idle.lock();
         idle.is_closed = true;
-        let bodies = std::mem::take(&mut idle.bodies);
+        // Outside the lock, and one by one: a stack of many would be freed by recursion.
+        let mut bodies =
+            Idle { top: idle.top.take(), count: std::mem::take(&mut idle.count), is_closed: true };
         drop(idle);
-        drop(bodies);
+        while bodies.pop().is_some() {}
     }
 }
 
@@ -136,14 +153,14 @@ impl RegionCoordinator {
         if idle.is_closed {
             return Err(RegionUnavailable::Closed);
         }
-        let body = idle.bodies.pop().ok_or(RegionUnavailable::Exhausted { total: self.shared.count })?;
+        let body = idle.pop().ok_or(RegionUnavailable::Exhausted { total: self.shared.count })?;
         drop(idle);
         Ok(Region::new(Lease::new(Hold::from_pool(body, Arc::clone(&self.shared)))))
     }
 
     /// Regions free at this moment.
     pub fn free_count(&self) -> usize {
-        self.shared.idle.lock().bodies.len()
+        self.shared.idle.lock().count
     }
 
     /// Regions of the pool, free or not.
