@@ -8,7 +8,7 @@ use kausal_arena::Writer;
 
 use crate::block_index::InsertError;
 use crate::entry::{EntryRef, SeqNo};
-use crate::tree::node::{Node, PREFIX_LINES};
+use crate::tree::node::Node;
 use crate::tree::search::Target;
 use crate::tree::{TreeIndex, check_key};
 
@@ -39,7 +39,7 @@ impl TreeIndex {
         for _ in 0..root.level() {
             for (node, key) in nodes.iter_mut().zip(keys) {
                 *node = self.child_towards(*node, &Target::before(key, at));
-                self.memory.prefetch(node.offset, PREFIX_LINES);
+                self.memory.prefetch_node(node.offset);
             }
         }
         for ((entry, node), key) in entries.iter_mut().zip(nodes).zip(keys) {

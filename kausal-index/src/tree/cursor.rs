@@ -18,6 +18,14 @@ impl<'index> TreeCursor<'index> {
         Self { index, place: None }
     }
 
+    /// Stands where a walk to the right is likely to begin.
+    fn begin_at(&mut self, place: Option<Place<'index>>) -> Result<bool, Infallible> {
+        if let Some(place) = &place {
+            self.index.prefetch_behind(place);
+        }
+        self.stand_on(place)
+    }
+
     #[inline]
     fn stand_on(&mut self, place: Option<Place<'index>>) -> Result<bool, Infallible> {
         self.place = place;
@@ -29,7 +37,7 @@ impl Cursor for TreeCursor<'_> {
     type Error = Infallible;
 
     fn seek_to_first(&mut self) -> Result<bool, Infallible> {
-        self.stand_on(self.index.find_first())
+        self.begin_at(self.index.find_first())
     }
 
     fn seek_to_last(&mut self) -> Result<bool, Infallible> {
@@ -37,7 +45,7 @@ impl Cursor for TreeCursor<'_> {
     }
 
     fn seek(&mut self, key: &[u8], at: SeqNo) -> Result<bool, Infallible> {
-        self.stand_on(self.index.find_at_or_after(&Target::before(key, at)))
+        self.begin_at(self.index.find_at_or_after(&Target::before(key, at)))
     }
 
     fn seek_for_prev(&mut self, key: &[u8], at: SeqNo) -> Result<bool, Infallible> {
@@ -46,7 +54,11 @@ impl Cursor for TreeCursor<'_> {
 
     #[inline]
     fn next(&mut self) -> Result<bool, Infallible> {
-        let next = self.place.as_ref().and_then(|place| self.index.next_place(place));
+        let Some(place) = &mut self.place else { return Ok(false) };
+        if self.index.advance(place) {
+            return Ok(true);
+        }
+        let next = self.index.next_place(place);
         self.stand_on(next)
     }
 

@@ -1,13 +1,13 @@
 //! Inserts: the place, the lock, the slot, and the separators that follow a split.
 //!
-//! 1. A writer finds its place as a reader does, and writes the entry where nobody sees it.
+//! 1. A writer finds its place as a reader does.
 //! 2. It takes the leaf's lock with the very word it searched under. If that succeeds, nothing has changed since.
-//! 3. The entry is put into the leaf, which may be split.
+//! 3. It writes the entry where nobody sees it, and puts it into the leaf, which may be split.
 //! 4. The new leaf's separator goes into the level above, in the same way. It may come late, or not at all when memory
 //!    is short: a node is reached from its left neighbour until then, and the next writer that comes that way puts the
 //!    separator in.
 //!
-//! One insert allocates at most one entry, one leaf and one inner node, so that a permit can be reckoned; what more
+//! One insert allocates at most one entry, one leaf and one inner node, so that a permit can be reckoned. What more
 //! would be split is left to the next writer that comes that way. Only the first two are needed: the insert fails
 //! without them, and nothing has changed then.
 

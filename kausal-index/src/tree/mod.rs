@@ -134,11 +134,15 @@ impl BlockIndex for TreeIndex {
         let mut place = self.find_at_or_after(&Target::before(key, at));
         let newest = place.map(|place| self.memory.key(place.entry)).filter(|found| *found == key);
         std::iter::from_fn(move || {
-            let entry = self.memory.entry(place?.entry);
-            (Some(entry.key) == newest).then(|| {
-                place = place.and_then(|place| self.next_place(&place));
-                entry
-            })
+            let here = place.as_mut()?;
+            let entry = self.memory.entry(here.entry);
+            if Some(entry.key) != newest {
+                return None;
+            }
+            if !self.advance(here) {
+                place = self.next_place(here);
+            }
+            Some(entry)
         })
     }
 

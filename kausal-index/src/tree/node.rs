@@ -9,7 +9,7 @@
 //! | 4 each | per slot: its entry |
 //! | 4 each | inner nodes only, per slot: its child |
 //!
-//! A slot is stored child first, then entry, then prefix, each with Release: who sees a prefix sees an entry and a child
+//! Children are stored first, then entries, then prefixes, each with Release: who sees a prefix sees an entry and a child
 //! that are as new or newer, and all that was stored before.
 //!
 //! The low keys of a node and of its right neighbour bound its keys, so what both begin with, all of them begin with.
@@ -42,8 +42,8 @@ pub(super) const COMMON_BYTES_MAX: usize = 8 * COMMON_WORDS;
 /// Bytes that a node takes besides its own size, so that it can begin with a line whatever the pen's position is.
 pub(super) const NODE_SLACK: usize = align_of::<Leaf>() - 1;
 
-/// Lines of a node that a search reads: the header and the prefixes.
-pub(super) const PREFIX_LINES: usize = 1 + SLOTS * 8 / 64;
+/// Lines of a node that a search reads: header, prefixes and entries.
+const SEARCH_LINES: usize = size_of::<Leaf>().div_ceil(64);
 
 /// Right neighbour, lock and number of slots, as they are stored in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -191,7 +191,8 @@ impl<'m> Node<'m> {
     #[inline]
     pub(super) fn prefix(self, slot: usize) -> u64 {
         // Acquire: pairs with the Release in `set`.
-        self.leaf.prefixes[slot].load(Ordering::Acquire)
+        // The remainder costs nothing, and spares a comparison: there is no such slot to ask for.
+        self.leaf.prefixes[slot % SLOTS].load(Ordering::Acquire)
     }
 
     #[inline]
@@ -234,6 +235,16 @@ impl<'m> Node<'m> {
         self.leaf.word.store(word.locked().0, Ordering::Release);
     }
 
+    /// Moves the slots `from..len - 1` one to the right, from the end, children first and prefixes last. Only the holder
+    /// of the lock may.
+    pub(super) fn shift(self, from: usize, len: usize) {
+        if !self.children.is_empty() {
+            shift(&self.children[from..len], AtomicU32::load, AtomicU32::store);
+        }
+        shift(&self.leaf.entries[from..len], AtomicU32::load, AtomicU32::store);
+        shift(&self.leaf.prefixes[from..len], AtomicU64::load, AtomicU64::store);
+    }
+
     /// Stores a slot, prefix last. Only the holder of the lock may, or who has not shown the node to anyone.
     #[inline]
     pub(super) fn set(self, slot: usize, value: Slot) {
@@ -242,6 +253,15 @@ impl<'m> Node<'m> {
         }
         self.leaf.entries[slot].store(value.entry, Ordering::Release);
         self.leaf.prefixes[slot].store(value.prefix, Ordering::Release);
+    }
+}
+
+/// Stores each but the last to its right, from the end.
+#[inline]
+fn shift<A, V>(cells: &[A], load: impl Fn(&A, Ordering) -> V, store: impl Fn(&A, V, Ordering)) {
+    for pair in cells.windows(2).rev() {
+        // Relaxed: the holder of the lock reads what holders stored. Release: as in `set`.
+        store(&pair[1], load(&pair[0], Ordering::Relaxed), Ordering::Release);
     }
 }
 
@@ -258,6 +278,19 @@ impl Memory {
         // SAFETY: a node with a level above 0 was written as an inner node; otherwise as above.
         let inner = unsafe { self.at(offset).cast::<Inner>().as_ref() };
         Node { offset, leaf, children: &inner.children }
+    }
+
+    /// Asks for what a search of the node reads.
+    #[inline]
+    pub(super) fn prefetch_node(&self, offset: u32) {
+        self.prefetch(offset, SEARCH_LINES);
+    }
+
+    /// Asks for what a walk through the leaf reads; nothing happens if it is nil.
+    pub(super) fn prefetch_leaf(&self, offset: u32) {
+        self.prefetch(offset, 1);
+        let entries = offset + std::mem::offset_of!(Leaf, entries) as u32;
+        self.prefetch(entries, (SLOTS * size_of::<AtomicU32>()).div_ceil(64));
     }
 
     /// Writes an empty node that nothing leads to yet.

@@ -12,6 +12,12 @@ use crate::tree::memory::NIL;
 use crate::tree::node::{Node, Word};
 use crate::tree::search::Target;
 
+/// Entries that a walk asks for ahead of itself: their misses overlap.
+const AHEAD: usize = 8;
+
+/// Lines of an entry asked for ahead: record, key and the beginning of the value.
+const ENTRY_LINES: usize = 2;
+
 /// Where an entry was found.
 #[derive(Clone, Copy)]
 pub(super) struct Place<'m> {
@@ -128,20 +134,26 @@ impl TreeIndex {
         }
     }
 
-    /// The entry behind `place`.
+    /// Moves to the following entry if it is in the same leaf and nothing has changed there: what a walk mostly does.
     #[inline]
-    pub(super) fn next_place<'m>(&'m self, place: &Place<'m>) -> Option<Place<'m>> {
+    pub(super) fn advance(&self, place: &mut Place<'_>) -> bool {
         let slot = place.slot + 1;
-        if slot < place.word.len() && place.word != Word::NEVER {
-            let entry = place.node.entry(slot);
-            if place.node.word() == place.word {
-                return Some(Place { slot, entry, ..*place });
-            }
+        if place.word == Word::NEVER || slot >= place.word.len() {
+            return false;
         }
-        self.next_place_elsewhere(place)
+        let entry = place.node.entry(slot);
+        if place.node.word() != place.word {
+            return false;
+        }
+        if slot + AHEAD < place.word.len() {
+            self.memory.prefetch(place.node.entry(slot + AHEAD), ENTRY_LINES);
+        }
+        (place.slot, place.entry) = (slot, entry);
+        true
     }
 
-    fn next_place_elsewhere<'m>(&'m self, place: &Place<'m>) -> Option<Place<'m>> {
+    /// The entry behind `place`, wherever it is.
+    pub(super) fn next_place<'m>(&'m self, place: &Place<'m>) -> Option<Place<'m>> {
         let node = place.node;
         if place.slot + 1 == place.word.len() && node.word() == place.word {
             if place.word.next() == NIL {
@@ -150,11 +162,22 @@ impl TreeIndex {
             let node = self.memory.node(place.word.next());
             // Slot 0 of a leaf that has a left neighbour never changes.
             let (word, entry) = (node.word(), node.entry(0));
-            return Some(Place::new(node, 0, word, word, entry));
+            let place = Place::new(node, 0, word, word, entry);
+            self.memory.prefetch_leaf(word.next());
+            self.prefetch_behind(&place);
+            return Some(place);
         }
         // The leaf has changed. What followed is in it or to its right.
         let EntryRef { key, seqno, .. } = self.memory.entry(place.entry);
         self.find_at_or_after_in(node, &Target::behind(key, seqno))
+    }
+
+    /// Asks for the entries behind `place`, for a walk that begins there.
+    pub(super) fn prefetch_behind(&self, place: &Place<'_>) {
+        let len = place.node.word().len();
+        for slot in place.slot + 1..(place.slot + 1 + AHEAD).min(len) {
+            self.memory.prefetch(place.node.entry(slot), ENTRY_LINES);
+        }
     }
 
     /// The entry before `place`.

@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 use crate::entry::SeqNo;
 use crate::tree::TreeIndex;
 use crate::tree::memory::{Memory, NIL};
-use crate::tree::node::{COMMON_BYTES_MAX, Node, PREFIX_LINES, SLOTS, Word};
+use crate::tree::node::{COMMON_BYTES_MAX, Node, SLOTS, Word};
 
 /// A position looked for: before the versions of `key` that are numbered `at` or below, behind the newer ones.
 #[derive(Clone, Copy, Debug)]
@@ -157,7 +157,7 @@ impl TreeIndex {
             if right {
                 unled = child;
             } else {
-                self.memory.prefetch(child, PREFIX_LINES);
+                self.memory.prefetch_node(child);
             }
         }
         Descent { node, unled }

@@ -160,9 +160,7 @@ pub(super) fn insert_slot(node: Node<'_>, word: Word, slot: usize, value: Slot) 
         // Release: who sees the old last slot overwritten finds the new length.
         #[cfg(not(kausal_planted = "tree_swap"))]
         node.set_word(word.longer());
-        for to in (slot + 1..len).rev() {
-            node.set(to, node.slot(to - 1));
-        }
+        node.shift(slot, len);
     }
     node.set(slot, value);
     node.set_word_and_unlock(word.longer());
