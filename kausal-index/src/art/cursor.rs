@@ -9,7 +9,7 @@
 //!    from the root when it is needed: keys that are prefixes of each other can be 65,536 levels deep.
 //!
 //! 4. While nobody inserts, a walk forward needs no second look: it gathers the next leaves into a queue and lets their
-//!    cache misses overlap. The index counts its inserts; once the count has changed the queue is thrown away.
+//!    cache misses overlap. The index counts its changes; once the count has changed the queue is thrown away.
 //!
 //! So an entry inserted before a movement began is met by it, wherever it lies.
 
@@ -35,10 +35,12 @@ struct Queue {
     leaves: [Link; QUEUE_MAX],
     next: usize,
     end: usize,
-    /// The index's count of inserts, read before the way was begun from which the leaves are gathered.
-    inserts: u64,
+    /// The index's count of changes, read before the way was begun from which the leaves are gathered.
+    changes: u64,
     /// The count found by the last movement for which it was another one.
-    later_inserts: u64,
+    later_changes: u64,
+    /// Whether a node on the way or gathered from was locked: a change counted before may have been missed.
+    is_blurred: bool,
     /// Whether the way leads to the last leaf gathered, or past the end, in place of the leaf stood on.
     has_way: bool,
 }
@@ -89,7 +91,15 @@ impl<'index> ArtCursor<'index> {
     pub(super) fn new(index: &'index ArtIndex) -> Self {
         let nowhere = Step { node: Link::NIL, position: 0, child: Link::NIL };
         let leaves = [Link::NIL; QUEUE_MAX];
-        let queue = Queue { leaves, next: 0, end: 0, inserts: 0, later_inserts: 0, has_way: false };
+        let queue = Queue {
+            leaves,
+            next: 0,
+            end: 0,
+            changes: 0,
+            later_changes: 0,
+            is_blurred: false,
+            has_way: false,
+        };
         let way = [nowhere; WAY_MAX];
         Self { index, leaf: Link::NIL, way, steps: 0, queue, ahead: None, level_max: usize::MAX }
     }
@@ -116,11 +126,24 @@ impl<'index> ArtCursor<'index> {
     /// Begins the way with the root's slot, and answers what is there.
     fn begin(&mut self) -> Link {
         self.steps = 0;
-        self.queue.has_way = false;
-        self.queue.inserts = self.index.totals.inserts();
+        self.look_at_root();
         let child = self.index.root.load();
         self.push(Step { node: Link::NIL, position: 0, child });
         child
+    }
+
+    /// To be called before a new way begins with the root's slot.
+    fn look_at_root(&mut self) {
+        self.queue.has_way = false;
+        self.queue.changes = self.index.changes.count();
+        self.queue.is_blurred = self.index.root_word.load().is_locked();
+    }
+
+    /// The state of a node, before its slots are read for the way.
+    fn look_at(&mut self, node: Link) -> State {
+        let state = self.memory().header(node).word.load();
+        self.queue.is_blurred |= state.is_locked();
+        state
     }
 
     fn stand_on(&mut self, leaf: Link) -> bool {
@@ -131,6 +154,7 @@ impl<'index> ArtCursor<'index> {
     /// Descends from the last step, which holds `child`, to the first or last entry below it.
     fn stand_on_edge(&mut self, mut child: Link, direction: Direction) -> bool {
         while child.is_node() {
+            self.look_at(child);
             let (position, below) = self.edge(child, direction);
             self.push(Step { node: child, position, child: below });
             child = below;
@@ -227,7 +251,7 @@ impl<'index> ArtCursor<'index> {
         let mut link = self.begin();
         let (mut depth, mut known) = (0, true);
         while link.is_node() {
-            let state = self.memory().header(link).word.load();
+            let state = self.look_at(link);
             let level = state.level();
             known &= level == depth;
             let Some(step) = self.step_towards(link, state, key) else {
@@ -281,7 +305,7 @@ impl<'index> ArtCursor<'index> {
     fn follow(&mut self, key: &[u8]) {
         let mut link = self.begin();
         while link.is_node()
-            && let state = self.memory().header(link).word.load()
+            && let state = self.look_at(link)
             && state.level() <= self.level_max
             && let Some(step) = self.step_towards(link, state, key)
         {
@@ -323,6 +347,7 @@ impl<'index> ArtCursor<'index> {
             if step.node.is_nil() {
                 return self.stand_on(Link::NIL);
             }
+            self.look_at(step.node);
             if let Some((position, child)) = self.beside(step.node, step.position, direction) {
                 self.way[self.steps - 1] = Step { node: step.node, position, child };
                 return self.stand_on_edge(child, direction);
@@ -336,9 +361,10 @@ impl<'index> ArtCursor<'index> {
     /// the last node that has something on the wanted side.
     fn leave_from_root(&mut self, key: &[u8], direction: Direction) -> bool {
         let mut turn = None;
+        self.look_at_root();
         let mut link = self.index.root.load();
         while link.is_node()
-            && let state = self.memory().header(link).word.load()
+            && let state = self.look_at(link)
             && state.level() <= self.level_max
             && let Some(step) = self.step_towards(link, state, key)
         {
@@ -378,6 +404,7 @@ impl<'index> ArtCursor<'index> {
         (self.queue.next, self.queue.end) = (0, self.queue.end - self.queue.next);
         self.queue.has_way = true;
         while self.queue.end < QUEUE_MAX
+            && !self.queue.is_blurred
             && let Some(step) = self.last_step()
             && step.node.is_node()
         {
@@ -391,7 +418,10 @@ impl<'index> ArtCursor<'index> {
     /// them, whose first leaf is gathered. Answers whether that was so, or the node has nothing more.
     fn gather_from(&mut self, step: Step) -> bool {
         let node = self.memory().node(step.node);
-        let state = self.memory().header(step.node).word.load();
+        let state = self.look_at(step.node);
+        if self.queue.is_blurred {
+            return true;
+        }
         // Position p is byte p - 1, so the byte of the next position is p.
         let Ok(mut from) = u8::try_from(step.position) else { return false };
         let mut bytes = node.bytes_from(state, from);
@@ -406,6 +436,9 @@ impl<'index> ArtCursor<'index> {
             let position = 1 + u16::from(byte);
             self.way[self.steps - 1] = Step { node: step.node, position, child };
             let leaf = self.descend(child);
+            if self.queue.is_blurred {
+                return true;
+            }
             self.memory().prefetch_start(leaf);
             self.queue.leaves[self.queue.end] = leaf;
             self.queue.end += 1;
@@ -420,6 +453,7 @@ impl<'index> ArtCursor<'index> {
     /// The first leaf below `child`, which the last step holds; makes the way to it.
     fn descend(&mut self, mut child: Link) -> Link {
         while child.is_node() {
+            self.look_at(child);
             let (position, below) = self.edge(child, Direction::Forward);
             self.push(Step { node: child, position, child: below });
             child = below;
@@ -430,11 +464,11 @@ impl<'index> ArtCursor<'index> {
 
     /// The next leaf from the queue, unless somebody inserts. `key` is stood on.
     fn next_from_queue(&mut self, key: &[u8]) -> Option<Link> {
-        let inserts = self.index.totals.inserts();
-        if inserts != self.queue.inserts {
+        let changes = self.index.changes.count();
+        if changes != self.queue.changes || self.queue.is_blurred && self.queue.next == self.queue.end {
             self.forget_queue();
-            // Once the count has stood still for two movements it is worth gathering again, along a new way.
-            if std::mem::replace(&mut self.queue.later_inserts, inserts) != inserts {
+            // Once the count stands still from one movement to the next it is worth gathering again, along a new way.
+            if std::mem::replace(&mut self.queue.later_changes, changes) != changes {
                 return None;
             }
             self.approach(key, Direction::Forward);
@@ -443,7 +477,7 @@ impl<'index> ArtCursor<'index> {
         if left == 0 && self.queue.has_way {
             return None;
         }
-        if left <= QUEUE_MAX / 4 {
+        if left <= QUEUE_MAX / 4 && !self.queue.is_blurred {
             self.fill_queue();
         }
         let leaf = *self.queue.leaves[..self.queue.end].get(self.queue.next)?;

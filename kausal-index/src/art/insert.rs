@@ -19,7 +19,7 @@ use super::leaf::{Jump, NewLeaf};
 use super::lock::{Guard, Word};
 use super::memory::{Link, Memory, Slot};
 use super::node::{Child, NewNode, Node};
-use super::tally::Tally;
+use super::tally::{Changes, Tally};
 use crate::block_index::InsertError;
 use crate::entry::EntryRef;
 
@@ -62,6 +62,7 @@ enum End<'m> {
 /// One insert under way.
 pub(super) struct Insert<'m, 'e> {
     pub(super) memory: &'m Memory,
+    pub(super) changes: &'m Changes,
     pub(super) pen: &'m Writer,
     pub(super) entry: EntryRef<'e>,
     pub(super) root: Place<'m>,
@@ -174,6 +175,7 @@ impl<'m> Insert<'m, '_> {
         self.write_leaf(false)?;
         let Some(_guard) = self.root.lock_if_holds(Link::NIL) else { return Ok(false) };
         let leaf = self.finish_leaf(Link::NIL);
+        self.changes.announce();
         self.root.slot.store(leaf);
         Ok(true)
     }
@@ -191,6 +193,7 @@ impl<'m> Insert<'m, '_> {
         let newer = self.memory.at_or_above(chain, seqno);
         if newer.is_nil() {
             let leaf = self.finish_leaf(chain);
+            self.changes.announce();
             place.slot.store(leaf);
             return Ok(true);
         }
@@ -199,6 +202,7 @@ impl<'m> Insert<'m, '_> {
             return Err(InsertError::Duplicate(self.entry.seqno));
         }
         let leaf = self.finish_leaf(newer.older());
+        self.changes.announce();
         newer.set_older(leaf);
         Ok(true)
     }
@@ -227,6 +231,7 @@ impl<'m> Insert<'m, '_> {
         let node = node_below(self.memory.finish_leaf(leaf, Link::NIL, Jump { to: Link::NIL, depth: 0 }))?;
         self.count_leaf();
         self.count_node(&node);
+        self.changes.announce();
         place.slot.store(node.link);
         Ok(true)
     }
@@ -244,6 +249,7 @@ impl<'m> Insert<'m, '_> {
             let here = Place { word: &header.word, slot: &header.here };
             let Some(_guard) = here.lock_if_holds(Link::NIL) else { return Ok(false) };
             let leaf = self.finish_leaf(Link::NIL);
+            self.changes.announce();
             header.here.store(leaf);
             return Ok(true);
         };
@@ -254,6 +260,7 @@ impl<'m> Insert<'m, '_> {
         }
         if view.has_room(guard.state()) {
             let leaf = self.finish_leaf(Link::NIL);
+            self.changes.announce();
             view.add(&mut guard, (byte, leaf));
             return Ok(true);
         }
@@ -278,6 +285,7 @@ impl<'m> Insert<'m, '_> {
         self.count_leaf();
         self.count_node(&larger);
         self.tally.replaced += Node::bytes(node);
+        self.changes.announce();
         guard.mark_obsolete();
         place.slot.store(larger.link);
         Ok(true)

@@ -7,7 +7,7 @@
 //! | 8 … 15 | number of children that stand in the node's list |
 //! | 16 … 31 | level: the place in the key of the byte that the node branches on |
 //!
-//! Readers load the word for level and count and never look at the lock. Unlocking is one Release store, which publishes
+//! Readers load the word for level and count and never wait for the lock. Unlocking is one Release store, which publishes
 //! the count, and with it the child appended last.
 
 use kausal_arena::sync::{AtomicU32, Ordering, spin_loop};
@@ -34,6 +34,12 @@ impl State {
     #[inline]
     pub(super) fn count(self) -> usize {
         (self.0 >> 8 & 0xFF) as usize
+    }
+
+    /// Whether a writer was at work. Only for who asks whether what is read next may be out of date at once.
+    #[inline]
+    pub(super) fn is_locked(self) -> bool {
+        self.0 & LOCKED != 0
     }
 
     #[inline]

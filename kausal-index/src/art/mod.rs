@@ -58,7 +58,7 @@ use leaf::LEAF_OVERHEAD_BYTES_MAX;
 use lock::Word;
 use memory::{Link, Memory, Slot, UNIT};
 use node::NODE_BYTES_MAX;
-use tally::{Tally, Totals};
+use tally::{Changes, Tally, Totals};
 
 /// Keys that [`ArtIndex::get_many`](BlockIndex::get_many) walks down side by side: more than the misses a core keeps in
 /// flight (10 to 16), few enough for registers and stack.
@@ -98,6 +98,7 @@ pub struct ArtIndex {
     /// Guards `root`; of no node, so never obsolete.
     root_word: Word,
     root: Slot,
+    changes: Changes,
     totals: Totals,
 }
 
@@ -161,6 +162,7 @@ impl BlockIndex for ArtIndex {
             memory: Memory::new(lease)?,
             root_word: Word::new(0, 0),
             root: Slot::new(Link::NIL),
+            changes: Changes::new(),
             totals: Totals::new(),
         })
     }
@@ -179,7 +181,8 @@ impl BlockIndex for ArtIndex {
         }
         let root = Place { word: &self.root_word, slot: &self.root };
         let tally = Tally::default();
-        let mut insert = Insert { memory: &self.memory, pen, entry, root, tally, leaf: None };
+        let (memory, changes) = (&self.memory, &self.changes);
+        let mut insert = Insert { memory, changes, pen, entry, root, tally, leaf: None };
         let done = insert.run();
         let (mut tally, unlinked) = (insert.tally, insert.leaf);
         tally.refused += unlinked.map_or(0, |leaf| leaf.bytes);
