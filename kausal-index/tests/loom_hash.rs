@@ -59,15 +59,16 @@ fn both(one: impl FnOnce() + Send + 'static, other: impl FnOnce()) {
 fn an_entry_is_seen_whole_or_not_at_all() {
     explore(|| {
         let (region, index) = empty();
-        let reader = Arc::clone(&index);
-        both(
-            move || {
-                let versions: Vec<u64> =
-                    reader.versions(b"k", SeqNo::MAX).map(|entry| entry.seqno.get()).collect();
-                assert!(versions.is_empty() || versions == [7]);
-            },
-            || insert(&region, &index, b"k", 7).unwrap(),
-        );
+        let (writer, reader) = (Arc::clone(&index), Arc::clone(&index));
+        // Two new threads: what the one makes is unknown to the other unless it is told.
+        let write = thread::spawn(move || insert(&region, &writer, b"k", 7).unwrap());
+        let read = thread::spawn(move || {
+            let versions: Vec<u64> =
+                reader.versions(b"k", SeqNo::MAX).map(|entry| entry.seqno.get()).collect();
+            assert!(versions.is_empty() || versions == [7]);
+        });
+        write.join().unwrap();
+        read.join().unwrap();
         assert_eq!(get(&index, b"k", 9), Some(7));
     });
 }

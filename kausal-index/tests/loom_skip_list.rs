@@ -55,14 +55,18 @@ fn a_walk_sees_an_entry_whole_or_not_at_all() {
     explore(|| {
         let (region, index) = empty();
         insert(&region, &index, b"b", 1).unwrap();
-        let reader = Arc::clone(&index);
+        let (writer, reader) = (Arc::clone(&index), Arc::clone(&index));
+        // Two new threads: what the one makes is unknown to the other unless it is told.
+        let write = thread::spawn(move || {
+            insert(&region, &writer, b"a", 2).unwrap();
+            insert(&region, &writer, b"c", 3).unwrap();
+        });
         let walk = thread::spawn(move || {
             let keys = keys(&reader);
             assert!(keys.is_sorted() && keys.contains(&(b"b".to_vec(), 1)));
             assert!(reader.get(b"c", SeqNo::MAX).is_none_or(|entry| entry.value == b"c"));
         });
-        insert(&region, &index, b"a", 2).unwrap();
-        insert(&region, &index, b"c", 3).unwrap();
+        write.join().unwrap();
         walk.join().unwrap();
         assert_eq!(keys(&index).len(), 3);
     });
