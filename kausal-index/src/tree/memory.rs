@@ -40,7 +40,7 @@ const _: () = assert!(RECORD_BYTES == 14);
 /// The memory of one tree: its region's base, and the lease that keeps it.
 pub(super) struct Memory {
     base: NonNull<u8>,
-    _lease: Lease,
+    lease: Lease,
 }
 
 // SAFETY: entries are immutable once reachable and nodes change only through atomics (invariants 1 and 2); the base
@@ -52,7 +52,7 @@ unsafe impl Sync for Memory {}
 impl Memory {
     pub(super) fn new(lease: Lease) -> Result<Self, AllocError> {
         let base = lease.base().ok_or(AllocError::NoOffsets)?;
-        Ok(Self { base, _lease: lease })
+        Ok(Self { base, lease })
     }
 
     /// The address of an offset that a pen of this region has handed out.
@@ -71,6 +71,17 @@ impl Memory {
         }
     }
 
+    /// What `pen` hands out for `layout`, as an offset in this region and as an address.
+    ///
+    /// # Panics
+    ///
+    /// If the pen writes in another generation: its offsets would mean something else here.
+    #[inline]
+    pub(super) fn hand_out(&self, pen: &Writer, layout: Layout) -> Result<(u32, NonNull<u8>), AllocError> {
+        assert_eq!(pen.lease().generation(), self.lease.generation(), "a pen of another generation");
+        pen.try_alloc_offset(layout)
+    }
+
     /// Writes an entry that nothing leads to yet. Returns its offset and its bytes.
     pub(super) fn allocate_entry(
         &self,
@@ -83,7 +94,7 @@ impl Memory {
             u32::try_from(value.len()).map_err(|_| AllocError::TooLarge { bytes: value.len(), max })?;
         let bytes = RECORD_BYTES + key.len() + value.len();
         let layout = Layout::from_size_align(bytes, 1).map_err(|_| AllocError::TooLarge { bytes, max })?;
-        let (offset, start) = pen.try_alloc_offset(layout)?;
+        let (offset, start) = self.hand_out(pen, layout)?;
         let packed = PackedSeqNo::new(entry.seqno, entry.kind).to_u64();
         let record = Record { packed, value_bytes, key_bytes: key.len() as u16 };
         // SAFETY: `start` has `bytes` bytes, a record's at least, which nobody else knows of yet.

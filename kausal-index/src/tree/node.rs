@@ -297,7 +297,7 @@ impl Memory {
     pub(super) fn allocate_node(&self, pen: &Writer, level: u8) -> Result<Node<'_>, AllocError> {
         let bytes = node_bytes(level);
         let layout = Layout::from_size_align(bytes + NODE_SLACK, 1).expect("a node is smaller than memory");
-        let (offset, start) = pen.try_alloc_offset(layout)?;
+        let (offset, start) = self.hand_out(pen, layout)?;
         let padding = start.as_ptr().addr().wrapping_neg() & NODE_SLACK;
         // SAFETY: the padding is at most the slack that was asked for besides the node.
         let start = unsafe { start.add(padding) };
