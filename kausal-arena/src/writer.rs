@@ -85,6 +85,13 @@ impl Writer {
         self.end.get().as_ptr().addr() - self.next.get().as_ptr().addr()
     }
 
+    /// Address of the next byte of the block in hand: where the next allocation begins, if the block has room for it.
+    /// A hint for who places things by cache line.
+    #[inline]
+    pub fn next_address(&self) -> usize {
+        self.next.get().as_ptr().addr()
+    }
+
     /// Uninitialised memory for `layout`. A layout of size 0 takes no memory.
     ///
     /// # Errors

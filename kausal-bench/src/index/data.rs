@@ -68,6 +68,11 @@ impl Strings {
         &self.bytes[start..self.ends[place]]
     }
 
+    /// All of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.len()).map(|place| self.get(place))
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.ends.len()
@@ -91,6 +96,8 @@ pub struct Data {
     pub keys: Strings,
     /// Places of keys to look for, in random order.
     pub probes: Vec<usize>,
+    /// The keys at `probes`, side by side, so that fetching what to look for is no cache miss of the harness.
+    pub sought: Strings,
     /// Keys that are not in `keys`, from the same distribution.
     pub misses: Strings,
     /// Bytes of all keys and values.
@@ -121,8 +128,10 @@ impl Data {
         let mut probes: Vec<usize> = (0..entries).collect();
         rng.shuffle(&mut probes);
         probes.truncate(PROBES_MAX);
+        let mut sought = Strings::default();
+        probes.iter().for_each(|&place| sought.push(keys.get(place)));
         let payload_bytes = keys.bytes() + entries * VALUE_BYTES;
-        Ok(Self { keys, probes, misses, payload_bytes })
+        Ok(Self { keys, probes, sought, misses, payload_bytes })
     }
 
     /// Number of entries.

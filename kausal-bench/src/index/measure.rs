@@ -102,7 +102,7 @@ fn hits<S: Subject>(subject: &S, data: &Data) -> f64 {
     let expected: usize = data.probes.iter().sum();
     let mut sum = 0;
     let time = timed(|| {
-        sum = data.probes.iter().filter_map(|&place| subject.get(data.keys.get(place))).sum();
+        sum = data.sought.iter().filter_map(|key| subject.get(key)).sum();
     });
     assert_eq!(sum, expected, "the numbers of all keys looked for");
     time / data.probes.len() as f64
@@ -122,9 +122,10 @@ fn batches<S: Subject>(subject: &S, data: &Data) -> f64 {
     let mut sum = 0;
     let mut batch: Vec<&[u8]> = Vec::with_capacity(BATCH);
     let time = timed(|| {
-        for places in data.probes.chunks(BATCH) {
+        for first in (0..data.sought.len()).step_by(BATCH) {
+            let behind = (first + BATCH).min(data.sought.len());
             batch.clear();
-            batch.extend(places.iter().map(|&place| data.keys.get(place)));
+            batch.extend((first..behind).map(|place| data.sought.get(place)));
             sum += subject.get_many(&batch);
         }
     });
@@ -133,13 +134,13 @@ fn batches<S: Subject>(subject: &S, data: &Data) -> f64 {
 }
 
 fn short_scans<S: Subject>(subject: &S, data: &Data) -> f64 {
-    let places = &data.probes[..data.probes.len().min(SHORT_SCANS_MAX)];
+    let scans = data.sought.len().min(SHORT_SCANS_MAX);
     let mut seen = 0;
     let time = timed(|| {
-        seen = places.iter().map(|&place| subject.scan_from(data.keys.get(place), SHORT_SCAN)).sum();
+        seen = data.sought.iter().take(scans).map(|key| subject.scan_from(key, SHORT_SCAN)).sum();
     });
-    assert!(seen >= places.len() && seen <= places.len() * SHORT_SCAN, "each begins at a stored key");
-    time / places.len() as f64
+    assert!(seen >= scans && seen <= scans * SHORT_SCAN, "each begins at a stored key");
+    time / scans as f64
 }
 
 fn scan<S: Subject>(subject: &S, data: &Data) -> f64 {
@@ -169,9 +170,11 @@ fn together<S: Subject>(
         |thread| thread,
         |&mut thread| {
             // Each thread begins elsewhere, so that they do not warm the cache for each other.
-            let (head, tail) = data.probes.split_at(thread * data.probes.len() / threads);
-            let found = tail.iter().chain(head).filter_map(|&place| subject.get(data.keys.get(place)));
-            assert_eq!(found.count(), data.probes.len(), "each key looked for is stored");
+            let count = data.sought.len();
+            let begin = thread * count / threads;
+            let found =
+                (begin..count).chain(0..begin).filter_map(|place| subject.get(data.sought.get(place)));
+            assert_eq!(found.count(), count, "each key looked for is stored");
         },
     );
     [(insert, filled / data.entries() as f64), (get, read / (threads * data.probes.len()) as f64)]
@@ -182,7 +185,13 @@ fn beside_a_writer<S: Subject>(regions: &RegionCoordinator, data: &Data) -> [Sam
     let subject = S::create(regions);
     let half = data.entries() / 2;
     insert_share(&subject, data, 0..half, 0, 1);
-    let readable: Vec<usize> = data.probes.iter().copied().filter(|&place| place < half).collect();
+    let readable: Vec<&[u8]> = data
+        .sought
+        .iter()
+        .zip(&data.probes)
+        .filter(|(_, place)| **place < half)
+        .map(|(key, _)| key)
+        .collect();
     let (mut reads, mut read_nanos, mut write_nanos) = (0, 0.0, 0.0);
     let start = Barrier::new(2);
     thread::scope(|scope| {
@@ -192,11 +201,11 @@ fn beside_a_writer<S: Subject>(regions: &RegionCoordinator, data: &Data) -> [Sam
         });
         start.wait();
         read_nanos = timed(|| {
-            for places in readable.chunks(256).cycle().take_while(|_| !writer.is_finished()) {
-                for &place in places {
-                    black_box(subject.get(data.keys.get(place)));
+            for keys in readable.chunks(256).cycle().take_while(|_| !writer.is_finished()) {
+                for key in keys {
+                    black_box(subject.get(key));
                 }
-                reads += places.len();
+                reads += keys.len();
             }
         });
         write_nanos = writer.join().expect("the writer ends well");

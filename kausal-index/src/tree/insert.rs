@@ -20,7 +20,7 @@ use crate::block_index::InsertError;
 use crate::entry::EntryRef;
 use crate::tree::TreeIndex;
 use crate::tree::memory::NIL;
-use crate::tree::node::{Node, Slot, Word};
+use crate::tree::node::{Node, Slot, Word, node_bytes};
 use crate::tree::search::{Target, prefix_behind};
 use crate::tree::split::Item;
 
@@ -50,18 +50,19 @@ impl TreeIndex {
         let (leaf, word, slot) =
             self.lock_room(leaf, &target, &mut unled).ok_or(InsertError::Duplicate(entry.seqno))?;
         let written = self.memory.allocate_entry(pen, entry);
-        let (offset, bytes) = written.inspect_err(|_| leaf.set_word_and_unlock(word))?;
-        let item = Item { key: entry.key, entry: offset, child: NIL };
+        let written = written.inspect_err(|_| leaf.set_word_and_unlock(word))?;
+        let item = Item { key: entry.key, entry: written.entry, child: NIL };
+        self.tally.add_slack(written.entry, written.padding);
         match self.put(leaf, word, slot, pen, item) {
             Ok(new) => {
-                self.tally.add_entry(bytes);
+                self.tally.add_entry(written.entry, written.bytes);
                 if new.is_some() || unled != NIL {
                     self.add_separators(pen, new, unled);
                 }
                 Ok(leaf)
             }
             Err(error) => {
-                self.tally.add_dead(bytes);
+                self.tally.add_dead(written.entry, written.bytes);
                 Err(error.into())
             }
         }
@@ -102,9 +103,11 @@ impl TreeIndex {
 
     #[inline]
     fn find_room(&self, node: Node<'_>, word: Word, target: &Target<'_>) -> Room {
-        let slot = self.memory.find(node, word, target);
+        let (slot, may_be_taken) = self.memory.find_and_tell(node, word, target);
         if slot < word.len() {
-            let is_taken = self.memory.compare(node.entry(slot), target).is_eq();
+            // The entry is a cache miss, so it is looked at only if its prefix leaves that open. What the prefix says
+            // holds if the lock can be taken with this word.
+            let is_taken = may_be_taken && self.memory.compare(node.entry(slot), target).is_eq();
             return if is_taken { Room::Taken } else { Room::Free(slot) };
         }
         if word.next() == NIL {
@@ -171,7 +174,7 @@ impl TreeIndex {
         new.set(1, Slot { prefix: prefix_behind(self.memory.key(entry), 0), entry, child: child.offset });
         new.set_word_and_unlock(Word::new(NIL, 2));
         if !self.set_root(root, new) {
-            self.tally.kill_inner();
+            self.tally.bury(new.offset, node_bytes(new.level()));
         }
         Ok(())
     }

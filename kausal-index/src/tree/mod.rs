@@ -25,7 +25,6 @@
 //! | `search` | a position in a node, and the way down |
 //! | `read`, `cursor`, `batch` | look-ups while others insert, the ordered walk, many look-ups at once |
 //! | `insert`, `split` | the place, the lock, separators; shifting and splitting |
-//! | `tally` | what became of the bytes |
 
 mod batch;
 mod cursor;
@@ -35,7 +34,6 @@ mod node;
 mod read;
 mod search;
 mod split;
-mod tally;
 
 use std::convert::Infallible;
 
@@ -45,11 +43,11 @@ use kausal_arena::{AllocError, Lease, Writer};
 use crate::block_index::{BlockIndex, IndexBytes, InsertError, Unordered};
 use crate::cursor::Cursor;
 use crate::entry::{EntryRef, KEY_BYTES_MAX, SeqNo};
+use crate::tally::Tally;
 use cursor::TreeCursor;
-use memory::{Memory, RECORD_BYTES};
+use memory::{Memory, PADDING_MAX, RECORD_BYTES};
 use node::{NODE_SLACK, Node, node_bytes};
 use search::Target;
-use tally::Tally;
 
 /// A concurrent B-link tree: readers never wait, writers lock one node at a time.
 ///
@@ -94,7 +92,7 @@ impl TreeIndex {
 
     fn allocate_node(&self, pen: &Writer, level: u8) -> Result<Node<'_>, AllocError> {
         let node = self.memory.allocate_node(pen, level)?;
-        self.tally.add_node(level);
+        count_node(&self.tally, node);
         Ok(node)
     }
 }
@@ -105,9 +103,10 @@ impl BlockIndex for TreeIndex {
 
     fn create(lease: Lease, pen: &Writer) -> Result<Self, AllocError> {
         let memory = Memory::new(lease)?;
-        let leaf = memory.allocate_node(pen, 0)?.offset;
         let tally = Tally::new();
-        tally.add_node(0);
+        let leaf = memory.allocate_node(pen, 0)?;
+        count_node(&tally, leaf);
+        let leaf = leaf.offset;
         Ok(Self { memory, root: AtomicU32::new(leaf), leftmost_leaf: leaf, tally })
     }
 
@@ -115,7 +114,10 @@ impl BlockIndex for TreeIndex {
     fn bytes_max(entries: usize, payload: usize) -> usize {
         let leaf = node_bytes(0) + NODE_SLACK;
         let inner = node_bytes(1) + NODE_SLACK;
-        entries.saturating_mul(RECORD_BYTES + leaf + inner).saturating_add(payload).saturating_add(leaf)
+        entries
+            .saturating_mul(PADDING_MAX + RECORD_BYTES + leaf + inner)
+            .saturating_add(payload)
+            .saturating_add(leaf)
     }
 
     fn insert(&self, pen: &Writer, entry: EntryRef<'_>) -> Result<(), InsertError> {
@@ -167,12 +169,17 @@ impl BlockIndex for TreeIndex {
     }
 
     fn len(&self) -> usize {
-        self.tally.entries()
+        self.tally.len()
     }
 
     fn bytes(&self) -> IndexBytes {
         self.tally.bytes()
     }
+}
+
+fn count_node(tally: &Tally, node: Node<'_>) {
+    tally.add_live(node.offset, node_bytes(node.level()));
+    tally.add_slack(node.offset, NODE_SLACK);
 }
 
 fn check_key(key: &[u8]) -> Result<(), InsertError> {

@@ -13,10 +13,10 @@ use crate::tree::node::{Node, Word};
 use crate::tree::search::Target;
 
 /// Entries that a walk asks for ahead of itself: their misses overlap.
-const AHEAD: usize = 8;
+const AHEAD: usize = 24;
 
-/// Lines of an entry asked for ahead: record, key and the beginning of the value.
-const ENTRY_LINES: usize = 2;
+/// Entries that a walk asks for at once when it begins: short walks go no further.
+const AHEAD_AT_FIRST: usize = 8;
 
 /// Where an entry was found.
 #[derive(Clone, Copy)]
@@ -26,12 +26,14 @@ pub(super) struct Place<'m> {
     /// The leaf's word when nothing had changed since the entry was read, or [`Word::NEVER`].
     word: Word,
     pub(super) entry: u32,
+    /// So many entries behind this one have been asked for, if the walk goes on to the right.
+    lead: usize,
 }
 
 impl<'m> Place<'m> {
     fn new(node: Node<'m>, slot: usize, before: Word, after: Word, entry: u32) -> Self {
         let word = if before == after && !after.is_locked() { after } else { Word::NEVER };
-        Self { node, slot, word, entry }
+        Self { node, slot, word, entry, lead: AHEAD_AT_FIRST }
     }
 }
 
@@ -54,6 +56,7 @@ impl TreeIndex {
             let mut entry = NIL;
             while slot < word.len() {
                 entry = node.entry(slot);
+                self.memory.prefetch_entry(entry);
                 if self.memory.compare(entry, target).is_ge() {
                     break;
                 }
@@ -145,11 +148,27 @@ impl TreeIndex {
         if place.node.word() != place.word {
             return false;
         }
-        if slot + AHEAD < place.word.len() {
-            self.memory.prefetch(place.node.entry(slot + AHEAD), ENTRY_LINES);
+        self.prefetch_ahead(place.node, place.word, slot + place.lead);
+        if place.lead < AHEAD {
+            place.lead += 1;
+            self.prefetch_ahead(place.node, place.word, slot + place.lead);
         }
         (place.slot, place.entry) = (slot, entry);
         true
+    }
+
+    /// Asks for what stands in `slot`, which may lie in the right neighbour. A stale one costs a wasted hint.
+    #[inline]
+    fn prefetch_ahead(&self, node: Node<'_>, word: Word, slot: usize) {
+        if cfg!(any(loom, shuttle)) {
+            return;
+        }
+        if slot < word.len() {
+            self.memory.prefetch_entry(node.entry(slot));
+        } else if word.next() != NIL {
+            let next = self.memory.node(word.next());
+            self.memory.prefetch_entry(next.entry(slot - word.len()));
+        }
     }
 
     /// The entry behind `place`, wherever it is.
@@ -162,10 +181,9 @@ impl TreeIndex {
             let node = self.memory.node(place.word.next());
             // Slot 0 of a leaf that has a left neighbour never changes.
             let (word, entry) = (node.word(), node.entry(0));
-            let place = Place::new(node, 0, word, word, entry);
             self.memory.prefetch_leaf(word.next());
-            self.prefetch_behind(&place);
-            return Some(place);
+            self.prefetch_ahead(node, word, place.lead);
+            return Some(Place { lead: place.lead, ..Place::new(node, 0, word, word, entry) });
         }
         // The leaf has changed. What followed is in it or to its right.
         let EntryRef { key, seqno, .. } = self.memory.entry(place.entry);
@@ -174,9 +192,12 @@ impl TreeIndex {
 
     /// Asks for the entries behind `place`, for a walk that begins there.
     pub(super) fn prefetch_behind(&self, place: &Place<'_>) {
-        let len = place.node.word().len();
-        for slot in place.slot + 1..(place.slot + 1 + AHEAD).min(len) {
-            self.memory.prefetch(place.node.entry(slot), ENTRY_LINES);
+        if place.word.next() != NIL {
+            self.memory.prefetch_leaf(place.word.next());
+        }
+        let word = place.node.word();
+        for slot in place.slot + 1..=(place.slot + AHEAD_AT_FIRST).min(word.len().saturating_sub(1)) {
+            self.prefetch_ahead(place.node, word, slot);
         }
     }
 

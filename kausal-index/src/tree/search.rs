@@ -59,25 +59,31 @@ impl Memory {
     /// Slot 0 of an inner node is before every target: it is the low end of the node, whatever its key.
     #[inline]
     pub(super) fn find(&self, node: Node<'_>, word: Word, target: &Target<'_>) -> usize {
+        self.find_and_tell(node, word, target).0
+    }
+
+    /// The same, and whether what the slot holds may be the target itself, as far as prefixes tell.
+    #[inline]
+    pub(super) fn find_and_tell(&self, node: Node<'_>, word: Word, target: &Target<'_>) -> (usize, bool) {
         let (from, len) = (usize::from(node.level() > 0), word.len());
         if word.is_rewriting() {
-            return self.find_by_keys(node, from, len, target);
+            return (self.find_by_keys(node, from, len, target), true);
         }
         let common_bytes = node.common_bytes();
         if common_bytes > 0 {
             // All keys of the node stand on the same side of a target that does not begin like them.
             match node.compare_common(target.key, common_bytes) {
-                Ordering::Less => return from,
-                Ordering::Greater => return len,
+                Ordering::Less => return (from, false),
+                Ordering::Greater => return (len, false),
                 Ordering::Equal => {}
             }
         }
         let prefix = prefix_behind(target.key, common_bytes);
         let first = first_at_or_above(node, from, len, prefix);
         if first < len && node.prefix(first) == prefix {
-            return self.find_among_ties(node, first, len, prefix, target);
+            return (self.find_among_ties(node, first, len, prefix, target), true);
         }
-        first
+        (first, false)
     }
 
     /// The same without prefixes.
