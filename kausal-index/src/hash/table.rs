@@ -280,19 +280,24 @@ impl Table {
 
     #[inline]
     fn find_place<'m>(&'m self, locked: &Locked<'m>, hash: u32, key: &[u8]) -> Found<'m> {
-        let mut free = None;
         let is_it = |word: u64| {
             hash_of(word) == hash && node_of(word) != NIL && self.nodes().key(node_of(word)) == key
         };
-        for slot in &locked.bucket.slots {
+        // Two sets, gathered without a branch: where the first free slot is cannot be foretold.
+        let (mut alike, mut free) = (0_u32, 0_u32);
+        for (place, slot) in locked.bucket.slots.iter().enumerate() {
             // Relaxed, here and below: only holders of the lock write them, and locking was an Acquire.
+            let word = slot.load(Ordering::Relaxed);
+            alike |= u32::from(hash_of(word) == hash) << place;
+            free |= u32::from(!locked.holds(word)) << place;
+        }
+        while alike != 0 {
+            let slot = &locked.bucket.slots[alike.trailing_zeros() as usize];
             let word = slot.load(Ordering::Relaxed);
             if is_it(word) {
                 return Found::Key(slot, node_of(word));
             }
-            if free.is_none() && !locked.holds(word) {
-                free = Some(slot);
-            }
+            alike &= alike - 1;
         }
         for (_, record) in page::records(&self.memory, locked.state.spill()) {
             let word = record.word.load(Ordering::Relaxed);
@@ -300,7 +305,7 @@ impl Table {
                 return Found::Key(&record.word, node_of(word));
             }
         }
-        free.map_or(Found::Full, Found::Free)
+        locked.bucket.slots.get(free.trailing_zeros() as usize).map_or(Found::Full, Found::Free)
     }
 
     /// Links `node` into the chain of versions that begins with `newest` in `slot`.
