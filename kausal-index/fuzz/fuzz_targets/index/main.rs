@@ -6,8 +6,13 @@
 //!
 //! A cursor goes through all of it. What it meets after an insert may be as old as its last seek; so that answers can be
 //! compared, it is first placed anew where it stands.
+//!
+//! `--cfg 'kausal_planted="index"'` runs indexes with a defect, which must be found: see `planted`.
 #![no_main]
 #![forbid(unsafe_code)]
+
+#[cfg(kausal_planted = "index")]
+mod planted;
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -29,13 +34,21 @@ thread_local! {
 fuzz_target!(|data: &[u8]| {
     let Some((choice, rest)) = data.split_first() else { return };
     match choice % 5 {
-        0 => drive::<SkipListIndex>(rest),
-        1 => drive::<HashIndex>(rest),
-        2 => drive::<ArtIndex>(rest),
-        3 => drive::<TreeIndex>(rest),
-        _ => drive::<BTreeIndex>(rest),
+        0 => drive::<Driven<SkipListIndex>>(rest),
+        1 => drive::<Driven<HashIndex>>(rest),
+        2 => drive::<Driven<ArtIndex>>(rest),
+        3 => drive::<Driven<TreeIndex>>(rest),
+        _ => drive::<Driven<BTreeIndex>>(rest),
     }
 });
+
+/// What is driven: the index as it ships.
+#[cfg(not(kausal_planted = "index"))]
+type Driven<I> = I;
+
+/// What is driven: the index with a defect.
+#[cfg(kausal_planted = "index")]
+type Driven<I> = planted::Planted<I>;
 
 /// A key of one of a few beginnings, because ties in a prefix are where indexes go wrong.
 #[derive(Arbitrary, Clone, Debug)]
