@@ -1,228 +1,267 @@
 //! The hash index under a model checker: its table has one bucket of two slots a page here, so that two entries fill it
 //! and the third makes it grow.
 //!
+//! | what it does | its models |
+//! |---|---|
+//! | publish an entry | `an_entry_is_seen_whole…`, `two_inserts…` |
+//! | version look-up | `versions_are_sorted…`, `a_look_up_at_a_version…` |
+//! | grow: split a bucket, or move records beside it | `growth_hides_no_entry…`, `growth_loses_no_insert…` |
+//! | freeze | `an_order_is_seen_whole…` |
+//!
 //! ```console
-//! $ RUSTFLAGS="--cfg loom" cargo test -p kausal-index --release --target-dir target/loom --test loom_hash
-//! $ RUSTFLAGS="--cfg shuttle" cargo test -p kausal-index --release --target-dir target/shuttle --test loom_hash
+//! $ cargo xtask model loom --crate kausal-index
+//! $ cargo xtask model shuttle --crate kausal-index
 //! ```
 //!
-//! `-- --nocapture` shows the number of interleavings. The models of growth are explored with at most three preemptions
-//! (`LOOM_MAX_PREEMPTIONS=3`), the others whole. Without either flag all run on real threads.
-//!
-//! Each planted defect must be found: add `--cfg kausal_planted="hash_publish_relaxed"` (a node is published without
-//! Release) or `--cfg kausal_planted="hash_reuse_before_depth"` (a split frees a slot before look-ups are told where its
-//! word has gone), and a model fails.
+//! Without a model checker all run on real threads. Each planted defect must be found: `--planted hash_publish_relaxed` (a
+//! node is published without Release) and `--planted hash_reuse_before_depth` (a split frees a slot before look-ups are told
+//! where its word has gone).
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use kausal_arena::Region;
-use kausal_arena::sync::{Arc, thread};
-use kausal_index::{BlockIndex, EntryRef, HashIndex, InsertError, Kind, SeqNo};
+mod explore;
 
-/// Runs `check` under the model checker, and prints how many times that was: the number of interleavings under loom.
-fn explore(check: impl Fn() + Send + Sync + 'static) {
-    // Not through the facade: the count is no part of the model.
-    let runs = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
-    let counted = std::sync::Arc::clone(&runs);
-    kausal_arena::sync::model(move || {
-        counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        check();
-    });
-    println!("{} interleavings", runs.load(std::sync::atomic::Ordering::Relaxed));
+use std::sync::Arc;
+
+use explore::Bound::{All, Preemptions};
+use explore::{Witness, at_once, explore, permit};
+use kausal_arena::{Permit, Region};
+use kausal_index::{BlockIndex, Cursor, EntryRef, HashIndex, InsertError, Kind, SeqNo};
+
+/// An index and its region, shared by the threads of one run.
+struct Shared {
+    index: HashIndex,
+    region: Region,
 }
 
-fn empty() -> (Region, Arc<HashIndex>) {
+/// An index that holds `keys`, with their places from 1 as numbers.
+fn holding(keys: &[&[u8]]) -> Arc<Shared> {
     let region = kausal_arena::testing::region(1 << 20);
     let index = HashIndex::create(region.lease(), &region.writer()).unwrap();
-    (region, Arc::new(index))
+    let shared = Shared { index, region };
+    for (number, key) in (1..).zip(keys) {
+        insert(&shared, key, number).unwrap();
+    }
+    Arc::new(shared)
 }
 
-fn insert(region: &Region, index: &HashIndex, key: &[u8], number: u64) -> Result<(), InsertError> {
-    let seqno = SeqNo::new(number).unwrap();
-    index.insert(&region.writer(), EntryRef { key, seqno, kind: Kind::Put, value: key })
+fn entry(key: &[u8], number: u64) -> EntryRef<'_> {
+    EntryRef { key, seqno: SeqNo::new(number).unwrap(), kind: Kind::Put, value: key }
 }
 
-fn get(index: &HashIndex, key: &[u8], at: u64) -> Option<u64> {
-    let entry = index.get(key, SeqNo::new(at).unwrap())?;
-    assert_eq!((entry.key, entry.value), (key, key), "an entry is seen whole");
+/// An entry longer than a page: the table takes a step of growth for it, wherever it lies.
+fn large(key: &'static [u8], number: u64) -> EntryRef<'static> {
+    EntryRef { value: &LARGE, ..entry(key, number) }
+}
+
+const LARGE: [u8; 512] = [7; 512];
+
+fn insert(shared: &Shared, key: &[u8], number: u64) -> Result<(), InsertError> {
+    shared.index.insert(&shared.region.writer(), entry(key, number))
+}
+
+/// A thread that inserts `entries`, and then returns its permit.
+fn writing<const N: usize>(
+    shared: &Arc<Shared>,
+    entries: [EntryRef<'static>; N],
+) -> impl FnOnce() -> Permit + Send + 'static {
+    let (shared, permit) = (Arc::clone(shared), permit(&shared.region));
+    move || {
+        entries.into_iter().for_each(|entry| shared.index.insert(permit.pen(), entry).unwrap());
+        permit
+    }
+}
+
+fn get(shared: &Shared, key: &[u8], at: u64) -> Option<u64> {
+    let entry = shared.index.get(key, SeqNo::new(at).unwrap())?;
+    assert!(entry.key == key && [key, &LARGE].contains(&entry.value), "an entry is seen whole");
     Some(entry.seqno.get())
 }
 
-/// Runs both at once, and waits for both.
-fn both(one: impl FnOnce() + Send + 'static, other: impl FnOnce()) {
-    let one = thread::spawn(one);
-    other();
-    one.join().unwrap();
+fn versions(shared: &Shared, key: &[u8]) -> Vec<u64> {
+    shared.index.versions(key, SeqNo::MAX).map(|entry| entry.seqno.get()).collect()
 }
 
 #[test]
 fn an_entry_is_seen_whole_or_not_at_all() {
-    explore(|| {
-        let (region, index) = empty();
-        let (writer, reader) = (Arc::clone(&index), Arc::clone(&index));
-        // Two new threads: what the one makes is unknown to the other unless it is told.
-        let write = thread::spawn(move || insert(&region, &writer, b"k", 7).unwrap());
-        let read = thread::spawn(move || {
-            let versions: Vec<u64> =
-                reader.versions(b"k", SeqNo::MAX).map(|entry| entry.seqno.get()).collect();
-            assert!(versions.is_empty() || versions == [7]);
+    const KEPT: [&[u8]; 1] = [b"k"];
+    for (name, held) in [("hash: bytes of an entry", &[][..]), ("hash: bytes of a version", &KEPT)] {
+        explore(name, All, &[None, Some(7)], move || {
+            let (shared, witness) = (holding(held), Arc::new(Witness::new()));
+            let (writer, reader) = (writing(&shared, [entry(b"k", 7)]), Arc::clone(&shared));
+            let before = Arc::clone(&witness);
+            let write = move || {
+                before.write();
+                writer()
+            };
+            // All versions, so that the links between them are followed.
+            let new = move || versions(&reader, b"k").into_iter().find(|seen| *seen == 7);
+            let (_, seen) = at_once(write, move || witness.of(new()));
+            assert_eq!(get(&shared, b"k", 9), Some(7));
+            seen
         });
-        write.join().unwrap();
-        read.join().unwrap();
-        assert_eq!(get(&index, b"k", 9), Some(7));
-    });
+    }
 }
 
 #[test]
 fn two_inserts_of_one_entry_are_one_entry_and_one_duplicate() {
-    explore(|| {
-        let (region, index) = empty();
-        let region = Arc::new(region);
-        let (region2, index2) = (Arc::clone(&region), Arc::clone(&index));
-        let refused = Arc::new(kausal_arena::sync::AtomicU32::new(0));
-        let refused2 = Arc::clone(&refused);
-        let try_one = |region: &Region, index: &HashIndex, refused: &kausal_arena::sync::AtomicU32| {
-            if let Err(error) = insert(region, index, b"k", 7) {
-                assert!(matches!(error, InsertError::Duplicate(_)));
-                refused.fetch_add(1, kausal_arena::sync::Ordering::Relaxed);
+    explore("hash: equal positions", All, &[(false, true), (true, false)], || {
+        let shared = holding(&[]);
+        let [one, other] = [(); 2].map(|()| {
+            let (shared, permit) = (Arc::clone(&shared), permit(&shared.region));
+            move || match shared.index.insert(permit.pen(), entry(b"k", 7)) {
+                Ok(()) => (true, permit),
+                Err(InsertError::Duplicate(_)) => (false, permit),
+                Err(error) => panic!("{error}"),
             }
-        };
-        both(move || try_one(&region2, &index2, &refused2), || try_one(&region, &index, &refused));
-        assert_eq!(refused.load(kausal_arena::sync::Ordering::Relaxed), 1);
-        assert_eq!((index.len(), index.versions(b"k", SeqNo::MAX).count()), (1, 1));
-        assert!(index.bytes().dead > 0);
+        });
+        let ((one, _), (other, _)) = at_once(one, other);
+        assert_eq!((shared.index.len(), versions(&shared, b"k")), (1, vec![7]));
+        assert!(shared.index.bytes().dead > 0);
+        (one, other)
     });
 }
 
 #[test]
 fn versions_are_sorted_whoever_comes_first() {
-    explore(|| {
-        let (region, index) = empty();
-        insert(&region, &index, b"k", 5).unwrap();
-        let region = Arc::new(region);
-        let (region2, index2) = (Arc::clone(&region), Arc::clone(&index));
-        both(
-            move || insert(&region2, &index2, b"k", 3).unwrap(),
-            || insert(&region, &index, b"k", 4).unwrap(),
-        );
-        let versions: Vec<u64> = index.versions(b"k", SeqNo::MAX).map(|entry| entry.seqno.get()).collect();
-        assert_eq!(versions, [5, 4, 3]);
+    explore("hash: two versions", All, &[()], || {
+        let shared = holding(&[]);
+        insert(&shared, b"k", 5).unwrap();
+        let _permits = at_once(writing(&shared, [entry(b"k", 3)]), writing(&shared, [entry(b"k", 4)]));
+        assert_eq!(versions(&shared, b"k"), [5, 4, 3]);
     });
 }
 
+/// One is linked between two others, one before them.
 #[test]
 fn a_look_up_at_a_version_sees_it_while_others_are_linked() {
-    explore(|| {
-        let (region, index) = empty();
-        insert(&region, &index, b"k", 2).unwrap();
-        insert(&region, &index, b"k", 6).unwrap();
-        let reader = Arc::clone(&index);
-        both(
-            move || {
-                let seen = get(&reader, b"k", 5);
-                assert!(seen == Some(2) || seen == Some(4));
-                let seen = get(&reader, b"k", 9);
-                assert!(seen == Some(6) || seen == Some(8));
+    for (name, new, at, expected) in [
+        ("hash: a version comes late, read at it", 4, 5, [Some(2), Some(4)]),
+        ("hash: a version is pushed, the newest read", 8, 9, [Some(6), Some(8)]),
+    ] {
+        explore(name, All, &expected, move || {
+            let shared = holding(&[]);
+            insert(&shared, b"k", 2).unwrap();
+            insert(&shared, b"k", 6).unwrap();
+            let (writer, reader) = (writing(&shared, [entry(b"k", new)]), Arc::clone(&shared));
+            let read = move || {
+                let seen = get(&reader, b"k", at);
                 assert_eq!(get(&reader, b"k", 3), Some(2));
-            },
-            || {
-                insert(&region, &index, b"k", 4).unwrap();
-                insert(&region, &index, b"k", 8).unwrap();
-            },
-        );
-        assert_eq!((get(&index, b"k", 5), get(&index, b"k", 9)), (Some(4), Some(8)));
-    });
+                seen
+            };
+            let (_, seen) = at_once(writer, read);
+            assert_eq!(get(&shared, b"k", at), Some(new));
+            seen
+        });
+    }
 }
 
 /// Enough keys for several splits and for records beside full buckets.
 const KEYS: [&[u8]; 8] = [b"a", b"b", b"c", b"d", b"e", b"f", b"g", b"h"];
 
+/// Every key in tables of several sizes. One step of growth may only prepare the next, so there are two.
 #[test]
 fn growth_hides_no_entry_from_readers() {
     for before in 2..6 {
-        explore(move || {
-            let (region, index) = empty();
-            for (number, key) in KEYS[..before].iter().enumerate() {
-                insert(&region, &index, key, number as u64 + 1).unwrap();
-            }
-            let reader = Arc::clone(&index);
-            both(
-                move || {
-                    for (number, key) in KEYS[..before].iter().enumerate() {
-                        assert_eq!(get(&reader, key, 99), Some(number as u64 + 1));
-                    }
-                },
-                || {
-                    insert(&region, &index, KEYS[before], 10).unwrap();
-                    insert(&region, &index, KEYS[before + 1], 11).unwrap();
-                },
-            );
-            assert_eq!(get(&index, KEYS[before], 99), Some(10));
-        });
+        for place in 0..before {
+            let name = format!("hash: growth from {before}, key {place}");
+            explore(&name, Preemptions(3), &[()], move || {
+                let shared = holding(&KEYS[..before]);
+                let grow = writing(&shared, [large(KEYS[before], 20), large(KEYS[before + 1], 21)]);
+                let reader = Arc::clone(&shared);
+                let _permits =
+                    at_once(grow, move || assert_eq!(get(&reader, KEYS[place], 99), Some(place as u64 + 1)));
+                assert_eq!(get(&shared, KEYS[before], 99), Some(20));
+            });
+        }
     }
 }
 
+/// A newer version of what a split may be moving, and a new key.
 #[test]
 fn growth_loses_no_insert_beside_it() {
     for before in 2..5 {
-        explore(move || {
-            let (region, index) = empty();
-            for (number, key) in KEYS[..before].iter().enumerate() {
-                insert(&region, &index, key, number as u64 + 1).unwrap();
-            }
-            let region = Arc::new(region);
-            let (region2, index2) = (Arc::clone(&region), Arc::clone(&index));
-            both(
-                move || insert(&region2, &index2, KEYS[before], 20).unwrap(),
-                || {
-                    // A newer version of what a split may be moving.
-                    insert(&region, &index, KEYS[0], 21).unwrap();
-                    insert(&region, &index, KEYS[before + 1], 22).unwrap();
-                },
-            );
-            let seen = [KEYS[before], KEYS[0], KEYS[before + 1]].map(|key| get(&index, key, 99));
-            assert_eq!(seen, [Some(20), Some(21), Some(22)]);
-            assert_eq!((index.len(), get(&index, KEYS[0], 20)), (before + 3, Some(1)));
-        });
+        for beside in [KEYS[0], KEYS[before + 2]] {
+            let name = format!("hash: growth from {before}, an insert of {}", beside.escape_ascii());
+            explore(&name, Preemptions(2), &[()], move || {
+                let shared = holding(&KEYS[..before]);
+                let grow = writing(&shared, [large(KEYS[before], 20), large(KEYS[before + 1], 21)]);
+                let _permits = at_once(grow, writing(&shared, [entry(beside, 22)]));
+                let seen = [KEYS[before], KEYS[before + 1], beside].map(|key| get(&shared, key, 99));
+                assert_eq!(seen, [Some(20), Some(21), Some(22)]);
+                assert_eq!((shared.index.len(), get(&shared, KEYS[0], 19)), (before + 3, Some(1)));
+            });
+        }
     }
+}
+
+/// Keys and numbers, in the order of a frozen index.
+fn walk(index: &HashIndex) -> Option<Vec<(Vec<u8>, u64)>> {
+    let mut cursor = index.cursor().ok()?;
+    let mut seen = Vec::new();
+    let mut more = cursor.seek_to_first().unwrap();
+    while more {
+        let entry = cursor.entry().unwrap();
+        seen.push((entry.key.to_vec(), entry.seqno.get()));
+        more = cursor.next().unwrap();
+    }
+    Some(seen)
+}
+
+#[test]
+fn an_order_is_seen_whole_or_not_at_all() {
+    explore("hash: freeze beside a walk", All, &[false, true], || {
+        let shared = holding(&KEYS[..3]);
+        let (freezer, reader) = (Arc::clone(&shared), Arc::clone(&shared));
+        let permit = permit(&shared.region);
+        let freeze = move || {
+            freezer.index.freeze(permit.pen()).unwrap();
+            permit
+        };
+        let (_, seen) = at_once(freeze, move || walk(&reader.index));
+        let all = walk(&shared.index).unwrap();
+        assert_eq!(all, [(b"a".to_vec(), 1), (b"b".to_vec(), 2), (b"c".to_vec(), 3)]);
+        assert!(seen.as_ref().is_none_or(|seen| *seen == all));
+        seen.is_some()
+    });
 }
 
 /// Too large for every interleaving; shuttle tries many, and real threads some.
 #[cfg(not(loom))]
 #[test]
-fn three_writers_leave_every_entry_once() {
-    use kausal_index::Cursor;
+fn three_writers_and_a_reader_miss_nothing() {
+    use kausal_arena::sync::thread;
 
-    explore(|| {
-        let (region, index) = empty();
-        let region = Arc::new(region);
+    explore("hash: three writers and a reader", All, &[()], || {
+        let shared = holding(&[]);
         let writers = [0_u64, 1, 2].map(|writer| {
-            let (region, index) = (Arc::clone(&region), Arc::clone(&index));
+            let shared = Arc::clone(&shared);
             thread::spawn(move || {
                 for (number, key) in KEYS.iter().enumerate() {
                     let seqno = 1 + number as u64 * 3 + writer;
-                    insert(&region, &index, key, seqno).unwrap();
-                    assert_eq!(get(&index, key, seqno), Some(seqno));
+                    insert(&shared, key, seqno).unwrap();
+                    assert_eq!(get(&shared, key, seqno), Some(seqno));
                 }
             })
         });
-        for writer in writers {
-            writer.join().unwrap();
-        }
-        assert_eq!(index.len(), 24);
-        index.freeze(&region.writer()).unwrap();
-        let mut cursor = index.cursor().unwrap();
-        let mut more = cursor.seek_to_first().unwrap();
-        for (number, key) in KEYS.iter().enumerate() {
-            for writer in [2, 1, 0] {
-                let entry = cursor.entry().unwrap();
-                assert_eq!(
-                    (more, entry.key, entry.seqno.get()),
-                    (true, *key, 1 + number as u64 * 3 + writer)
-                );
-                more = cursor.next().unwrap();
-            }
-        }
-        assert!(!more);
+        let reader = {
+            let shared = Arc::clone(&shared);
+            thread::spawn(move || {
+                for key in KEYS {
+                    let seen = versions(&shared, key);
+                    assert!(seen.is_sorted_by(|left, right| left > right), "{seen:?}");
+                    let later = versions(&shared, key);
+                    assert!(seen.iter().all(|number| later.contains(number)), "{seen:?}, then {later:?}");
+                }
+            })
+        };
+        writers.into_iter().for_each(|writer| writer.join().unwrap());
+        reader.join().unwrap();
+        assert_eq!(shared.index.len(), 24);
+        shared.index.freeze(&shared.region.writer()).unwrap();
+        let numbers = |number: u64| [2, 1, 0].map(|writer| 1 + number * 3 + writer);
+        let all =
+            (0..).zip(KEYS).flat_map(|(number, key)| numbers(number).map(|seqno| (key.to_vec(), seqno)));
+        assert!(walk(&shared.index).unwrap().into_iter().eq(all));
     });
 }

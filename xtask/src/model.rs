@@ -3,10 +3,10 @@
 //! 1. A crate's models are the test programs of its `tests` folder whose names begin with `models`, `loom_` or `shuttle_`.
 //! 2. They are built with `--cfg loom` or `--cfg shuttle`, into a folder of their own, so that the sync facade of
 //!    kausal-arena puts the checker's atomics and locks below the very code that ships.
-//! 3. What a model prints of how far it went (`… runs`) is summed up.
+//! 3. What a model prints of how far it went (`… runs`) is summed up. How far it goes is its own matter.
 //!
 //! With `--planted DEFECT` a defect is built in (`--cfg kausal_planted="DEFECT"`), and the task succeeds only if a model
-//! finds it.
+//! finds it. All programs run then, so that every model that finds it is named.
 
 use std::ffi::OsString;
 use std::process::{Command, Stdio};
@@ -68,11 +68,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), Failur
             continue;
         }
         programs += models.len();
-        let (explored, is_good) = explore(workspace, options, &package, &models)?;
+        let (explored, losers) = explore(workspace, options, &package, &models)?;
         runs += explored;
-        if !is_good {
-            failed.push(package.name.clone());
-        }
+        failed.extend(losers.into_iter().map(|loser| format!("{}: {loser}", package.name)));
     }
     if programs == 0 {
         return Err(Failure::other("there is no model in the crates asked for"));
@@ -80,9 +78,9 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<(), Failur
     println!("model: {}: {programs} programs, {runs} runs explored", options.checker);
     match (&options.planted, failed.is_empty()) {
         (None, true) => Ok(()),
-        (None, false) => Err(Failure::other(format!("a model failed in {}", failed.join(", ")))),
+        (None, false) => Err(Failure::other(format!("models failed\n  {}", failed.join("\n  ")))),
         (Some(planted), false) => {
-            println!("model: found the planted defect `{planted}`, in {}", failed.join(", "));
+            println!("model: found the planted defect `{planted}`, by\n  {}", failed.join("\n  "));
             Ok(())
         }
         (Some(planted), true) => {
@@ -96,20 +94,24 @@ fn models_of(package: &Package) -> Vec<&str> {
     names.filter(|name| PREFIXES.iter().any(|prefix| name.starts_with(prefix))).collect()
 }
 
-/// Runs the models of one crate. Returns how many runs they explored, and whether all passed.
+/// Runs the models of one crate. Returns how many runs they explored, and which of them failed.
 fn explore(
     workspace: &Workspace,
     options: &Options,
     package: &Package,
     models: &[&str],
-) -> Result<(u64, bool), Failure> {
+) -> Result<(u64, Vec<String>), Failure> {
     let output = command::read_any(cargo(workspace, options, package, models).stderr(Stdio::inherit()))?;
     let printed = String::from_utf8_lossy(&output.stdout);
     print!("{printed}");
     if !output.status.success() && !printed.contains("test result:") {
         return Err(Failure::other(format!("the models of {} do not build", package.name)));
     }
-    Ok((runs_in(&printed), output.status.success()))
+    let mut failed = failures_in(&printed);
+    if !output.status.success() && failed.is_empty() {
+        failed.push(format!("a program ended with {}", output.status));
+    }
+    Ok((runs_in(&printed), failed))
 }
 
 fn cargo(workspace: &Workspace, options: &Options, package: &Package, models: &[&str]) -> Command {
@@ -118,7 +120,7 @@ fn cargo(workspace: &Workspace, options: &Options, package: &Package, models: &[
         command.args(["--test", model]);
     }
     command.arg("--target-dir").arg(workspace.root().join("target").join(&options.checker));
-    command.args(["--", "--nocapture", "--test-threads", "2"]);
+    command.args(["--no-fail-fast", "--", "--nocapture", "--test-threads", "2"]);
     let mut flags = format!("--cfg {}", options.checker);
     if let Some(planted) = &options.planted {
         flags.push_str(&format!(" --cfg kausal_planted=\"{planted}\""));
@@ -134,6 +136,18 @@ fn runs_in(printed: &str) -> u64 {
     printed.lines().filter_map(runs).sum()
 }
 
+/// The tests that the harness names at the end as failed.
+fn failures_in(printed: &str) -> Vec<String> {
+    let (mut names, mut is_list) = (Vec::new(), false);
+    for line in printed.lines() {
+        is_list = line == "failures:" || is_list && (line.is_empty() || line.starts_with("    "));
+        if is_list && line.starts_with("    ") {
+            names.push(line.trim().to_owned());
+        }
+    }
+    names
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,6 +156,14 @@ mod tests {
     fn runs_are_summed_wherever_they_stand_in_a_line() {
         let printed = "test a ... a: 220 runs\nb: 30 runs\ntest b ... ok\nc runs\n";
         assert_eq!(runs_in(printed), 250);
+    }
+
+    #[test]
+    fn failures_are_those_the_harness_names() {
+        let printed = "test a ... thread 'a' panicked at x.rs:1:1:\n    left: 1\nFAILED\n\nfailures:\n\nfailures:\n    a\n    \
+                       c\n\ntest result: FAILED. 1 passed; 2 failed\n    not this\n";
+        assert_eq!(failures_in(printed), ["a", "c"]);
+        assert!(failures_in("test a ... ok\n\ntest result: ok. 1 passed\n").is_empty());
     }
 
     #[test]

@@ -21,7 +21,8 @@ use std::convert::Infallible;
 use arbitrary::{Arbitrary, Unstructured};
 use kausal_arena::{Region, RegionPool, Writer};
 use kausal_index::{
-    ArtIndex, BTreeIndex, BlockIndex, Cursor, Entry, EntryRef, HashIndex, InsertError, Kind, SeqNo, SkipListIndex, TreeIndex,
+    ArtIndex, BTreeIndex, BlockIndex, Cursor, Entry, EntryRef, HashIndex, InsertError, Kind, SeqNo,
+    SkipListIndex, TreeIndex,
 };
 use libfuzzer_sys::fuzz_target;
 
