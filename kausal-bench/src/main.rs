@@ -61,6 +61,7 @@ fn run() -> Result<(), Box<dyn Error>> {
             for path in &options.from {
                 rows.extend(serde_json::from_slice::<Vec<Row>>(&fs::read(path)?)?);
             }
+            index::targets::judge(&mut rows);
         }
         _ => return Err(format!("there is no benchmark `{name}`\n\n{HELP}").into()),
     }

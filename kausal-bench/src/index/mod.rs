@@ -6,6 +6,7 @@
 //! | [`subject`] | what is asked of an index or a peer |
 //! | [`block`], [`peers`] | any `BlockIndex`, the others |
 //! | [`measure`] | one sample of one subject |
+//! | [`targets`] | what the indexes are held to |
 //! | [`plot`] | cost by number of entries, as a picture |
 //!
 //! A new index is one line in [`candidates`].
@@ -16,6 +17,7 @@ pub mod measure;
 pub mod peers;
 pub mod plot;
 pub mod subject;
+pub mod targets;
 
 use std::io;
 
@@ -36,6 +38,9 @@ const ENTRIES_QUICK: [usize; 2] = [100_000, 1_000_000];
 
 /// Sizes of the growth.
 const GROWTH: [usize; 5] = [100_000, 300_000, 1_000_000, 3_000_000, 10_000_000];
+
+/// Entries up to which the oracle takes part: its walk looks every entry up anew.
+const ORACLE_ENTRIES_MAX: usize = 100_000;
 
 /// Entries that a sample of `growth` inserts, for the peers whose ten millionth entry takes minutes.
 const SLOW_PEER_ENTRIES_MAX: usize = 3_000_000;
@@ -131,10 +136,14 @@ pub fn run(options: &Options) -> io::Result<Vec<Row>> {
     }
     for entries in GROWTH {
         let workload = format!("growth/{entries}");
-        if options.wants(&workload) && !(options.quick && entries > ENTRIES_QUICK[1]) {
+        if options.entries.is_none()
+            && options.wants(&workload)
+            && !(options.quick && entries > ENTRIES_QUICK[1])
+        {
             rows.extend(growth(options, &candidates, entries, &workload)?);
         }
     }
+    targets::judge(&mut rows);
     Ok(rows)
 }
 
@@ -146,6 +155,8 @@ fn key_set(
     workload: &str,
 ) -> io::Result<Vec<Row>> {
     let data = Data::new(set, entries, options.seed)?;
+    let takes_part = |candidate: &&Candidate| candidate.role != Role::Oracle || entries <= ORACLE_ENTRIES_MAX;
+    let candidates: &[&Candidate] = &candidates.iter().filter(takes_part).collect::<Vec<_>>();
     let pool = pool(candidates, &data)?;
     let regions = pool.coordinator();
     let samples = interleaved(candidates.len(), options.rounds.unwrap_or(3), |number| {
@@ -162,6 +173,8 @@ fn growth(
     workload: &str,
 ) -> io::Result<Vec<Row>> {
     let data = Data::new(KeySet::Random16, entries, options.seed)?;
+    let candidates: &[&Candidate] =
+        &candidates.iter().filter(|one| one.role != Role::Oracle).collect::<Vec<_>>();
     let pool = pool(candidates, &data)?;
     let regions = pool.coordinator();
     let samples = interleaved(candidates.len(), options.rounds.unwrap_or(1), |number| {
@@ -177,7 +190,7 @@ fn growth(
 }
 
 /// One region with room for any of `candidates` and what freezing needs. It stays warm from sample to sample.
-fn pool(candidates: &[Candidate], data: &Data) -> io::Result<RegionPool> {
+fn pool(candidates: &[&Candidate], data: &Data) -> io::Result<RegionPool> {
     let need = candidates.iter().map(|candidate| (candidate.bytes_max)(data.entries(), data.payload_bytes));
     let spare = data.entries() * 16 + (1 << 20);
     let bytes = need.max().unwrap_or(0).max(data.entries() * VALUE_BYTES).saturating_add(spare);
@@ -186,7 +199,7 @@ fn pool(candidates: &[Candidate], data: &Data) -> io::Result<RegionPool> {
 }
 
 /// Medians as rows: each subject's own, and ours against each peer.
-fn rows(workload: &str, candidates: &[Candidate], samples: &[Vec<Vec<Sample>>]) -> Vec<Row> {
+fn rows(workload: &str, candidates: &[&Candidate], samples: &[Vec<Vec<Sample>>]) -> Vec<Row> {
     let own: Vec<Vec<Row>> = candidates
         .iter()
         .zip(samples)
