@@ -39,6 +39,7 @@ pub fn run(arguments: &[String]) -> Option<()> {
         ["allocate", count] => allocate(count.parse().ok()?),
         ["reset", bytes] => reset(bytes.parse().ok()?),
         ["return", bytes] => give_back(bytes.parse().ok()?),
+        ["release", index, entries] => crate::index::release::run(index, entries.parse().ok()?)?,
         _ => return None,
     }
     Some(())

@@ -27,7 +27,8 @@ pub fn run(options: &Options) -> Vec<Row> {
     rows
 }
 
-fn with(tool: &str, count: impl FnOnce() -> Option<Vec<Row>>) -> Vec<Row> {
+/// What `count` counts with `tool`; nothing, and a word about it, if the machine does not have it.
+pub fn with(tool: &str, count: impl FnOnce() -> Option<Vec<Row>>) -> Vec<Row> {
     if !machine::has(tool) {
         eprintln!("skipped: no {tool}");
         return Vec::new();
@@ -63,7 +64,8 @@ fn total_calls(report: &str) -> Option<f64> {
 fn instructions(workload: &str) -> Option<Vec<Row>> {
     let mut rows = Vec::new();
     for (mode, subject) in [("reset", "Arena"), ("return", "RegionPool")] {
-        let (small, large) = (counted(mode, 1 << 20)?, counted(mode, 1 << 30)?);
+        let count = |bytes: usize| counted(&[mode, &bytes.to_string()]);
+        let (small, large) = (count(1 << 20)?, count(1 << 30)?);
         let row = |metric: &str, value: f64| Row::lower(workload, subject, metric, value, "count");
         rows.extend([
             row("used_1MiB", small),
@@ -74,16 +76,13 @@ fn instructions(workload: &str) -> Option<Vec<Row>> {
     Some(rows)
 }
 
-/// Instructions of the counted function of mode `mode`.
-fn counted(mode: &str, bytes: usize) -> Option<f64> {
-    let file = std::env::temp_dir().join(format!("kausal-bench-{}-{mode}-{bytes}", std::process::id()));
+/// Instructions of the counted function of a child's mode.
+pub fn counted(mode: &[&str]) -> Option<f64> {
+    let file = std::env::temp_dir().join(format!("kausal-bench-{}-{}", std::process::id(), mode.join("-")));
     let toggle = format!("--toggle-collect={COUNTED}");
     let out = format!("--callgrind-out-file={}", file.display());
     let valgrind = ["valgrind", "--tool=callgrind", "--quiet", &toggle, &out];
-    let status = child::command(&valgrind, &[mode, &bytes.to_string()])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .status();
+    let status = child::command(&valgrind, mode).stdout(Stdio::null()).stderr(Stdio::null()).status();
     let report = fs::read_to_string(&file).unwrap_or_default();
     let _ = fs::remove_file(&file);
     status.ok().filter(|status| status.success())?;

@@ -6,6 +6,7 @@
 //! | [`subject`] | what is asked of an index or a peer |
 //! | [`block`], [`peers`] | any `BlockIndex`, the others |
 //! | [`measure`] | one sample of one subject |
+//! | [`release`] | instructions to give an index back |
 //! | [`targets`] | what the indexes are held to |
 //! | [`plot`] | cost by number of entries, as a picture |
 //!
@@ -16,6 +17,7 @@ pub mod data;
 pub mod measure;
 pub mod peers;
 pub mod plot;
+pub mod release;
 pub mod subject;
 pub mod targets;
 
@@ -142,6 +144,9 @@ pub fn run(options: &Options) -> io::Result<Vec<Row>> {
         {
             rows.extend(growth(options, &candidates, entries, &workload)?);
         }
+    }
+    if options.wants("release") {
+        rows.extend(release::instructions("release", options));
     }
     targets::judge(&mut rows);
     Ok(rows)
