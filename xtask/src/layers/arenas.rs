@@ -21,10 +21,11 @@ const OWNERS: [&str; 7] =
     ["Arena", "BufferRing", "ChunkPool", "Pool", "RegionPool", "ScratchPool", "Subsystem"];
 
 /// Who owns memory outside kausal-arena, and why. Everybody else has a coordinator, a lease or a region.
-const OWNING: [(&str, &str); 3] = [
+const OWNING: [(&str, &str); 4] = [
     ("kausal-engine/src/core.rs", "the engine's core owns the regions and the requests' scratches"),
     ("kausal-index/src/conformance/bed.rs", "the kit lends what it tests a pool of kausal_arena::testing"),
     ("kausal-engine/src/recovery.rs", "makes the regions before there is a core to own them"),
+    ("kausal-sstable/src/cache/frames.rs", "the block cache owns its slabs"),
 ];
 
 /// Crates that may own arenas anywhere: their home, and what measures it.

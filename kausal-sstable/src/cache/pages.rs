@@ -1,0 +1,248 @@
+//! The pages of a shard: which are free, in a buddy system, and what the others are part of.
+//!
+//! A slab's pages are halved until a frame fits, and two free halves become one again (Knowlton 1965). So frames of all
+//! classes share the slabs, and a class that is no longer wanted leaves nothing behind. Free frames of a class, and queues
+//! of frames in use, are lists through the same two links.
+//!
+//! Everything here is under the shard's lock, and plain.
+
+use super::frames::SLAB_PAGES;
+
+/// Classes of frames: 1, 2, 4 … pages, up to half a slab, for the first page of a slab is lost.
+pub(super) const ORDERS: usize = (SLAB_PAGES as u32).trailing_zeros() as usize;
+
+/// No page.
+pub(super) const NIL: u32 = u32::MAX;
+
+/// What a page is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// Part of something that begins before it, or of a slab that is not there.
+    Inner,
+    /// First page of a free frame.
+    Free,
+    /// First page of a frame that is being filled.
+    Filling,
+    /// First page of a frame in the small queue.
+    Small,
+    /// First page of a frame in the main queue.
+    Main,
+}
+
+/// What a shard knows of a page, mostly if it is the first of a frame.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Page {
+    next: u32,
+    previous: u32,
+    /// The header's hits when they were last looked at.
+    pub(super) hits_seen: u32,
+    pub(super) role: Role,
+    pub(super) order: u8,
+    pub(super) class: u8,
+    pub(super) frequency: u8,
+    /// No longer in the directory.
+    pub(super) is_doomed: bool,
+    /// Whether the page has been written since its slab came.
+    is_written: bool,
+}
+
+const UNKNOWN: Page = Page {
+    next: NIL,
+    previous: NIL,
+    hits_seen: 0,
+    role: Role::Inner,
+    order: 0,
+    class: 0,
+    frequency: 0,
+    is_doomed: false,
+    is_written: false,
+};
+
+/// A list of frames by their first pages.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct List {
+    ends: Option<(u32, u32)>,
+    /// Pages of all its frames.
+    pub(super) pages: usize,
+}
+
+impl List {
+    /// The frame put in first of those in it.
+    pub(super) fn oldest(&self) -> Option<u32> {
+        self.ends.map(|(_, oldest)| oldest)
+    }
+
+    fn newest(&self) -> Option<u32> {
+        self.ends.map(|(newest, _)| newest)
+    }
+}
+
+pub(super) struct Pages {
+    pages: Box<[Page]>,
+    free: [List; ORDERS],
+}
+
+impl std::ops::Index<u32> for Pages {
+    type Output = Page;
+
+    fn index(&self, page: u32) -> &Page {
+        &self.pages[page as usize]
+    }
+}
+
+impl std::ops::IndexMut<u32> for Pages {
+    fn index_mut(&mut self, page: u32) -> &mut Page {
+        &mut self.pages[page as usize]
+    }
+}
+
+impl Pages {
+    /// Of `slabs` slabs, none of which is there yet.
+    pub(super) fn new(slabs: usize) -> Self {
+        Self { pages: vec![UNKNOWN; slabs * SLAB_PAGES].into_boxed_slice(), free: [List::default(); ORDERS] }
+    }
+
+    pub(super) fn len(&self) -> u32 {
+        self.pages.len() as u32
+    }
+
+    /// Pages in free frames.
+    #[cfg(all(test, not(any(loom, shuttle))))]
+    fn free_count(&self) -> usize {
+        self.free.iter().map(|list| list.pages).sum()
+    }
+
+    /// Puts `page`'s frame into `list`, as its newest.
+    pub(super) fn push(&mut self, list: &mut List, page: u32) {
+        list.pages += 1 << self[page].order;
+        let newest = list.newest();
+        (self[page].next, self[page].previous) = (newest.unwrap_or(NIL), NIL);
+        if let Some(newest) = newest {
+            self[newest].previous = page;
+        }
+        list.ends = Some((page, list.ends.map_or(page, |(_, oldest)| oldest)));
+    }
+
+    /// Takes `page`'s frame out of `list`, which it is in.
+    pub(super) fn unlink(&mut self, list: &mut List, page: u32) {
+        list.pages -= 1 << self[page].order;
+        let Page { next, previous, .. } = self[page];
+        let (mut newest, mut oldest) = list.ends.expect("a list with a frame has ends");
+        match next {
+            NIL => oldest = previous,
+            next => self[next].previous = previous,
+        }
+        match previous {
+            NIL => newest = next,
+            previous => self[previous].next = next,
+        }
+        list.ends = (newest != NIL).then_some((newest, oldest));
+    }
+
+    /// Adds the `pages` pages of a slab that begin with `first`.
+    pub(super) fn add_slab(&mut self, first: u32, pages: usize) {
+        let mut place = 0;
+        for order in (0..ORDERS).rev() {
+            if pages - place >= 1 << order {
+                self.put(first + place as u32, order);
+                place += 1 << order;
+            }
+        }
+        // What is left are halves of a page.
+        debug_assert!(place == pages);
+    }
+
+    /// Takes the pages of a slab out again, all of which are free.
+    pub(super) fn remove_slab(&mut self, first: u32) {
+        for page in first..first + SLAB_PAGES as u32 {
+            if self[page].role == Role::Free {
+                let order = self[page].order as usize;
+                let mut list = self.free[order];
+                self.unlink(&mut list, page);
+                self.free[order] = list;
+            }
+            self[page] = UNKNOWN;
+        }
+    }
+
+    fn put(&mut self, page: u32, order: usize) {
+        (self[page].role, self[page].order) = (Role::Free, order as u8);
+        let mut list = self.free[order];
+        self.push(&mut list, page);
+        self.free[order] = list;
+    }
+
+    fn pull(&mut self, page: u32) {
+        let order = self[page].order as usize;
+        let mut list = self.free[order];
+        self.unlink(&mut list, page);
+        self.free[order] = list;
+        self[page].role = Role::Inner;
+    }
+
+    /// Takes a frame of `1 << order` pages, and says whether all of them have been written before; or nothing.
+    pub(super) fn take(&mut self, order: usize) -> Option<(u32, bool)> {
+        let from = (order..ORDERS).find(|&from| self.free[from].ends.is_some())?;
+        // The one given back last: its bytes are still near.
+        let page = self.free[from].newest()?;
+        self.pull(page);
+        for half in (order..from).rev() {
+            self.put(page + (1 << half), half);
+        }
+        (self[page].role, self[page].order) = (Role::Filling, order as u8);
+        let frame = &mut self.pages[page as usize..page as usize + (1 << order)];
+        let were_written = frame.iter().all(|page| page.is_written);
+        frame.iter_mut().for_each(|page| page.is_written = true);
+        Some((page, were_written))
+    }
+
+    /// Takes `page`'s frame back, which is in no list, and joins it with its free buddies.
+    pub(super) fn give(&mut self, page: u32) {
+        let (mut page, mut order) = (page, self[page].order as usize);
+        self[page].role = Role::Inner;
+        while order + 1 < ORDERS {
+            // Slabs begin at multiples of their size, so a buddy lies in the same slab.
+            let buddy = page ^ 1 << order;
+            if self[buddy].role != Role::Free || self[buddy].order as usize != order {
+                break;
+            }
+            self.pull(buddy);
+            (page, order) = (page.min(buddy), order + 1);
+        }
+        self.put(page, order);
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_given_back_in_any_order_is_whole_again() {
+        let mut pages = Pages::new(2);
+        pages.add_slab(SLAB_PAGES as u32, 255);
+        let mut random = 1_u32;
+        let mut draw = |below: usize| {
+            random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (random >> 8) as usize % below
+        };
+        for _ in 0..50 {
+            let mut taken = Vec::new();
+            while let Some((page, _)) = pages.take(draw(4)) {
+                let range = page..page + (1 << pages[page].order);
+                assert!(taken.iter().all(|other: &std::ops::Range<u32>| {
+                    other.end <= range.start || range.end <= other.start
+                }));
+                taken.push(range);
+            }
+            while !taken.is_empty() {
+                pages.give(taken.swap_remove(draw(taken.len())).start);
+            }
+            assert_eq!(pages.free_count(), 255);
+            let (half, _) = pages.take(ORDERS - 1).expect("all is joined");
+            pages.give(half);
+        }
+        pages.remove_slab(SLAB_PAGES as u32);
+        assert_eq!((pages.free_count(), pages.take(0)), (0, None));
+    }
+}

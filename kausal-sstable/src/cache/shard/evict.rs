@@ -1,0 +1,190 @@
+//! Who goes: the policy's order, runs of neighbours, and the blocks of a file.
+
+use super::{Shard, Shared};
+use crate::cache::frames::{Eviction, PAGE_BYTES};
+use crate::cache::pages::{List, Role};
+use crate::ids::FileNumber;
+
+/// The small queue's share of the pages is one in so many.
+const SMALL_SHARE: usize = 10;
+
+/// Hits that carry a block from the small queue to main.
+const PROMOTED_AT: u8 = 2;
+
+/// Most credit a block can have.
+const FREQUENCY_MAX: u8 = 3;
+
+/// Frames that one eviction looks at before it takes the first without pins.
+const LOOKS_MAX: usize = 512;
+
+/// Pinned frames that one eviction passes by before it gives up.
+const PINNED_MAX: usize = 64;
+
+/// Frames that are evicted in the policy's order for each page of a large one, before a run of neighbours has to go.
+const EVICTIONS_PER_PAGE: usize = 4;
+
+impl Shard {
+    /// A frame that others had to leave for, unless too many are pinned.
+    pub(in crate::cache) fn take_by_force(
+        &mut self,
+        shared: Shared<'_>,
+        order: usize,
+    ) -> Option<(u32, bool)> {
+        for _ in 0..EVICTIONS_PER_PAGE << order {
+            if !self.evict_one(shared) {
+                break;
+            }
+            if let Some(taken) = self.pages.take(order) {
+                return Some(taken);
+            }
+        }
+        if order > 0 && self.evict_neighbours(shared, order) { self.pages.take(order) } else { None }
+    }
+
+    /// Evicts the frame whose turn it is. `false` if there is none, or too many were pinned.
+    fn evict_one(&mut self, shared: Shared<'_>) -> bool {
+        let (mut looks, mut pinned) = (0, 0);
+        while pinned < PINNED_MAX {
+            let is_small = self.small.pages * SMALL_SHARE >= self.page_count || self.main.pages == 0;
+            let queue = if is_small { self.small } else { self.main };
+            let Some(page) = queue.oldest() else { return false };
+            looks += 1;
+            let credit = self.look(shared, page);
+            let has_earned = credit >= if is_small { PROMOTED_AT } else { 1 };
+            if has_earned && looks < LOOKS_MAX && !self.pages[page].is_doomed {
+                self.requeue(page, Role::Main);
+                self.pages[page].frequency = if is_small { 0 } else { credit - 1 };
+                continue;
+            }
+            if self.header(shared, page).try_evict() == Eviction::Done {
+                self.leave(shared, page, is_small);
+                return true;
+            }
+            pinned += 1;
+            self.requeue(page, self.pages[page].role);
+        }
+        false
+    }
+
+    /// Counts the hits of a frame since the last look. Returns its credit.
+    pub(super) fn look(&mut self, shared: Shared<'_>, page: u32) -> u8 {
+        let hits = self.header(shared, page).hits();
+        let frame = &mut self.pages[page];
+        // Signed: a pin in vain is counted when it is made, and again, negatively, when it is taken back.
+        let since = hits.wrapping_sub(frame.hits_seen) as i32;
+        frame.hits_seen = hits;
+        frame.frequency =
+            (i32::from(frame.frequency).saturating_add(since)).clamp(0, FREQUENCY_MAX.into()) as u8;
+        let stats = &mut self.stats[frame.class as usize];
+        stats.hits = stats.hits.wrapping_add_signed(since.into());
+        frame.frequency
+    }
+
+    fn queue(&mut self, role: Role) -> &mut List {
+        if role == Role::Small { &mut self.small } else { &mut self.main }
+    }
+
+    fn unqueue(&mut self, page: u32) {
+        let role = self.pages[page].role;
+        let mut queue = *self.queue(role);
+        self.pages.unlink(&mut queue, page);
+        *self.queue(role) = queue;
+    }
+
+    fn requeue(&mut self, page: u32, role: Role) {
+        self.unqueue(page);
+        self.pages[page].role = role;
+        let mut queue = *self.queue(role);
+        self.pages.push(&mut queue, page);
+        *self.queue(role) = queue;
+    }
+
+    /// Takes a frame that is no longer live out of everything, and its pages back.
+    fn leave(&mut self, shared: Shared<'_>, page: u32, is_remembered: bool) {
+        // Hits that came between the last look and the eviction.
+        self.look(shared, page);
+        let hash = self.header(shared, page).key().hash();
+        let frame = self.pages[page];
+        if !frame.is_doomed {
+            shared.directory.remove(hash, self.first_header + page);
+            if is_remembered {
+                self.ghost.remember(hash);
+            }
+        }
+        self.unqueue(page);
+        self.pages.give(page);
+        let (class, bytes) = (frame.class as usize, PAGE_BYTES << frame.order);
+        let stats = &mut self.stats[class];
+        (stats.blocks, stats.bytes) = (stats.blocks - 1, stats.bytes - bytes);
+        stats.evictions += 1;
+        self.bytes[class] -= bytes;
+        self.settle(class, super::SETTLED_WITHIN);
+    }
+
+    /// Evicts whatever lies in some aligned run of `1 << order` pages. `false` if in each somebody pins a frame.
+    fn evict_neighbours(&mut self, shared: Shared<'_>, order: usize) -> bool {
+        let runs = self.pages.len() >> order;
+        for _ in 0..runs {
+            self.hand = (self.hand + 1) % runs;
+            if self.evict_run(shared, self.hand << order, 1 << order) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Evicts all frames in the run of `count` pages from `first`, if none is pinned or in the making.
+    pub(super) fn evict_run(&mut self, shared: Shared<'_>, first: u32, count: u32) -> bool {
+        if !self.frames(first, count).all(|(page, role)| match role {
+            Role::Free => true,
+            Role::Small | Role::Main => !self.header(shared, page).is_pinned(),
+            Role::Filling | Role::Inner => false,
+        }) {
+            return false;
+        }
+        let mut page = first;
+        while page < first + count {
+            let frame = self.pages[page];
+            if matches!(frame.role, Role::Small | Role::Main) {
+                if self.header(shared, page).try_evict() == Eviction::Pinned {
+                    return false;
+                }
+                self.leave(shared, page, false);
+            }
+            // An inner page is one that has just been joined with what was freed before it.
+            page += if frame.role == Role::Inner { 1 } else { 1 << frame.order };
+        }
+        true
+    }
+
+    /// First pages and roles of the frames in a run that begins with one. An inner page stands for itself.
+    pub(super) fn frames(&self, first: u32, count: u32) -> impl Iterator<Item = (u32, Role)> {
+        let mut page = first;
+        std::iter::from_fn(move || {
+            let frame = (page < first + count).then(|| self.pages[page])?;
+            let at = page;
+            page += if frame.role == Role::Inner { 1 } else { 1 << frame.order };
+            Some((at, frame.role))
+        })
+    }
+
+    /// Makes the blocks of `file` impossible to find, and frees the frames of those that nobody pins. O(pages).
+    pub(in crate::cache) fn remove_file(&mut self, shared: Shared<'_>, file: FileNumber) -> usize {
+        let mut removed = 0;
+        for page in 0..self.pages.len() {
+            let frame = self.pages[page];
+            let header = self.header(shared, page);
+            let is_live = matches!(frame.role, Role::Small | Role::Main) && !frame.is_doomed;
+            if !is_live || header.key().file != file {
+                continue;
+            }
+            shared.directory.remove(header.key().hash(), self.first_header + page);
+            self.pages[page].is_doomed = true;
+            removed += 1;
+            if header.try_evict() == Eviction::Done {
+                self.leave(shared, page, false);
+            }
+        }
+        removed
+    }
+}

@@ -1,0 +1,173 @@
+//! A shard: the frames of a part of all keys, and which of them go. Everything here is under one lock.
+//!
+//! S3-FIFO (Yang et al., SOSP 2023), over frames of any size:
+//!
+//! 1. A new block enters the *small* queue, a tenth of the pages; one that went not long ago (the ghost) enters *main*.
+//! 2. The oldest of the small queue goes, and is remembered by the ghost, unless it was hit more than once: then it enters
+//!    main. So a scan passes through the small queue and disturbs nothing.
+//! 3. The oldest of main goes if it was not hit since it was last looked at; otherwise it enters main again, with one
+//!    less to its credit.
+//!
+//! What is changed here: hits are not counted in the entry by the reader but read from the frame's state word, whose
+//! difference since the last look is the credit. A pinned frame counts as one that was hit. How many frames are looked at
+//! for one insert is bounded, and so is the time under the lock.
+//!
+//! Not here: what readers do. They take no lock, see `frames`. What is evicted, and slabs that come and go: `evict`, `slabs`.
+
+mod evict;
+mod slabs;
+
+use kausal_arena::Reservation;
+
+use super::directory::Directory;
+use super::frames::{Header, PAGE_BYTES, SLAB_PAGES, Slab};
+use super::ghost::Ghost;
+use super::key::BlockClass;
+use super::pages::{List, Pages, Role};
+use super::stats::ClassStats;
+
+/// By how many bytes the node of a class may differ from what its blocks take.
+const SETTLED_WITHIN: usize = 64 << 10;
+
+/// What is the same for all frames: who may look and where they are found.
+#[derive(Clone, Copy)]
+pub(super) struct Shared<'a> {
+    pub(super) headers: &'a [Header],
+    pub(super) directory: &'a Directory,
+}
+
+pub(super) struct Shard {
+    /// Header of the shard's first page.
+    first_header: u32,
+    pages: Pages,
+    slabs: Box<[Option<Slab>]>,
+    /// Bytes of each slab, there or not.
+    slab_bytes: Box<[usize]>,
+    small: List,
+    main: List,
+    ghost: Ghost,
+    /// Pages of the slabs that are there.
+    page_count: usize,
+    /// A slab is being obtained by somebody.
+    is_growing: bool,
+    /// Inserts to go before the budget is asked again, after it refused.
+    patience: u32,
+    /// Where the search for a run of neighbours goes on.
+    hand: u32,
+    bytes: [usize; 3],
+    /// Charged for slabs and not to a class.
+    idle: Reservation,
+    charges: [Reservation; 3],
+    stats: [ClassStats; 3],
+}
+
+/// What a shard is made with.
+pub(super) struct Parts {
+    pub(super) first_header: u32,
+    pub(super) slab_bytes: Box<[usize]>,
+    pub(super) idle: Reservation,
+    pub(super) charges: [Reservation; 3],
+}
+
+impl Shard {
+    /// A shard without a slab.
+    pub(super) fn new(parts: Parts) -> Self {
+        let Parts { first_header, slab_bytes, idle, charges } = parts;
+        let pages = slab_bytes.iter().sum::<usize>() / PAGE_BYTES;
+        Self {
+            first_header,
+            pages: Pages::new(slab_bytes.len()),
+            slabs: slab_bytes.iter().map(|_| None).collect(),
+            slab_bytes,
+            small: List::default(),
+            main: List::default(),
+            ghost: Ghost::new(pages),
+            page_count: 0,
+            is_growing: false,
+            patience: 0,
+            hand: 0,
+            bytes: [0; 3],
+            idle,
+            charges,
+            stats: [ClassStats::default(); 3],
+        }
+    }
+
+    fn header<'a>(&self, shared: Shared<'a>, page: u32) -> &'a Header {
+        &shared.headers[self.header_index(page)]
+    }
+
+    /// Where the header of `page` lies among all headers.
+    pub(super) fn header_index(&self, page: u32) -> usize {
+        (self.first_header + page) as usize
+    }
+
+    pub(super) fn slab_of(&self, page: u32) -> Option<&Slab> {
+        self.slabs[page as usize / SLAB_PAGES].as_ref()
+    }
+
+    /// A frame of the class that nobody has to leave for, and whether all its pages have been written before.
+    pub(super) fn take_free(&mut self, order: usize) -> Option<(u32, bool)> {
+        self.pages.take(order)
+    }
+
+    /// Gives back a frame that was taken and not published.
+    pub(super) fn give_back(&mut self, page: u32) {
+        self.pages.give(page);
+    }
+
+    /// Enters a frame that was taken, and whose header is about to be live, into a queue and the directory.
+    pub(super) fn enter(&mut self, shared: Shared<'_>, page: u32, hash: u64, class: BlockClass) {
+        shared.directory.insert(hash, self.first_header + page);
+        let hits = self.header(shared, page).hits();
+        let is_back = self.ghost.recall(hash);
+        let frame = &mut self.pages[page];
+        (frame.class, frame.frequency, frame.hits_seen) = (class.place() as u8, 0, hits);
+        (frame.is_doomed, frame.role) = (false, if is_back { Role::Main } else { Role::Small });
+        let bytes = PAGE_BYTES << frame.order;
+        let list = if is_back { &mut self.main } else { &mut self.small };
+        self.pages.push(list, page);
+        let stats = &mut self.stats[class.place()];
+        (stats.blocks, stats.bytes) = (stats.blocks + 1, stats.bytes + bytes);
+        self.bytes[class.place()] += bytes;
+        self.settle(class.place(), SETTLED_WITHIN);
+    }
+
+    /// What was counted up to now, and bytes of the frames that are pinned. O(pages).
+    pub(super) fn stats(&mut self, shared: Shared<'_>) -> ([ClassStats; 3], usize) {
+        let mut pinned = 0;
+        for page in 0..self.pages.len() {
+            if matches!(self.pages[page].role, Role::Small | Role::Main) {
+                self.look(shared, page);
+                if self.header(shared, page).is_pinned() {
+                    pinned += PAGE_BYTES << self.pages[page].order;
+                }
+            }
+        }
+        (self.stats, pinned)
+    }
+
+    /// Somebody missed a block of the class and came to fill it.
+    pub(super) fn note_miss(&mut self, class: BlockClass) {
+        self.stats[class.place()].misses += 1;
+    }
+
+    /// Nobody found room for it.
+    pub(super) fn note_refusal(&mut self, class: BlockClass) {
+        self.stats[class.place()].refusals += 1;
+    }
+
+    /// Moves charge between the class and what is idle, if its node is off by more than `within` bytes.
+    fn settle(&mut self, class: usize, within: usize) {
+        let (want, have) = (self.bytes[class], self.charges[class].bytes());
+        // A refusal would leave the bytes on the other node of the cache: their sum is right either way.
+        let _moved = if want > have + within {
+            let bytes = (want - have).min(self.idle.bytes());
+            self.idle.transfer(&mut self.charges[class], bytes)
+        } else if want + within < have {
+            self.charges[class].transfer(&mut self.idle, have - want)
+        } else {
+            Ok(())
+        };
+    }
+}
