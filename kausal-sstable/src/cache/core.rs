@@ -92,7 +92,7 @@ impl Plan {
         };
         // In turns, so that shards differ by one slab at most. A page or two are lost to alignment.
         let sizes = (0..self.slabs).map(|turn| size(turn * self.shards + shard));
-        sizes.filter(|&bytes| bytes > 2 * PAGE_BYTES).collect()
+        sizes.filter(|&bytes| bytes >= 2 * PAGE_BYTES).collect()
     }
 }
 

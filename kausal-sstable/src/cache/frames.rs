@@ -44,7 +44,7 @@ use crate::ids::FileNumber;
 pub(super) const PAGE_BYTES: usize = if cfg!(any(loom, shuttle)) { 128 } else { 4 << 10 };
 
 /// Pages of a slab. One of them goes to the header of the arena's chunk.
-pub(super) const SLAB_PAGES: usize = if cfg!(any(loom, shuttle)) { 4 } else { 256 };
+pub(super) const SLAB_PAGES: usize = if cfg!(any(loom, shuttle)) { 2 } else { 256 };
 
 /// What is obtained and given back at once.
 pub(super) const SLAB_BYTES: usize = PAGE_BYTES * SLAB_PAGES;

@@ -143,13 +143,12 @@ impl Pages {
     pub(super) fn add_slab(&mut self, first: u32, pages: usize) {
         let mut place = 0;
         for order in (0..ORDERS).rev() {
-            if pages - place >= 1 << order {
+            while pages - place >= 1 << order {
                 self.put(first + place as u32, order);
                 place += 1 << order;
             }
         }
-        // What is left are halves of a page.
-        debug_assert!(place == pages);
+        debug_assert_eq!(place, pages);
     }
 
     /// Takes the pages of a slab out again, all of which are free.

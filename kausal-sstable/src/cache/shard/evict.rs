@@ -17,8 +17,8 @@ const FREQUENCY_MAX: u8 = 3;
 /// Frames that one eviction looks at before it takes the first without pins.
 const LOOKS_MAX: usize = 512;
 
-/// Pinned frames that one eviction passes by before it gives up.
-const PINNED_MAX: usize = 64;
+/// Pinned frames that one eviction passes by before it gives up. A model has one or two frames.
+const PINNED_MAX: usize = if cfg!(any(loom, shuttle)) { 2 } else { 64 };
 
 /// Frames that are evicted in the policy's order for each page of a large one, before a run of neighbours has to go.
 const EVICTIONS_PER_PAGE: usize = 4;
