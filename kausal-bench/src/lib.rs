@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`arena`] | allocation, reset and release against bump arenas and general purpose allocators |
 //! | [`index`] | the in-memory indexes against each other and against the field's maps |
+//! | [`cache`] | the block cache against the field's caches, the merging cursor against a heap |
 //! | [`samples`], [`row`] | samples in turn and their medians; one measured number |
 //! | [`table`], [`record`] | a result for people, and for the repository |
 //! | [`options`] | the command line |
@@ -13,6 +14,7 @@
 //! An absolute time on a shared machine means nothing; quote the ratio.
 
 pub mod arena;
+pub mod cache;
 pub mod heap;
 pub mod index;
 pub mod machine;

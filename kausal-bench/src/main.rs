@@ -1,4 +1,4 @@
-//! `kausal-bench [arena|index] [OPTIONS]`: measures, prints, writes. `cargo xtask bench` builds it with the peers.
+//! `kausal-bench [arena|cache|index] [OPTIONS]`: measures, prints, writes. `cargo xtask bench` builds it with the peers.
 #![forbid(unsafe_code)]
 
 use std::error::Error;
@@ -8,15 +8,15 @@ use std::process::ExitCode;
 use kausal_bench::arena::{self, child};
 use kausal_bench::options::Options;
 use kausal_bench::row::Row;
-use kausal_bench::{index, record, table};
+use kausal_bench::{cache, index, record, table};
 
 const HELP: &str = "\
-Usage: kausal-bench [arena|index] [OPTIONS]
+Usage: kausal-bench [arena|cache|index] [OPTIONS]
        kausal-bench record --from FILE [--from FILE] [--markdown FILE]
 
   --quick          fewer samples of smaller sizes
   --only WORKLOAD  only workloads whose name contains this; may be repeated
-  --subject NAME   index: only subjects whose name contains this; may be repeated
+  --subject NAME   cache, index: only subjects whose name contains this; may be repeated
   --entries N      index: this many entries instead of the usual two sizes
   --rounds N       samples per subject
   --seed N         what keys and patterns are drawn from
@@ -52,9 +52,11 @@ fn run() -> Result<(), Box<dyn Error>> {
     let mut rows = Vec::new();
     match name {
         "arena" => rows.extend(arena::run(&options)),
+        "cache" => rows.extend(cache::run(&options)),
         "index" => rows.extend(index::run(&options)?),
         "all" => {
             rows.extend(arena::run(&options));
+            rows.extend(cache::run(&options));
             rows.extend(index::run(&options)?);
         }
         "record" => {

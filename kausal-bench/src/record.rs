@@ -8,14 +8,16 @@ use crate::row::Row;
 use crate::table::{distinct, number, verdict};
 
 /// The peers whose versions a record names.
-const PEERS: [&str; 13] = [
+const PEERS: [&str; 15] = [
     "blink-alloc",
     "bumpalo",
     "bumpalo-herd",
     "crossbeam-skiplist",
     "mimalloc",
+    "moka",
     "papaya",
     "parking_lot",
+    "quick_cache",
     "rart",
     "scc",
     "skipdb",
@@ -57,6 +59,19 @@ const INDEX_NOTES: &str = "\
 - rart and `BTreeMap` alone are for one thread and have no samples with several.
 ";
 
+/// What a reader must know about the cache rows.
+const CACHE_NOTES: &str = "\
+- Blocks of 4,096 bytes. Ours has the given bytes for everything, directory included; a peer's capacity is the sum of its
+  blocks, and what it takes beside them is not counted: that flatters the peers.
+- Flatters us: peers hold `Arc<[u8]>`, two counts a look-up beside their own locks. They need it: a block must stay while it
+  is read.
+- Each peer hashes as it comes: quick_cache fast, moka with SipHash.
+- A miss fills the block with one write of its bytes; no file is read. `access` is the mean of hits and misses.
+- `hit/2`: time of all threads by the look-ups of one. `scan` counts the accesses of the scans too, which
+  nobody can hit.
+- `merge`: both sides walk the same cursors; the heap is std's, with `peek_mut`, and compares whole keys.
+";
+
 /// The record of `rows`.
 pub fn shown(title: &str, command: &str, options: &Options, rows: &[Row]) -> String {
     let mut out = format!("# {title}\n\n");
@@ -81,7 +96,12 @@ pub fn shown(title: &str, command: &str, options: &Options, rows: &[Row]) -> Str
     out += &verdict(rows);
     out += "```\n\n## What flatters or hurts us\n\n";
     let is_index = |row: &Row| row.workload.starts_with("growth") || row.metric == "get_hit";
-    out += if rows.iter().any(is_index) { INDEX_NOTES } else { ARENA_NOTES };
+    let is_cache = |row: &Row| row.metric == "hit_ratio" || row.workload.starts_with("hit/");
+    out += match () {
+        () if rows.iter().any(is_index) => INDEX_NOTES,
+        () if rows.iter().any(is_cache) => CACHE_NOTES,
+        () => ARENA_NOTES,
+    };
     out += "\n## Numbers\n";
     for workload in distinct(rows.iter().map(|row| row.workload.as_str())) {
         numbers(&mut out, workload, rows);

@@ -24,15 +24,21 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<(), F
     command::run(std::process::Command::new(program).current_dir(workspace.root()).args(arguments))
 }
 
+/// Everybody.
+const ALL: &str = "arena-peers,cache-peers,index-peers";
+
 /// The features that a benchmark needs.
 fn peers(benchmark: Option<&OsStr>) -> Result<&'static str, Failure> {
     match benchmark.and_then(OsStr::to_str) {
-        Some("record") => Ok("arena-peers,index-peers"),
+        Some("record") => Ok(ALL),
         Some("arena") => Ok("arena-peers"),
+        Some("cache") => Ok("cache-peers"),
         Some("index") => Ok("index-peers"),
-        None => Ok("arena-peers,index-peers"),
-        Some(option) if option.starts_with("--") => Ok("arena-peers,index-peers"),
-        Some(name) => Err(Failure::usage(format!("there is no benchmark `{name}`: arena, index or record"))),
+        None => Ok(ALL),
+        Some(option) if option.starts_with("--") => Ok(ALL),
+        Some(name) => {
+            Err(Failure::usage(format!("there is no benchmark `{name}`: arena, cache, index or record")))
+        }
     }
 }
 
@@ -43,7 +49,7 @@ mod tests {
     #[test]
     fn a_benchmark_is_built_with_its_own_peers() {
         assert_eq!(peers(Some(OsStr::new("arena"))).expect("it exists"), "arena-peers");
-        assert_eq!(peers(Some(OsStr::new("--quick"))).expect("all"), "arena-peers,index-peers");
+        assert_eq!(peers(Some(OsStr::new("--quick"))).expect("all"), ALL);
         assert!(peers(Some(OsStr::new("engine"))).is_err());
     }
 }
