@@ -134,6 +134,9 @@ impl Error {
             }
             TableError::Io { source, .. } => Self::io("read", path)(source),
             TableError::Memory { source, .. } => Self::MemoryBudget(source),
+            TableError::NotBuilt { what, .. } => {
+                Self::invalid(format!("{} needs {what}, which this build does not have", path.display()))
+            }
             other => Self::NewerFormat { file: path.to_owned(), what: other.to_string() },
         }
     }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use kausal_arena::Budget;
 use kausal_index::Kind;
-use kausal_sstable::{Properties, Table};
+use kausal_sstable::{BlockInfo, FORMAT_VERSION, Properties, Residency, Table, TableSource};
+
+pub use kausal_sstable::BlockKind;
 
 use crate::error::Error;
 use crate::file_names::FileKind;
@@ -27,8 +29,14 @@ pub struct TableDescription {
     pub file_bytes: u64,
     /// Bytes held in memory while it is open.
     pub resident_bytes: usize,
+    /// Version of its format.
+    pub format: u32,
     /// Counts and bounds.
     pub properties: Properties,
+    /// Fragments of range tombstones: start, end, sequence number.
+    pub range_tombstones: Vec<(Vec<u8>, Vec<u8>, u64)>,
+    /// Its blocks, in order of the file, up to the first damage.
+    pub blocks: Vec<BlockInfo>,
     /// Whether every checksum and every promise of the format holds; else what does not.
     pub damage: Option<String>,
 }
@@ -106,14 +114,27 @@ pub fn table(vfs: &dyn Vfs, path: &Path) -> Result<TableDescription, Error> {
     let budget = Budget::root("inspect", BUDGET_BYTES);
     let file = vfs.open(path, OpenMode::Read).map_err(Error::io("open", path))?;
     let file_bytes = file.len().map_err(Error::io("read the length of", path))?;
-    let table = Table::open(Arc::new(Source(file)), number_of(path)?, None, &budget)
+    let source: Arc<dyn TableSource> = Arc::new(Source(file));
+    let number = number_of(path)?;
+    let open = |residency| Table::open_with(Arc::clone(&source), number, None, residency, &budget);
+    // A table whose filter or index is damaged can still be explained.
+    let table = open(Residency::Indexes)
+        .or_else(|_| open(Residency::Root))
         .map_err(|error| Error::table(path, error))?;
     let damage = table.verify(&budget, |_| {}).err().map(|error| Error::table(path, error).to_chain());
+    let mut blocks = Vec::new();
+    // What stops this is damage, and has been found above.
+    let _ = table.blocks(&budget, |block| blocks.push(block.clone()));
+    let fragments = table.range_tombstones();
+    let fragments = fragments.iter().map(|one| (one.start.to_vec(), one.end.to_vec(), one.seqno.get()));
     Ok(TableDescription {
         table: table.footer().table,
         file_bytes,
         resident_bytes: table.resident_bytes(),
+        format: FORMAT_VERSION,
         properties: table.properties().clone(),
+        range_tombstones: fragments.collect(),
+        blocks,
         damage,
     })
 }

@@ -78,6 +78,7 @@ pub use environment::Environment;
 pub use error::{Damage, Error};
 pub use ids::{FileNumber, KeyspaceId, TableId};
 pub use kausal_arena::{MemoryReport, NodeReport};
+pub use kausal_sstable::Compression;
 pub use options::{Durability, MEMORY_BUDGET_MIN, Options, WriteOptions};
 pub use recovery::RecoveryReport;
 pub use request::{Page, Pair, Request};

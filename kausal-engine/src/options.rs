@@ -3,8 +3,13 @@
 
 use std::time::Duration;
 
+use kausal_sstable::Compression;
+
 /// Smallest memory budget a database opens with.
 pub const MEMORY_BUDGET_MIN: usize = 8 << 20;
+
+/// Levels that a compression can be chosen for one by one; deeper ones share the last one's.
+const COMPRESSION_LEVELS: usize = 8;
 
 /// What a write survives when it has been acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,6 +53,7 @@ pub struct Options {
     pub(crate) create: bool,
     pub(crate) block_bytes: usize,
     pub(crate) filter_bits_per_key: u32,
+    compression: [Compression; COMPRESSION_LEVELS],
     pub(crate) level0_compaction_count: usize,
     pub(crate) level0_stall_count: usize,
     pub(crate) stall_timeout: Duration,
@@ -68,6 +74,7 @@ impl Options {
             create: true,
             block_bytes: 4 << 10,
             filter_bits_per_key: 10,
+            compression: [Compression::None; COMPRESSION_LEVELS],
             level0_compaction_count: 4,
             level0_stall_count: 12,
             stall_timeout: Duration::from_secs(60),
@@ -102,6 +109,21 @@ impl Options {
     pub fn filter_bits_per_key(mut self, bits: u32) -> Self {
         self.filter_bits_per_key = bits;
         self
+    }
+
+    /// How tables of `level` and of all deeper ones are compressed when they are written. Default none. A table keeps
+    /// the compression it was written with; one database may hold all of them.
+    pub fn compression(mut self, level: usize, compression: Compression) -> Self {
+        self.compression
+            .iter_mut()
+            .skip(level.min(COMPRESSION_LEVELS - 1))
+            .for_each(|chosen| *chosen = compression);
+        self
+    }
+
+    /// The compression of tables of `level`.
+    pub(crate) fn compression_of(&self, level: u8) -> Compression {
+        self.compression[usize::from(level).min(COMPRESSION_LEVELS - 1)]
     }
 
     /// Tables of level 0 from which on they are compacted. Default 4.

@@ -266,7 +266,9 @@ impl<I: BlockIndex + 'static> Cursor<I> {
             sources.push(Source::Table(table.cursor(budget)?));
         }
         let deeper = view.version.levels()[1..].iter().filter(|level| !level.tables().is_empty());
-        sources.extend(deeper.map(|level| Source::Run(RunCursor::new(level.tables(), budget))));
+        for level in deeper {
+            sources.push(Source::Run(RunCursor::new(level.tables(), budget).map_err(Error::from)?));
+        }
         let mut merge = MergingCursor::new(sources);
         match self.direction {
             Direction::Forward => {

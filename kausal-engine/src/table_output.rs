@@ -80,7 +80,7 @@ impl<'a> TableOutput<'a> {
         }
         let open = match &mut self.open {
             Some(open) => open,
-            None => self.open.insert(self.place.open()?),
+            None => self.open.insert(self.place.open(self.level)?),
         };
         if entry.kind == Kind::Blob {
             let reference = BlobRef::from_bytes(entry.value)
@@ -142,14 +142,17 @@ impl Drop for TableOutput<'_> {
 }
 
 impl Workplace<'_> {
-    fn open(&self) -> Result<Open, Error> {
+    fn open(&self, level: u8) -> Result<Open, Error> {
         let number = (self.new_number)();
         let path = file_path(self.directory, FileKind::Table(number));
         let table = TableId(self.environment.entropy.u64());
         let options = TableOptions {
             block_bytes: self.options.block_bytes,
+            compression: self.options.compression_of(level),
             filter_bits_per_key: self.options.filter_bits_per_key,
+            created_micros: self.environment.clock.unix_time().as_micros() as u64,
             output_bytes: (self.budget.ceiling() / 8).clamp(64 << 10, 1 << 20),
+            ..TableOptions::default()
         };
         let vfs = &self.environment.vfs;
         let file = vfs.open(&path, OpenMode::CreateNew).map_err(Error::io("create", &path))?;

@@ -1,261 +1,313 @@
-//! Cursors over one table, and over a run of tables that share no key.
+//! An ordered walk over one table.
+//!
+//! 1. A cursor stands at a segment, at a block in it, and at an entry in the block, whose contents its source holds.
+//! 2. A seek asks root, index and block in turn. A separator may lie behind its block's last entry, so a seek that finds
+//!    nothing in the block ends at the first entry of the next.
+//! 3. From the third block on that follows the one before, the source is told how much will be wanted behind it: 16 KiB, then
+//!    twice as much each time, up to a limit.
+//!
+//! Bounds are heeded by every movement: outside of them the cursor stands nowhere.
 
-use std::sync::Arc;
-
-use kausal_arena::Budget;
 use kausal_index::{Cursor, EntryRef, SeqNo};
 
-use crate::block::{BlockCursor, Position};
+use crate::block::{Block, Position};
 use crate::buffer::BlockBuffer;
 use crate::error::{Damage, TableError};
-use crate::format::BlockHandle;
+use crate::format::{BlockHandle, BlockKind};
+use crate::index::IndexBlock;
 use crate::reader::Table;
+use crate::source::BlockSource;
 
-/// An ordered walk over one table: a position in the index, and one in the block it names.
+const AHEAD_BYTES_FIRST: u64 = 16 << 10;
+/// Where reading ahead ends unless the cursor is told otherwise: twice as much is not faster, only larger.
+const AHEAD_BYTES_MAX: u64 = 128 << 10;
+
+/// An ordered walk over one table.
 #[derive(Debug)]
-pub struct TableCursor<'table> {
+pub struct TableCursor<'table, S = BlockBuffer> {
     table: &'table Table,
-    index_position: Position,
-    /// The block in `buffer`.
+    source: S,
+    /// Holds the index of a segment, where indexes are not resident.
+    index_source: Option<S>,
+    /// The segment whose index `index_source` holds.
+    index_of: Option<usize>,
+    segment: usize,
+    /// Place of the block in the segment.
+    block: usize,
+    /// The block in `source`.
     loaded: Option<BlockHandle>,
-    buffer: BlockBuffer,
+    position: Position,
+    lower: Option<Box<[u8]>>,
+    upper: Option<Box<[u8]>>,
+    /// Blocks loaded one after the other since the last seek.
+    run: u32,
+    ahead_max: u64,
 }
 
-impl<'table> TableCursor<'table> {
-    pub(crate) fn new(table: &'table Table, buffer: BlockBuffer) -> Self {
-        Self { table, index_position: Position::default(), loaded: None, buffer }
+impl<'table, S: BlockSource> TableCursor<'table, S> {
+    pub(crate) fn new(table: &'table Table, mut source: S) -> Self {
+        source.forget();
+        Self {
+            table,
+            source,
+            index_source: None,
+            index_of: None,
+            segment: 0,
+            block: 0,
+            loaded: None,
+            position: Position::default(),
+            lower: None,
+            upper: None,
+            run: 0,
+            ahead_max: AHEAD_BYTES_MAX,
+        }
     }
 
-    /// The offset of the block stood in.
-    pub(crate) fn block(&self) -> Option<BlockHandle> {
-        self.loaded
+    /// Shows only keys at or after `lower` and before `upper` from the next movement on.
+    pub fn set_bounds(&mut self, lower: Option<&[u8]>, upper: Option<&[u8]>) {
+        self.lower = lower.map(Into::into);
+        self.upper = upper.map(Into::into);
     }
 
-    /// The index entry of the block stood in.
-    pub(crate) fn index_position(&self) -> &Position {
-        &self.index_position
+    /// Limits what is read ahead of a walk, in bytes; 0 reads block by block. Default 128 KiB.
+    pub fn set_read_ahead(&mut self, bytes_max: u64) {
+        self.ahead_max = bytes_max;
+    }
+
+    /// Ends the walk, and gives back the source.
+    pub fn into_source(self) -> S {
+        self.source
     }
 
     fn clear(&mut self) -> bool {
-        self.index_position.clear();
-        self.buffer.position.clear();
+        self.position.clear();
         false
     }
 
-    /// Loads the block that the index position names, unless it is there already.
-    fn load(&mut self) -> Result<(), TableError> {
-        let handle = self.table.handle_at(&self.index_position)?;
+    /// Runs `work` with the index of the segment stood in.
+    fn with_index<T>(
+        &mut self,
+        work: impl FnOnce(&IndexBlock<'_>) -> Result<T, Damage>,
+    ) -> Result<T, TableError> {
+        let segment = &self.table.segments()[self.segment];
+        let file = self.table.table_file();
+        let contents = match segment.index() {
+            Some(index) => index,
+            None => {
+                let source = match &mut self.index_source {
+                    Some(source) => source,
+                    empty => empty.insert(self.source.sibling().map_err(|error| file.no_memory(error))?),
+                };
+                if self.index_of != Some(self.segment) {
+                    self.index_of = None;
+                    source.fetch(file, segment.index_handle, BlockKind::Index, 0)?;
+                    self.index_of = Some(self.segment);
+                }
+                source.bytes()
+            }
+        };
+        let done = IndexBlock::of_segment(contents).and_then(|index| work(&index));
+        done.map_err(|what| file.corrupt(segment.index_handle.offset, what))
+    }
+
+    /// What is wanted behind the next block.
+    fn ahead(&self) -> u64 {
+        match self.run {
+            0..=2 => 0,
+            run => (AHEAD_BYTES_FIRST << (run - 3).min(16)).min(self.ahead_max),
+        }
+    }
+
+    /// Fetches the block at `place` of the segment stood in, unless it is there already.
+    fn load(&mut self, place: usize) -> Result<(), TableError> {
+        let segment = self.segment;
+        let table = self.table;
+        let handle = self.with_index(|index| table.segments()[segment].data_block(index, place))?;
+        self.block = place;
         if self.loaded != Some(handle) {
             self.loaded = None;
-            self.buffer.load(self.table.table_file(), handle)?;
+            self.position.clear();
+            let ahead = self.ahead();
+            self.source.fetch(table.table_file(), handle, BlockKind::Data, ahead)?;
             self.loaded = Some(handle);
         }
         Ok(())
     }
 
-    /// Moves in the index; answers whether it stands on an entry.
-    fn in_index(
-        &mut self,
-        movement: impl FnOnce(BlockCursor<'_>, &mut Position) -> Result<bool, Damage>,
-    ) -> Result<bool, TableError> {
-        let table = self.table;
-        movement(table.index()?, &mut self.index_position).map_err(|what| table.index_damage(what))
-    }
-
     /// Moves in the loaded block; answers whether it stands on an entry.
+    #[inline]
     fn in_block(
         &mut self,
-        movement: impl FnOnce(BlockCursor<'_>, &mut Position) -> Result<bool, Damage>,
+        movement: impl FnOnce(&Block<'_>, &mut Position) -> Result<bool, Damage>,
     ) -> Result<bool, TableError> {
-        let offset = self.loaded.map_or(0, |handle| handle.offset);
-        let (contents, position) = self.buffer.parts();
-        BlockCursor::new(contents)
-            .and_then(|block| movement(block, position))
-            .map_err(|what| self.table.table_file().corrupt(offset, what))
+        let moved = Block::new(self.source.bytes()).and_then(|block| movement(&block, &mut self.position));
+        moved.map_err(|what| {
+            self.position.clear();
+            let offset = self.loaded.map_or(0, |handle| handle.offset);
+            self.table.table_file().corrupt(offset, what)
+        })
     }
 
-    /// Enters the block named by the index at its first entry.
-    fn enter_front(&mut self, named: bool) -> Result<bool, TableError> {
-        if !named {
+    /// Stands on the first entry of the segment at `place` or a later one.
+    fn enter_front(&mut self, place: usize) -> Result<bool, TableError> {
+        if place >= self.table.segments().len() {
             return Ok(self.clear());
         }
-        self.load()?;
+        self.segment = place;
+        self.load(0)?;
         self.in_block(|block, position| block.seek_to_first(position))
     }
 
-    /// Enters the block named by the index at its last entry.
-    fn enter_back(&mut self, named: bool) -> Result<bool, TableError> {
-        if !named {
-            return Ok(self.clear());
-        }
-        self.load()?;
+    /// Stands on the last entry of the segment before `place`.
+    fn enter_back(&mut self, place: usize) -> Result<bool, TableError> {
+        let Some(before) = place.checked_sub(1) else { return Ok(self.clear()) };
+        self.segment = before;
+        let count = self.with_index(|index| Ok(index.count()))?;
+        self.load(count - 1)?;
         self.in_block(|block, position| block.seek_to_last(position))
     }
-}
 
-impl Cursor for TableCursor<'_> {
-    type Error = TableError;
-
-    fn seek_to_first(&mut self) -> Result<bool, TableError> {
-        let named = self.in_index(|index, position| index.seek_to_first(position))?;
-        self.enter_front(named)
+    /// Stands on the first entry of the block after the one stood in.
+    fn next_block(&mut self) -> Result<bool, TableError> {
+        self.run = self.run.saturating_add(1);
+        let count = self.with_index(|index| Ok(index.count()))?;
+        if self.block + 1 >= count {
+            return self.enter_front(self.segment + 1);
+        }
+        self.load(self.block + 1)?;
+        self.in_block(|block, position| block.seek_to_first(position))
     }
 
-    fn seek_to_last(&mut self) -> Result<bool, TableError> {
-        let named = self.in_index(|index, position| index.seek_to_last(position))?;
-        self.enter_back(named)
+    /// Stands on the last entry of the block before the one stood in.
+    fn prev_block(&mut self) -> Result<bool, TableError> {
+        self.run = 0;
+        let Some(before) = self.block.checked_sub(1) else { return self.enter_back(self.segment) };
+        self.load(before)?;
+        self.in_block(|block, position| block.seek_to_last(position))
     }
 
-    fn seek(&mut self, key: &[u8], at: SeqNo) -> Result<bool, TableError> {
-        if !self.in_index(|index, position| index.seek(position, key, at))? {
+    fn seek_unbounded(&mut self, key: &[u8], at: SeqNo) -> Result<bool, TableError> {
+        self.run = 0;
+        self.position.clear();
+        let segment = self.table.root().seek(key, at).map_err(|what| self.table.root_damage(what))?;
+        if segment >= self.table.segments().len() {
             return Ok(self.clear());
         }
-        self.load()?;
-        // The block's last entry is at or after the position, so there is one to stand on.
+        self.segment = segment;
+        let place = self
+            .with_index(|index| index.seek(key, at).map(|place| (place < index.count()).then_some(place)))?;
+        // The root says that the segment ends at or after the position.
+        let Some(place) = place else { return self.with_index(|_| Err(Damage::Index)) };
+        self.load(place)?;
         if self.in_block(|block, position| block.seek(position, key, at))? {
             return Ok(true);
         }
-        Err(self.table.index_damage(Damage::Index))
+        self.next_block()
     }
 
-    fn seek_for_prev(&mut self, key: &[u8], at: SeqNo) -> Result<bool, TableError> {
-        if !self.seek(key, at)? {
-            return self.seek_to_last();
-        }
-        let exact = self.entry().is_some_and(|entry| entry.cmp_position(key, at).is_eq());
-        if exact { Ok(true) } else { self.prev() }
-    }
-
-    fn next(&mut self) -> Result<bool, TableError> {
-        if !self.buffer.position.is_valid() {
-            return Ok(false);
-        }
-        if self.in_block(|block, position| block.next(position))? {
-            return Ok(true);
-        }
-        let named = self.in_index(|index, position| index.next(position))?;
-        self.enter_front(named)
-    }
-
-    fn prev(&mut self) -> Result<bool, TableError> {
-        if !self.buffer.position.is_valid() {
-            return Ok(false);
-        }
+    fn prev_unbounded(&mut self) -> Result<bool, TableError> {
         if self.in_block(|block, position| block.prev(position))? {
             return Ok(true);
         }
-        let named = self.in_index(|index, position| index.prev(position))?;
-        self.enter_back(named)
+        self.prev_block()
     }
 
-    fn entry(&self) -> Option<EntryRef<'_>> {
-        self.buffer.position.entry(self.buffer.contents())
-    }
-}
-
-/// An ordered walk over tables in key order of which no two share a key: a level. One table is open at a time.
-#[derive(Debug)]
-pub struct RunCursor<'run> {
-    tables: &'run [Arc<Table>],
-    budget: Budget,
-    place: usize,
-    cursor: Option<TableCursor<'run>>,
-}
-
-impl<'run> RunCursor<'run> {
-    /// A walk over `tables`; the block buffer is charged to `budget`.
-    pub fn new(tables: &'run [Arc<Table>], budget: &Budget) -> Self {
-        Self { tables, budget: budget.clone(), place: 0, cursor: None }
+    /// Nowhere, if the entry stood on is at or behind the upper bound.
+    #[inline]
+    fn heed_upper(&mut self, stands: bool) -> bool {
+        let Some(upper) = self.upper.as_deref().filter(|_| stands) else { return stands };
+        let is_inside = self.entry().is_some_and(|entry| entry.key < upper);
+        if is_inside { true } else { self.clear() }
     }
 
-    /// Enters the table at `place`, if there is one, by `movement`.
-    fn enter(
-        &mut self,
-        place: usize,
-        movement: impl FnOnce(&mut TableCursor<'run>) -> Result<bool, TableError>,
-    ) -> Result<bool, TableError> {
-        let Some(table) = self.tables.get(place) else {
-            self.cursor = None;
-            return Ok(false);
-        };
-        if self.place != place || self.cursor.is_none() {
-            // The old buffer is given back before a new one is asked for.
-            self.cursor = None;
-            self.cursor = Some(table.cursor(&self.budget)?);
-            self.place = place;
-        }
-        match &mut self.cursor {
-            Some(cursor) => movement(cursor),
-            None => Ok(false),
-        }
+    fn heed_lower(&mut self, stands: bool) -> bool {
+        let Some(lower) = self.lower.as_deref().filter(|_| stands) else { return stands };
+        let is_inside = self.entry().is_some_and(|entry| lower <= entry.key);
+        if is_inside { true } else { self.clear() }
     }
 
-    /// The first table that may hold a key at or after `key`.
-    fn place_of(&self, key: &[u8]) -> usize {
-        self.tables.partition_point(|table| table.properties().key_max.as_slice() < key)
+    /// Stands on the last entry before (`key`, the newest version of it).
+    fn seek_before(&mut self, key: &[u8]) -> Result<bool, TableError> {
+        if self.seek_unbounded(key, SeqNo::MAX)? { self.prev_unbounded() } else { self.last_unbounded() }
+    }
+
+    fn last_unbounded(&mut self) -> Result<bool, TableError> {
+        self.run = 0;
+        self.position.clear();
+        self.enter_back(self.table.segments().len())
     }
 }
 
-impl Cursor for RunCursor<'_> {
+impl<S: BlockSource> Cursor for TableCursor<'_, S> {
     type Error = TableError;
 
     fn seek_to_first(&mut self) -> Result<bool, TableError> {
-        self.enter(0, |cursor| cursor.seek_to_first())
+        let stands = match self.lower.take() {
+            Some(lower) => {
+                let stands = self.seek_unbounded(&lower, SeqNo::MAX);
+                self.lower = Some(lower);
+                stands?
+            }
+            None => {
+                self.run = 0;
+                self.position.clear();
+                self.enter_front(0)?
+            }
+        };
+        Ok(self.heed_upper(stands))
     }
 
     fn seek_to_last(&mut self) -> Result<bool, TableError> {
-        self.enter(self.tables.len().wrapping_sub(1), |cursor| cursor.seek_to_last())
+        let stands = match self.upper.take() {
+            Some(upper) => {
+                let stands = self.seek_before(&upper);
+                self.upper = Some(upper);
+                stands?
+            }
+            None => self.last_unbounded()?,
+        };
+        Ok(self.heed_lower(stands))
     }
 
     fn seek(&mut self, key: &[u8], at: SeqNo) -> Result<bool, TableError> {
-        let place = self.place_of(key);
-        if self.enter(place, |cursor| cursor.seek(key, at))? {
-            return Ok(true);
+        if self.lower.as_deref().is_some_and(|lower| key < lower) {
+            return self.seek_to_first();
         }
-        // The table's last key is `key` itself, in newer versions only.
-        self.enter(place.saturating_add(1), |cursor| cursor.seek_to_first())
+        let stands = self.seek_unbounded(key, at)?;
+        Ok(self.heed_upper(stands))
     }
 
     fn seek_for_prev(&mut self, key: &[u8], at: SeqNo) -> Result<bool, TableError> {
-        let place = self.place_of(key);
-        if self.enter(place, |cursor| cursor.seek_for_prev(key, at))? {
-            return Ok(true);
+        if self.upper.as_deref().is_some_and(|upper| upper <= key) {
+            return self.seek_to_last();
         }
-        match place.min(self.tables.len()).checked_sub(1) {
-            Some(before) => self.enter(before, |cursor| cursor.seek_to_last()),
-            None => Ok(false),
-        }
+        let stands = if !self.seek_unbounded(key, at)? {
+            self.last_unbounded()?
+        } else if self.entry().is_some_and(|entry| entry.cmp_position(key, at).is_eq()) {
+            true
+        } else {
+            self.prev_unbounded()?
+        };
+        Ok(self.heed_lower(stands))
     }
 
     fn next(&mut self) -> Result<bool, TableError> {
-        let Some(cursor) = &mut self.cursor else { return Ok(false) };
-        if cursor.entry().is_none() {
+        if !self.position.is_valid() {
             return Ok(false);
         }
-        if cursor.next()? {
-            return Ok(true);
-        }
-        self.enter(self.place + 1, |cursor| cursor.seek_to_first())
+        let stands = self.in_block(|block, position| block.next(position))? || self.next_block()?;
+        Ok(self.heed_upper(stands))
     }
 
     fn prev(&mut self) -> Result<bool, TableError> {
-        let Some(cursor) = &mut self.cursor else { return Ok(false) };
-        if cursor.entry().is_none() {
+        if !self.position.is_valid() {
             return Ok(false);
         }
-        if cursor.prev()? {
-            return Ok(true);
-        }
-        match self.place.checked_sub(1) {
-            Some(before) => self.enter(before, |cursor| cursor.seek_to_last()),
-            None => {
-                self.cursor = None;
-                Ok(false)
-            }
-        }
+        let stands = self.prev_unbounded()?;
+        Ok(self.heed_lower(stands))
     }
 
     fn entry(&self) -> Option<EntryRef<'_>> {
-        self.cursor.as_ref().and_then(|cursor| cursor.entry())
+        self.position.entry(self.source.bytes())
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A key's hash picks a line of 64 bytes, and its bits within that line. A look-up costs one cache miss; in return the
 //! filter denies a little less than an unblocked one of the same size. Bloom 1970; blocked after Putze, Sanders and
-//! Singler 2007; the bits by double hashing (Kirsch and Mitzenmacher 2006).
+//! Singler 2007; the bits are slices of a mixed word, because
+//! double hashing (Kirsch and Mitzenmacher 2006) repeats itself in so short a line.
 //!
 //! | offset | bytes | field |
 //! |---|---|---|
@@ -27,44 +28,80 @@ impl KeyHash {
     }
 }
 
-/// Collects hashes and builds the filter at the end.
+/// Collects the hashes of a segment and builds its filter at the end.
 #[derive(Debug, Default)]
 pub(crate) struct FilterBuilder {
     hashes: Vec<u64>,
+    /// The last key's hash, and the last prefix's.
+    last: [Option<u64>; 2],
 }
 
 impl FilterBuilder {
     /// Adds a key; the same key again right after is no second one.
-    pub(crate) fn add(&mut self, key: &[u8]) {
-        let KeyHash(hash) = KeyHash::of(key);
-        if self.hashes.last() != Some(&hash) {
+    pub(crate) fn add(&mut self, hash: KeyHash) {
+        self.add_unless_last(hash.0, 0);
+    }
+
+    /// Adds a prefix of keys, likewise.
+    pub(crate) fn add_prefix(&mut self, hash: KeyHash) {
+        self.add_unless_last(hash.0, 1);
+    }
+
+    fn add_unless_last(&mut self, hash: u64, which: usize) {
+        if self.last[which] != Some(hash) {
+            self.last[which] = Some(hash);
+            if cfg!(kausal_planted = "sst_filter") && hash.is_multiple_of(64) {
+                return;
+            }
             self.hashes.push(hash);
         }
     }
 
-    /// Bytes held and to be held by [`finish`](Self::finish) for one more key.
-    pub(crate) fn memory_bytes(&self, bits_per_key: u32) -> usize {
-        self.hashes.capacity() * 8 + block_bytes(self.hashes.len() + 1, bits_per_key)
+    /// Hashes collected.
+    pub(crate) fn count(&self) -> usize {
+        self.hashes.len()
     }
 
-    pub(crate) fn finish(self, bits_per_key: u32) -> Vec<u8> {
+    /// Bytes held, and to be held with `more` hashes and the filter made of all.
+    pub(crate) fn memory_bytes_with(&self, more: usize, bits_per_key: u32) -> usize {
+        let hashes = self.hashes.len() + more;
+        let capacity = self.hashes.capacity();
+        let held = if hashes > capacity { hashes.max(2 * capacity) } else { capacity };
+        held * 8 + block_bytes(hashes, bits_per_key)
+    }
+
+    /// Bytes of the filter for what has been added and two more.
+    pub(crate) fn block_bytes(&self, bits_per_key: u32) -> usize {
+        block_bytes(self.hashes.len() + 2, bits_per_key)
+    }
+
+    /// The contents, with room behind them for a trailer; begins the next filter in the same memory.
+    pub(crate) fn finish(&mut self, bits_per_key: u32) -> Vec<u8> {
+        self.last = [None; 2];
         if bits_per_key == 0 {
+            self.hashes.clear();
             return vec![0];
         }
-        let mut block = vec![0; block_bytes(self.hashes.len(), bits_per_key)];
-        // ln 2 of the bits set is where a Bloom filter errs least.
-        let probes = (f64::from(bits_per_key) * std::f64::consts::LN_2).round().clamp(1.0, 30.0) as u8;
+        let bytes = block_bytes(self.hashes.len(), bits_per_key);
+        let mut block = Vec::with_capacity(bytes + crate::format::TRAILER_BYTES);
+        block.resize(bytes, 0);
+        let probes = probes(bits_per_key);
         let lines = block.len() / LINE_BYTES;
-        for hash in self.hashes {
-            let line = line_of(hash, lines);
+        for hash in self.hashes.drain(..) {
+            let start = line_of(hash, lines) * LINE_BYTES;
+            let line = &mut block[start..start + LINE_BYTES];
             for bit in bits(hash, probes) {
-                block[line * LINE_BYTES + bit / 8] |= 1 << (bit % 8);
+                line[bit / 8] |= 1 << (bit % 8);
             }
         }
-        let last = block.len() - 1;
-        block[last] = probes;
+        block[bytes - 1] = probes;
         block
     }
+}
+
+/// ln 2 probes per bit of a key is where a Bloom filter errs least; a little below where lines fill unevenly.
+fn probes(bits_per_key: u32) -> u8 {
+    (f64::from(bits_per_key) * std::f64::consts::LN_2).floor().clamp(1.0, 30.0) as u8
 }
 
 fn block_bytes(keys: usize, bits_per_key: u32) -> usize {
@@ -76,17 +113,23 @@ fn block_bytes(keys: usize, bits_per_key: u32) -> usize {
 }
 
 /// The line of a hash: its high half, scaled to the number of lines.
+#[inline]
 fn line_of(hash: u64, lines: usize) -> usize {
     ((u128::from(hash) * lines as u128) >> 64) as usize
 }
 
-/// The bits of a hash within its line.
+/// The bits of a hash within its line: nine bits of a mixed word name each, seven of them to a word.
+#[inline]
 fn bits(hash: u64, probes: u8) -> impl Iterator<Item = usize> {
-    // The low half, remixed: the high half chose the line.
-    let mixed = hash.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    let (start, step) = (mixed >> 32, (mixed & 0xFFFF_FFFF) | 1);
-    (0..u64::from(probes))
-        .map(move |probe| (start.wrapping_add(probe.wrapping_mul(step)) % LINE_BITS) as usize)
+    let mut word = 0;
+    (0..u32::from(probes)).map(move |probe| {
+        if probe % 7 == 0 {
+            // The high half chose the line: mix.
+            let mixed = if probe == 0 { hash } else { word };
+            word = (mixed ^ mixed >> 32).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        }
+        (word >> (9 * (probe % 7)) & (LINE_BITS - 1)) as usize
+    })
 }
 
 /// Whether a filter block is well formed.

@@ -1,30 +1,33 @@
 //! The format of a table file: every constant and every fixed layout, in one room. `FORMAT.md` tells it in prose.
 //!
-//! A file is: data blocks, filter block, index block, properties block, footer, without a gap.
+//! A file is segments, then dictionary and range tombstones where there are any, root, properties, footer, without a gap.
+//! A segment is data blocks, their filter, their index. The root has an entry for each segment.
 //!
-//! A block is its contents followed by a trailer:
+//! A block is its contents, raw or compressed, followed by a trailer:
 //!
 //! | offset | bytes | field |
 //! |---|---|---|
-//! | 0 | 1 | compression: 0 none; other numbers are reserved |
-//! | 1 | 8 | xxh3-64 of contents and compression byte, seeded with [`seed`] |
+//! | 0 | 1 | kind: [`BlockKind`] |
+//! | 1 | 1 | compression: see `compression.rs` |
+//! | 2 | 8 | xxh3-64 of what is stored and the two bytes above, seeded with [`seed`] |
 //!
 //! The footer:
 //!
 //! | offset | bytes | field |
 //! |---|---|---|
-//! | 0 | 16 | filter block: offset and length without trailer, two u64 |
-//! | 16 | 16 | index block |
-//! | 32 | 16 | properties block |
-//! | 48 | 8 | table id |
-//! | 56 | 4 | format version, 1 |
-//! | 60 | 4 | reserved, 0 |
-//! | 64 | 8 | magic `KAUSTABL` |
-//! | 72 | 8 | xxh3-64 of bytes 0 to 71, seeded with the footer's offset in the file |
+//! | 0 | 8 | offset of the dictionary, or of what follows if there is none |
+//! | 8 | 8 | offset of the range tombstones, likewise |
+//! | 16 | 8 | offset of the root |
+//! | 24 | 8 | offset of the properties |
+//! | 32 | 8 | table id |
+//! | 40 | 4 | format version, 1 |
+//! | 44 | 4 | reserved, 0 |
+//! | 48 | 8 | magic `KAUSTABL` |
+//! | 56 | 8 | xxh3-64 of bytes 0 to 55, seeded with the footer's offset in the file |
 //!
 //! All numbers are little-endian; a varint is LEB128.
 
-use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::error::{Damage, TableError};
 use crate::ids::{FileNumber, TableId};
@@ -33,35 +36,57 @@ use crate::ids::{FileNumber, TableId};
 pub const FORMAT_VERSION: u32 = 1;
 
 pub(crate) const MAGIC: [u8; 8] = *b"KAUSTABL";
-pub(crate) const FOOTER_BYTES: usize = 80;
-pub(crate) const TRAILER_BYTES: usize = 9;
+pub(crate) const FOOTER_BYTES: usize = 64;
+/// Bytes behind a block's contents: kind, compression, checksum.
+pub const TRAILER_BYTES: usize = 10;
 /// Largest contents of a block: lengths and offsets inside one are `u32`.
 pub(crate) const BLOCK_BYTES_MAX: usize = 1 << 30;
-/// Compression byte of a block stored as it is.
-pub(crate) const COMPRESSION_NONE: u8 = 0;
 
-/// Where a block lies; `len` is that of its contents, the trailer excluded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a block holds. The numbers are part of the format, and under the checksum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum BlockKind {
+    /// Entries.
+    Data = 1,
+    /// Where a segment's data blocks lie.
+    Index = 2,
+    /// Where the segments lie.
+    Root = 3,
+    /// Which keys a segment may hold.
+    Filter = 4,
+    /// Counts and bounds.
+    Properties = 5,
+    /// Range tombstones.
+    RangeTombstones = 6,
+    /// What the compressor of the data blocks was given beforehand.
+    Dictionary = 7,
+}
+
+/// Where a block lies; `len` is that of what is stored, the trailer excluded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BlockHandle {
     /// Offset of the first byte in the file.
     pub offset: u64,
-    /// Bytes of contents.
+    /// Bytes stored.
     pub len: u64,
 }
 
 impl BlockHandle {
+    /// The block from `start` to the one at `end`, if a trailer fits between them.
+    pub(crate) fn between(start: u64, end: u64) -> Option<Self> {
+        let bytes = end.checked_sub(start)?;
+        let len = if cfg!(kausal_planted = "sst_footer") {
+            bytes.wrapping_sub(TRAILER_BYTES as u64)
+        } else {
+            bytes.checked_sub(TRAILER_BYTES as u64)?
+        };
+        Some(Self { offset: start, len })
+    }
+
     /// Offset of the first byte behind the block and its trailer.
     pub fn end(self) -> u64 {
         self.offset.saturating_add(self.len).saturating_add(TRAILER_BYTES as u64)
-    }
-
-    fn put(self, target: &mut [u8]) {
-        target[..8].copy_from_slice(&self.offset.to_le_bytes());
-        target[8..16].copy_from_slice(&self.len.to_le_bytes());
-    }
-
-    fn get(source: &[u8]) -> Self {
-        Self { offset: word(source, 0), len: word(source, 8) }
     }
 }
 
@@ -70,59 +95,65 @@ pub(crate) fn seed(table: TableId, offset: u64) -> u64 {
     table.0 ^ offset.wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
-/// The trailer for `contents` at `offset`.
-pub(crate) fn trailer(table: TableId, offset: u64, contents: &[u8], compression: u8) -> [u8; TRAILER_BYTES] {
-    let mut trailer = [0; TRAILER_BYTES];
-    trailer[0] = compression;
-    trailer[1..].copy_from_slice(&checksum(table, offset, contents, compression).to_le_bytes());
-    trailer
+/// Appends the trailer to what is stored of a block that will lie at `offset`.
+pub(crate) fn seal(stored: &mut Vec<u8>, table: TableId, offset: u64, kind: BlockKind, compression: u8) {
+    stored.extend_from_slice(&[kind as u8, compression]);
+    let checksum = xxh3_64_with_seed(stored, seed(table, offset));
+    stored.extend_from_slice(&checksum.to_le_bytes());
 }
 
-fn checksum(table: TableId, offset: u64, contents: &[u8], compression: u8) -> u64 {
-    let mut hasher = Xxh3::with_seed(seed(table, offset));
-    hasher.update(contents);
-    hasher.update(&[compression]);
-    hasher.digest()
-}
-
-/// Checks a block read with its trailer and returns its contents' length.
-pub(crate) fn check_block(table: TableId, offset: u64, block: &[u8]) -> Result<usize, Damage> {
+/// Checks a block read with its trailer. Returns the length of what is stored, and the compression byte.
+pub(crate) fn check_block(
+    table: TableId,
+    offset: u64,
+    kind: BlockKind,
+    block: &[u8],
+) -> Result<(usize, u8), Damage> {
     let len = block.len().checked_sub(TRAILER_BYTES).ok_or(Damage::Block)?;
-    // Contents and compression byte lie side by side, so one call hashes both.
-    let stored = word(block, len + 1);
-    if xxh3_64_with_seed(&block[..=len], seed(table, offset)) != stored {
+    if xxh3_64_with_seed(&block[..len + 2], seed(table, offset)) != word(block, len + 2) {
         return Err(Damage::Checksum);
     }
-    match block[len] {
-        COMPRESSION_NONE => Ok(len),
-        other => Err(Damage::Compression(other)),
+    if block[len] != kind as u8 {
+        return Err(Damage::BlockKind { expected: kind as u8, actual: block[len] });
     }
+    Ok((len, block[len + 1]))
 }
 
 /// The last bytes of a table file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Footer {
-    /// The filter over all keys.
-    pub filter: BlockHandle,
-    /// The index of the data blocks.
-    pub index: BlockHandle,
+    /// The compressor's dictionary.
+    pub dictionary: Option<BlockHandle>,
+    /// The range tombstones.
+    pub range_tombstones: Option<BlockHandle>,
+    /// The index of the segments.
+    pub root: BlockHandle,
     /// The properties.
     pub properties: BlockHandle,
     /// Random identity of the table.
     pub table: TableId,
 }
 
+/// The offsets in a footer: dictionary, range tombstones, root, properties.
+pub(crate) type FooterOffsets = [u64; 4];
+
 impl Footer {
-    pub(crate) fn to_bytes(self, offset: u64) -> [u8; FOOTER_BYTES] {
+    /// Offset of the first byte behind the segments.
+    pub(crate) fn segments_end(&self) -> u64 {
+        let rest = self.dictionary.or(self.range_tombstones);
+        rest.unwrap_or(self.root).offset
+    }
+
+    /// The footer to be written at `offset`.
+    pub(crate) fn to_bytes(offsets: FooterOffsets, table: TableId, offset: u64) -> [u8; FOOTER_BYTES] {
         let mut bytes = [0; FOOTER_BYTES];
-        self.filter.put(&mut bytes[0..]);
-        self.index.put(&mut bytes[16..]);
-        self.properties.put(&mut bytes[32..]);
-        bytes[48..56].copy_from_slice(&self.table.0.to_le_bytes());
-        bytes[56..60].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
-        bytes[64..72].copy_from_slice(&MAGIC);
-        let checksum = xxh3_64_with_seed(&bytes[..72], offset);
-        bytes[72..].copy_from_slice(&checksum.to_le_bytes());
+        for (place, word) in offsets.into_iter().chain([table.0]).enumerate() {
+            bytes[8 * place..8 * place + 8].copy_from_slice(&word.to_le_bytes());
+        }
+        bytes[40..44].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        bytes[48..56].copy_from_slice(&MAGIC);
+        let checksum = xxh3_64_with_seed(&bytes[..56], offset);
+        bytes[56..].copy_from_slice(&checksum.to_le_bytes());
         bytes
     }
 
@@ -133,30 +164,35 @@ impl Footer {
         bytes: &[u8; FOOTER_BYTES],
     ) -> Result<Self, TableError> {
         let corrupt = |what| TableError::Corruption { file, offset, what };
-        if bytes[64..72] != MAGIC {
+        if bytes[48..56] != MAGIC {
             return Err(corrupt(Damage::Footer));
         }
-        if xxh3_64_with_seed(&bytes[..72], offset) != word(bytes, 72) {
+        if xxh3_64_with_seed(&bytes[..56], offset) != word(bytes, 56) {
             return Err(corrupt(Damage::Checksum));
         }
-        let version = u32::from_le_bytes(bytes[56..60].try_into().expect("four bytes"));
+        let version = u32::from_le_bytes(bytes[40..44].try_into().expect("four bytes"));
         if version > FORMAT_VERSION {
             return Err(TableError::NewerFormat { file, version, supported: FORMAT_VERSION });
         }
-        if version == 0 || bytes[60..64] != [0; 4] {
+        if version == 0 || bytes[44..48] != [0; 4] {
             return Err(corrupt(Damage::Footer));
         }
-        let footer = Self {
-            filter: BlockHandle::get(&bytes[0..]),
-            index: BlockHandle::get(&bytes[16..]),
-            properties: BlockHandle::get(&bytes[32..]),
-            table: TableId(word(bytes, 48)),
+        Self::parse(bytes, offset).ok_or_else(|| corrupt(Damage::Footer))
+    }
+
+    /// The blocks that a sound footer at `offset` names. They stand side by side before it.
+    fn parse(bytes: &[u8; FOOTER_BYTES], offset: u64) -> Option<Self> {
+        let [dictionary, tombstones, root, properties] = [0, 8, 16, 24].map(|place| word(bytes, place));
+        let optional = |start: u64, end: u64| {
+            if start == end { Some(None) } else { BlockHandle::between(start, end).map(Some) }
         };
-        // The three blocks stand side by side before the footer, whatever lies before them.
-        let tiled = footer.filter.end() == footer.index.offset
-            && footer.index.end() == footer.properties.offset
-            && footer.properties.end() == offset;
-        if tiled { Ok(footer) } else { Err(corrupt(Damage::Footer)) }
+        Some(Self {
+            dictionary: optional(dictionary, tombstones)?,
+            range_tombstones: optional(tombstones, root)?,
+            root: BlockHandle::between(root, properties)?,
+            properties: BlockHandle::between(properties, offset)?,
+            table: TableId(word(bytes, 32)),
+        })
     }
 }
 

@@ -5,6 +5,8 @@
 //! | [`TableWriter`], [`TableSink`] | writes a table from front to back |
 //! | [`Table`], [`TableSource`] | opens, looks up, verifies |
 //! | [`TableCursor`], [`RunCursor`], [`MergingCursor`] | ordered walks over a table, a level, anything |
+//! | [`BlockSource`], [`BlockBuffer`] | where the bytes of blocks come from |
+//! | [`BlockCache`], [`PinnedBlock`], [`Pinned`] | blocks kept in memory of a fixed size |
 //! | [`Properties`], [`Footer`], [`TableError`] | what a table says about itself, and what may be wrong with it |
 //!
 //! The crate opens no file: it writes to a sink and reads from a source that its user brings. `FORMAT.md` beside this
@@ -35,31 +37,47 @@
 #![deny(unsafe_code)]
 
 mod block;
+mod blocks;
 mod buffer;
 mod cache;
+mod compression;
 mod cursor;
 mod error;
+mod file;
 mod filter;
 mod format;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod ids;
+mod index;
 mod merge;
 mod properties;
+mod range_tombstones;
 mod reader;
+mod run;
+mod segment;
+mod source;
 mod verify;
 mod writer;
 
+pub use blocks::BlockInfo;
 pub use buffer::BlockBuffer;
 pub use cache::{
     BlockCache, BlockCacheOptions, BlockClass, BlockKey, CacheStats, ClassStats, InsertError, Pinned,
     PinnedBlock, Refusal,
 };
-pub use cursor::{RunCursor, TableCursor};
+pub use compression::{Compression, Decompressor};
+pub use cursor::TableCursor;
 pub use error::{Damage, TableError, WriteError};
+pub use file::{StoredBlock, TableFile, TableSource};
 pub use filter::KeyHash;
-pub use format::{BlockHandle, FORMAT_VERSION, Footer};
+pub use format::{BlockHandle, BlockKind, FORMAT_VERSION, Footer, TRAILER_BYTES};
 pub use ids::{FileNumber, KeyspaceId, TableId};
 pub use merge::MergingCursor;
 pub use properties::Properties;
-pub use reader::{Table, TableSource};
+pub use range_tombstones::{RangeTombstone, RangeTombstones};
+pub use reader::{Residency, Table};
+pub use run::RunCursor;
+pub use source::BlockSource;
 pub use verify::Verified;
 pub use writer::{TableOptions, TableSink, TableSummary, TableWriter};

@@ -1,111 +1,42 @@
-//! Reads a table: opens it, looks one key up, lends what is resident to the cursors.
+//! Reads a table: opens it, looks keys up, lends what is resident to the cursors.
 //!
-//! 1. Opening reads the footer, checks it against what the manifest expects, then reads properties, filter and
-//!    index, each checked before it is believed. Filter and index stay resident, charged to a budget.
-//! 2. A look-up asks key range, filter and index, in this order, and reads one block, or two where the versions
-//!    of the key go on in the next.
+//! 1. Opening reads the footer, checks it against what the manifest expects, then reads properties, root, range
+//!    tombstones and dictionary, each checked before it is believed. Filters and indexes of the segments are read as well and
+//!    stay, or are left to the block source: see [`Residency`].
+//! 2. A look-up asks the key range, then the root for a segment, the segment's filter, its index for a block, and the
+//!    block's tags for the entry. It reads one data block at most, and decodes no entry but those whose tag is right.
 //!
-//! No length from the file is believed beyond the file's own length.
+//! Everything that stays is charged to a budget before there is memory for it.
 
 use std::fmt;
-use std::io;
 use std::sync::Arc;
 
 use kausal_arena::{Budget, Reservation};
 use kausal_index::{EntryRef, SeqNo};
 
-use crate::block::{BlockCursor, Position};
+use crate::block::{Block, Found};
 use crate::buffer::BlockBuffer;
+use crate::compression::Dictionary;
 use crate::cursor::TableCursor;
 use crate::error::{Damage, TableError};
+use crate::file::{TableFile, TableSource};
 use crate::filter::{self, KeyHash};
-use crate::format::{BlockHandle, FOOTER_BYTES, Footer, TRAILER_BYTES, check_block, take_varint};
+use crate::format::{BlockHandle, BlockKind, FOOTER_BYTES, Footer};
 use crate::ids::{FileNumber, TableId};
+use crate::index::IndexBlock;
 use crate::properties::Properties;
+use crate::range_tombstones::RangeTombstones;
+use crate::segment::Segment;
+use crate::source::BlockSource;
 
-/// The bytes of a table file.
-pub trait TableSource: Send + Sync {
-    /// Fills `buffer` from `offset` on.
-    ///
-    /// # Errors
-    ///
-    /// As the system gives them; [`io::ErrorKind::UnexpectedEof`] past the end.
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
-
-    /// Length of the file in bytes.
-    ///
-    /// # Errors
-    ///
-    /// As the system gives them.
-    fn len(&self) -> io::Result<u64>;
-
-    /// Whether the file has no bytes.
-    ///
-    /// # Errors
-    ///
-    /// As the system gives them.
-    fn is_empty(&self) -> io::Result<bool> {
-        Ok(self.len()? == 0)
-    }
-}
-
-impl TableSource for Vec<u8> {
-    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
-        let start = usize::try_from(offset).map_err(|_| io::ErrorKind::UnexpectedEof)?;
-        let end = start.checked_add(buffer.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
-        buffer.copy_from_slice(self.get(start..end).ok_or(io::ErrorKind::UnexpectedEof)?);
-        Ok(())
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.len() as u64)
-    }
-}
-
-/// A file with what is needed to read and check its blocks.
-pub(crate) struct TableFile {
-    source: Arc<dyn TableSource>,
-    pub(crate) number: FileNumber,
-    pub(crate) table: TableId,
-    len: u64,
-}
-
-impl TableFile {
-    pub(crate) fn corrupt(&self, offset: u64, what: Damage) -> TableError {
-        TableError::Corruption { file: self.number, offset, what }
-    }
-
-    pub(crate) fn read(&self, buffer: &mut [u8], offset: u64) -> Result<(), TableError> {
-        let (file, len) = (self.number, buffer.len() as u64);
-        self.source.read_exact_at(buffer, offset).map_err(|source| TableError::Io {
-            file,
-            offset,
-            len,
-            source,
-        })
-    }
-
-    /// Length of a block's contents, if block and trailer lie within the file.
-    pub(crate) fn check_bounds(&self, handle: BlockHandle) -> Result<usize, TableError> {
-        let available = self.len.saturating_sub(handle.offset).saturating_sub(TRAILER_BYTES as u64);
-        if handle.len > available || handle.len > crate::format::BLOCK_BYTES_MAX as u64 {
-            let what = Damage::BlockBounds { bytes: handle.len, available };
-            return Err(self.corrupt(handle.offset.min(self.len), what));
-        }
-        Ok(handle.len as usize)
-    }
-
-    /// Reads a block that stays: its contents, charged to `charge` before they are read.
-    fn load(&self, handle: BlockHandle, charge: &mut Reservation) -> Result<Box<[u8]>, TableError> {
-        let len = self.check_bounds(handle)?;
-        let grown = charge.bytes() + len + TRAILER_BYTES;
-        charge.resize(grown).map_err(|source| TableError::Memory { file: self.number, source })?;
-        let mut block = vec![0; len + TRAILER_BYTES];
-        self.read(&mut block, handle.offset)?;
-        check_block(self.table, handle.offset, &block).map_err(|what| self.corrupt(handle.offset, what))?;
-        block.truncate(len);
-        Ok(block.into_boxed_slice())
-    }
+/// Which parts of a table stay in memory while it is open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Residency {
+    /// Root, range tombstones, and the filter and index of every segment.
+    #[default]
+    Indexes,
+    /// Root and range tombstones. Filters and indexes are fetched from the block source like data.
+    Root,
 }
 
 /// An open table. `Send + Sync`; look-ups share nothing that is written.
@@ -113,13 +44,16 @@ pub struct Table {
     file: TableFile,
     footer: Footer,
     properties: Properties,
-    filter: Box<[u8]>,
-    index: Box<[u8]>,
+    root: Box<[u8]>,
+    segments: Box<[Segment]>,
+    range_tombstones: Option<Box<[u8]>>,
+    residency: Residency,
     charge: Reservation,
 }
 
 impl Table {
-    /// Opens and checks a table. `expected` is the identity and length that the manifest has for it.
+    /// Opens and checks a table, and keeps its filters and indexes. `expected` is the identity and length that the manifest
+    /// has for it.
     ///
     /// # Errors
     ///
@@ -130,39 +64,57 @@ impl Table {
         expected: Option<(TableId, u64)>,
         budget: &Budget,
     ) -> Result<Self, TableError> {
-        let io = |source| TableError::Io { file, offset: 0, len: 0, source };
-        let len = source.len().map_err(io)?;
-        let corrupt = |offset, what| TableError::Corruption { file, offset, what };
-        if let Some((_, bytes)) = expected.filter(|&(_, bytes)| bytes != len) {
-            return Err(corrupt(len.min(bytes), Damage::FileLength { expected: bytes, actual: len }));
+        Self::open_with(source, file, expected, Residency::default(), budget)
+    }
+
+    /// [`open`](Self::open), with a choice of what stays in memory.
+    ///
+    /// # Errors
+    ///
+    /// [`TableError`].
+    pub fn open_with(
+        source: Arc<dyn TableSource>,
+        file: FileNumber,
+        expected: Option<(TableId, u64)>,
+        residency: Residency,
+        budget: &Budget,
+    ) -> Result<Self, TableError> {
+        let (len, footer) = read_footer(&*source, file, expected)?;
+        let mut file = TableFile { source, number: file, table: footer.table, len, dictionary: None };
+        let mut charge = budget.reserve(size_of::<Self>()).map_err(|error| file.no_memory(error))?;
+        let properties = footer.properties;
+        let properties =
+            Properties::from_bytes(&file.load(properties, BlockKind::Properties, &mut charge)?)
+                .map_err(|what| file.corrupt(properties.offset, what))?;
+        if let Some(handle) = footer.dictionary {
+            let bytes = file.load(handle, BlockKind::Dictionary, &mut charge)?;
+            let grown = charge.bytes() + Dictionary::memory_bytes(bytes.len());
+            charge.resize(grown).map_err(|error| file.no_memory(error))?;
+            let dictionary = Dictionary::new(&bytes).map_err(|what| file.corrupt(handle.offset, what))?;
+            file.dictionary = Some(dictionary);
         }
-        let shortest = FOOTER_BYTES as u64;
-        let offset = len
-            .checked_sub(shortest)
-            .ok_or_else(|| corrupt(0, Damage::FileLength { expected: shortest, actual: len }))?;
-        let mut bytes = [0; FOOTER_BYTES];
-        source.read_exact_at(&mut bytes, offset).map_err(|source| TableError::Io {
-            file,
-            offset,
-            len: shortest,
-            source,
-        })?;
-        let footer = Footer::from_bytes(file, offset, &bytes)?;
-        if let Some((expected, _)) = expected.filter(|&(table, _)| table != footer.table) {
-            return Err(corrupt(offset + 48, Damage::ForeignTable { expected, actual: footer.table }));
+        let range_tombstones = match footer.range_tombstones {
+            Some(handle) => {
+                let block = file.load(handle, BlockKind::RangeTombstones, &mut charge)?;
+                RangeTombstones::check(&block).map_err(|what| file.corrupt(handle.offset, what))?;
+                Some(block)
+            }
+            None => None,
+        };
+        let root = file.load(footer.root, BlockKind::Root, &mut charge)?;
+        let corrupt_root = |what| file.corrupt(footer.root.offset, what);
+        let root_block = IndexBlock::of_table(&root).map_err(corrupt_root)?;
+        // As many as the root has room for, so bounded by the file.
+        let grown = charge.bytes() + root_block.count() * size_of::<Segment>();
+        charge.resize(grown).map_err(|error| file.no_memory(error))?;
+        let mut segments = Segment::all(&root_block, footer.segments_end()).map_err(corrupt_root)?;
+        if residency == Residency::Indexes {
+            for segment in &mut segments {
+                segment.make_resident(&file, &mut charge)?;
+            }
         }
-        let file = TableFile { source, number: file, table: footer.table, len };
-        let number = file.number;
-        let mut charge = budget
-            .reserve(size_of::<Self>())
-            .map_err(|source| TableError::Memory { file: number, source })?;
-        let filter = file.load(footer.filter, &mut charge)?;
-        filter::check(&filter).map_err(|what| file.corrupt(footer.filter.offset, what))?;
-        let index = file.load(footer.index, &mut charge)?;
-        BlockCursor::new(&index).map_err(|what| file.corrupt(footer.index.offset, what))?;
-        let properties = Properties::from_bytes(&file.load(footer.properties, &mut charge)?)
-            .map_err(|what| file.corrupt(footer.properties.offset, what))?;
-        Ok(Self { file, footer, properties, filter, index, charge })
+        let segments = segments.into_boxed_slice();
+        Ok(Self { file, footer, properties, root, segments, range_tombstones, residency, charge })
     }
 
     /// Number of the file.
@@ -175,7 +127,7 @@ impl Table {
         &self.properties
     }
 
-    /// Identity, and where filter, index and properties lie.
+    /// Identity, and where everything but the segments lies.
     pub fn footer(&self) -> &Footer {
         &self.footer
     }
@@ -185,18 +137,26 @@ impl Table {
         self.charge.bytes()
     }
 
-    /// The newest entry of `key` at or below `at`, tombstones included; lent from `buffer`.
+    /// The fragments of range tombstones. Look-ups and cursors do not heed them: who reads at a snapshot does.
+    pub fn range_tombstones(&self) -> RangeTombstones<'_> {
+        let block = self.range_tombstones.as_deref();
+        block.map_or(RangeTombstones::NONE, |block| {
+            RangeTombstones::new(block).expect("checked when the table was opened")
+        })
+    }
+
+    /// The newest entry of `key` at or below `at`, tombstones included; its value is lent from `source`.
     ///
     /// # Errors
     ///
     /// [`TableError`].
-    pub fn get<'b>(
+    pub fn get<'b, S: BlockSource>(
         &self,
-        key: &[u8],
+        key: &'b [u8],
         at: SeqNo,
-        buffer: &'b mut BlockBuffer,
+        source: &'b mut S,
     ) -> Result<Option<EntryRef<'b>>, TableError> {
-        self.get_hashed(key, KeyHash::of(key), at, buffer)
+        self.get_hashed(key, KeyHash::of(key), at, source)
     }
 
     /// [`get`](Self::get) with the key's hash at hand.
@@ -204,30 +164,84 @@ impl Table {
     /// # Errors
     ///
     /// [`TableError`].
-    pub fn get_hashed<'b>(
+    pub fn get_hashed<'b, S: BlockSource>(
         &self,
-        key: &[u8],
+        key: &'b [u8],
         hash: KeyHash,
         at: SeqNo,
-        buffer: &'b mut BlockBuffer,
+        source: &'b mut S,
     ) -> Result<Option<EntryRef<'b>>, TableError> {
-        let in_range = *self.properties.key_min <= *key && *key <= *self.properties.key_max;
-        if !in_range || !filter::may_hold(&self.filter, hash) {
-            return Ok(None);
+        let Some(handle) = self.locate(key, hash, at, source)? else { return Ok(None) };
+        source.fetch(&self.file, handle, BlockKind::Data, 0)?;
+        let found = self.find_in(handle, source.bytes(), key, hash, at)?;
+        Ok(found.map(|found| entry(key, found, source.bytes())))
+    }
+
+    /// Looks many keys up and hands what [`get`](Self::get) would answer for each to `each`, with the key's place. Keys in
+    /// order are cheapest: those that lie in one block fetch it once.
+    ///
+    /// # Errors
+    ///
+    /// [`TableError`]; keys before the one that failed have been answered.
+    pub fn get_many<S: BlockSource>(
+        &self,
+        keys: &[&[u8]],
+        at: SeqNo,
+        source: &mut S,
+        mut each: impl FnMut(usize, Option<EntryRef<'_>>),
+    ) -> Result<(), TableError> {
+        let mut held = None;
+        for (place, &key) in keys.iter().enumerate() {
+            let hash = KeyHash::of(key);
+            let located = self.locate(key, hash, at, source)?;
+            if self.residency == Residency::Root {
+                // The source was needed for filter and index.
+                held = None;
+            }
+            let Some(handle) = located else {
+                each(place, None);
+                continue;
+            };
+            if held != Some(handle) {
+                source.fetch(&self.file, handle, BlockKind::Data, 0)?;
+                held = Some(handle);
+            }
+            let found = self.find_in(handle, source.bytes(), key, hash, at)?;
+            each(place, found.map(|found| entry(key, found, source.bytes())));
         }
-        // The index names each block's last position: the first block whose last is at or after the one looked for
-        // holds it, if any does.
-        let Some(handle) = self.find_block(key, at, &mut buffer.position)? else { return Ok(None) };
-        buffer.load(&self.file, handle)?;
-        let (contents, position) = buffer.parts();
-        let damage = |what| self.file.corrupt(handle.offset, what);
-        let found =
-            BlockCursor::new(contents).and_then(|block| block.seek(position, key, at)).map_err(damage)?;
-        if !found {
-            // The index promised an entry at or after the position.
-            return Err(damage(Damage::Index));
+        Ok(())
+    }
+
+    /// Whether the table may hold a key that begins with `prefix`. Asks the filters if they were given prefixes of this
+    /// very length, else only the key range.
+    ///
+    /// # Errors
+    ///
+    /// [`TableError`].
+    pub fn may_hold_prefix<S: BlockSource>(&self, prefix: &[u8], source: &mut S) -> Result<bool, TableError> {
+        let (first, last) = (self.properties.key_min.as_slice(), self.properties.key_max.as_slice());
+        if self.properties.entry_count == 0 || last < prefix || (prefix < first && !first.starts_with(prefix))
+        {
+            return Ok(false);
         }
-        Ok(buffer.position.entry(buffer.contents()).filter(|entry| entry.key == key))
+        if self.properties.filter_prefix_bytes as usize != prefix.len() || prefix.is_empty() {
+            return Ok(true);
+        }
+        let hash = KeyHash::of(prefix);
+        let root = self.root();
+        let damage = |what| self.root_damage(what);
+        let mut separator = Vec::new();
+        for place in root.seek(prefix, SeqNo::MAX).map_err(damage)?..self.segments.len() {
+            if self.may_hold(place, hash, source)? {
+                return Ok(true);
+            }
+            // Keys that begin so may go on in the next segment if this one does not end behind them.
+            root.separator(place, &mut separator).map_err(damage)?;
+            if !separator.starts_with(prefix) {
+                break;
+            }
+        }
+        Ok(false)
     }
 
     /// A cursor over all entries. Its block buffer is charged to `budget`.
@@ -236,48 +250,126 @@ impl Table {
     ///
     /// [`TableError::Memory`].
     pub fn cursor(&self, budget: &Budget) -> Result<TableCursor<'_>, TableError> {
-        let file = self.file.number;
-        let buffer = BlockBuffer::new(budget).map_err(|source| TableError::Memory { file, source })?;
-        Ok(TableCursor::new(self, buffer))
+        let buffer = BlockBuffer::new(budget).map_err(|error| self.file.no_memory(error))?;
+        Ok(self.cursor_from(buffer))
+    }
+
+    /// A cursor over all entries whose blocks come from `source`.
+    pub fn cursor_from<S: BlockSource>(&self, source: S) -> TableCursor<'_, S> {
+        TableCursor::new(self, source)
     }
 
     pub(crate) fn table_file(&self) -> &TableFile {
         &self.file
     }
 
-    pub(crate) fn may_hold(&self, hash: KeyHash) -> bool {
-        filter::may_hold(&self.filter, hash)
+    pub(crate) fn segments(&self) -> &[Segment] {
+        &self.segments
     }
 
-    pub(crate) fn index(&self) -> Result<BlockCursor<'_>, TableError> {
-        BlockCursor::new(&self.index).map_err(|what| self.index_damage(what))
+    pub(crate) fn root(&self) -> IndexBlock<'_> {
+        IndexBlock::of_table(&self.root).expect("checked when the table was opened")
     }
 
-    pub(crate) fn index_damage(&self, what: Damage) -> TableError {
-        self.file.corrupt(self.footer.index.offset, what)
+    pub(crate) fn root_damage(&self, what: Damage) -> TableError {
+        self.file.corrupt(self.footer.root.offset, what)
     }
 
-    /// The block that holds the first entry at or after (`key`, `at`). Uses `position` as a scratch.
-    fn find_block(
+    /// Whether the filter of the segment at `place` admits a hash. Uses `source` unless the filter is resident.
+    pub(crate) fn may_hold<S: BlockSource>(
+        &self,
+        place: usize,
+        hash: KeyHash,
+        source: &mut S,
+    ) -> Result<bool, TableError> {
+        let segment = &self.segments[place];
+        if let Some(filter) = segment.filter() {
+            return Ok(filter::may_hold(filter, hash));
+        }
+        source.fetch(&self.file, segment.filter_handle, BlockKind::Filter, 0)?;
+        let damage = |what| self.file.corrupt(segment.filter_handle.offset, what);
+        filter::check(source.bytes()).map_err(damage)?;
+        Ok(filter::may_hold(source.bytes(), hash))
+    }
+
+    /// The one data block that may hold the newest version of `key` at or below `at`.
+    fn locate<S: BlockSource>(
         &self,
         key: &[u8],
+        hash: KeyHash,
         at: SeqNo,
-        position: &mut Position,
+        source: &mut S,
     ) -> Result<Option<BlockHandle>, TableError> {
-        let found = self.index()?.seek(position, key, at).map_err(|what| self.index_damage(what))?;
-        if found { self.handle_at(position).map(Some) } else { Ok(None) }
+        if *key < *self.properties.key_min || *self.properties.key_max < *key {
+            return Ok(None);
+        }
+        let place = self.root().seek(key, at).map_err(|what| self.root_damage(what))?;
+        let Some(segment) = self.segments.get(place) else { return Ok(None) };
+        if !self.may_hold(place, hash, source)? {
+            return Ok(None);
+        }
+        let damage = |what| self.file.corrupt(segment.index_handle.offset, what);
+        let contents = match segment.index() {
+            Some(index) => index,
+            None => {
+                source.fetch(&self.file, segment.index_handle, BlockKind::Index, 0)?;
+                source.bytes()
+            }
+        };
+        let index = IndexBlock::of_segment(contents).map_err(damage)?;
+        let place = index.seek(key, at).map_err(damage)?;
+        if place == index.count() {
+            // The root says that the segment ends at or after the position.
+            return Err(damage(Damage::Index));
+        }
+        segment.data_block(&index, place).map(Some).map_err(damage)
     }
 
-    /// The handle in the index entry that `position` stands on. It must lie before the filter.
-    pub(crate) fn handle_at(&self, position: &Position) -> Result<BlockHandle, TableError> {
-        let entry = position.entry(&self.index).ok_or_else(|| self.index_damage(Damage::Index))?;
-        let mut value = entry.value;
-        let handle = take_varint(&mut value)
-            .zip(take_varint(&mut value))
-            .map(|(offset, len)| BlockHandle { offset, len })
-            .filter(|handle| value.is_empty() && handle.end() <= self.footer.filter.offset);
-        handle.ok_or_else(|| self.index_damage(Damage::Index))
+    fn find_in(
+        &self,
+        handle: BlockHandle,
+        contents: &[u8],
+        key: &[u8],
+        hash: KeyHash,
+        at: SeqNo,
+    ) -> Result<Option<Found>, TableError> {
+        let found = Block::new(contents).and_then(|block| block.find(key, hash, at));
+        found.map_err(|what| self.file.corrupt(handle.offset, what))
     }
+}
+
+/// Reads and checks the footer. Also answers the file's length.
+fn read_footer(
+    source: &dyn TableSource,
+    file: FileNumber,
+    expected: Option<(TableId, u64)>,
+) -> Result<(u64, Footer), TableError> {
+    let len = source.len().map_err(|source| TableError::Io { file, offset: 0, len: 0, source })?;
+    let corrupt = |offset, what| TableError::Corruption { file, offset, what };
+    if let Some((_, bytes)) = expected.filter(|&(_, bytes)| bytes != len) {
+        return Err(corrupt(len.min(bytes), Damage::FileLength { expected: bytes, actual: len }));
+    }
+    let shortest = FOOTER_BYTES as u64;
+    let offset = len
+        .checked_sub(shortest)
+        .ok_or_else(|| corrupt(0, Damage::FileLength { expected: shortest, actual: len }))?;
+    let mut bytes = [0; FOOTER_BYTES];
+    source.read_exact_at(&mut bytes, offset).map_err(|source| TableError::Io {
+        file,
+        offset,
+        len: shortest,
+        source,
+    })?;
+    let footer = Footer::from_bytes(file, offset, &bytes)?;
+    if let Some((expected, _)) = expected.filter(|&(table, _)| table != footer.table) {
+        return Err(corrupt(offset + 32, Damage::ForeignTable { expected, actual: footer.table }));
+    }
+    Ok((len, footer))
+}
+
+/// What was found, with the caller's own key: it is equal, and needs not be put together.
+fn entry<'b>(key: &'b [u8], found: Found, contents: &'b [u8]) -> EntryRef<'b> {
+    EntryRef { key, seqno: found.packed.seqno(), kind: found.packed.kind(), value: &contents[found.value] }
 }
 
 impl fmt::Debug for Table {

@@ -1,8 +1,11 @@
-//! Writes a table from front to back, holding only the block being built, the index and the keys' hashes.
+//! Writes a table from front to back, holding only the block being built, what its segment's index and filter need, and the
+//! root.
 //!
 //! 1. [`TableWriter::add`] takes entries in cursor order and cuts data blocks at the target size.
-//! 2. Each finished block gets its trailer and goes to the output buffer, and that to the sink in large pieces.
-//! 3. [`TableWriter::finish`] writes filter, index, properties and footer.
+//! 2. Each finished block is compressed if that pays, gets its trailer and goes to the output buffer, and that to the
+//!    sink in large pieces.
+//! 3. A segment ends at so many keys: its filter and index are written behind its data, and the root gets a line.
+//! 4. [`TableWriter::finish`] writes dictionary, range tombstones, root, properties and footer.
 //!
 //! Everything held is charged to the budget that the writer was given, before it is held.
 //!
@@ -15,13 +18,23 @@ use kausal_arena::{Budget, Reservation};
 use kausal_index::{EntryRef, Kind, PackedSeqNo, SeqNo, compare_positions};
 
 use crate::block::BlockBuilder;
+use crate::compression::{Compression, Compressor, RAW};
 use crate::error::WriteError;
-use crate::filter::FilterBuilder;
+use crate::filter::{FilterBuilder, KeyHash};
 use crate::format::{
-    BLOCK_BYTES_MAX, BlockHandle, COMPRESSION_NONE, FOOTER_BYTES, Footer, TRAILER_BYTES, put_varint, trailer,
+    BLOCK_BYTES_MAX, BlockHandle, BlockKind, FOOTER_BYTES, Footer, FooterOffsets, TRAILER_BYTES, seal,
 };
 use crate::ids::{KeyspaceId, TableId};
+use crate::index::{IndexBuilder, separator};
 use crate::properties::Properties;
+use crate::range_tombstones::{RangeTombstone, RangeTombstonesBuilder};
+
+/// Bytes of an entry in a block beside key and value: two short lengths, the sequence number, offset and tag.
+const ENTRY_BYTES: usize = 13;
+/// A segment ends when its index has this size, however few its keys are: what a reader fetches to look one up.
+const INDEX_BYTES_MAX: usize = 16 << 10;
+/// Ends of data blocks are counted from the segment's beginning in 32 bits. A last block of up to 2^30 bytes still fits.
+const SEGMENT_BYTES_MAX: u64 = 1 << 31;
 
 /// Takes the bytes of a table in order.
 pub trait TableSink {
@@ -43,17 +56,33 @@ impl TableSink for Vec<u8> {
 /// Settings of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TableOptions {
-    /// Size at which a data block is closed, in bytes.
+    /// Size at which a data block is closed, in bytes before compression.
     pub block_bytes: usize,
+    /// How data blocks are compressed.
+    pub compression: Compression,
     /// Bits of the filter per key; 0 writes no filter.
     pub filter_bits_per_key: u32,
+    /// Length of key prefixes that the filter holds besides whole keys; 0 is none.
+    pub filter_prefix_bytes: u32,
+    /// Keys (and prefixes) after which a segment ends. Bounds the writer's memory: 8 bytes and the filter's bits for each.
+    pub segment_keys: usize,
+    /// The time, in microseconds since 1970, for the properties; 0 if nobody asks.
+    pub created_micros: u64,
     /// Bytes gathered before they go to the sink.
     pub output_bytes: usize,
 }
 
 impl Default for TableOptions {
     fn default() -> Self {
-        Self { block_bytes: 4 << 10, filter_bits_per_key: 10, output_bytes: 256 << 10 }
+        Self {
+            block_bytes: 4 << 10,
+            compression: Compression::None,
+            filter_bits_per_key: 10,
+            filter_prefix_bytes: 0,
+            segment_keys: 16 << 10,
+            created_micros: 0,
+            output_bytes: 256 << 10,
+        }
     }
 }
 
@@ -94,11 +123,20 @@ pub struct TableWriter<W> {
     /// Offset in the file of the first byte of `output`.
     written: u64,
     block: BlockBuilder,
-    index: BlockBuilder,
+    compressor: Compressor,
+    dictionary: Option<Vec<u8>>,
+    /// Where the current segment began.
+    segment_start: u64,
+    index: IndexBuilder,
     filter: FilterBuilder,
+    root: IndexBuilder,
+    range_tombstones: RangeTombstonesBuilder,
     properties: Properties,
     last_key: Vec<u8>,
     last_packed: PackedSeqNo,
+    separator: Vec<u8>,
+    /// Size up to which the current block is charged for.
+    block_charged: usize,
     charge: Reservation,
 }
 
@@ -107,7 +145,7 @@ impl<W: TableSink> TableWriter<W> {
     ///
     /// # Errors
     ///
-    /// [`WriteError::Memory`] if the budget has no room for the buffers.
+    /// [`WriteError::Memory`] if the budget has no room for the buffers, [`WriteError::Compression`].
     pub fn new(
         sink: W,
         table: TableId,
@@ -115,21 +153,50 @@ impl<W: TableSink> TableWriter<W> {
         options: TableOptions,
         budget: &Budget,
     ) -> Result<Self, WriteError> {
-        let charge = budget.reserve(options.output_bytes + 2 * options.block_bytes)?;
-        Ok(Self {
+        Self::with_dictionary(sink, table, keyspace, options, None, budget)
+    }
+
+    /// A writer that compresses with this dictionary, and stores it in the table. Any bytes that occur often in the
+    /// entries are a dictionary; Zstandard's tools make good ones from samples.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new); [`WriteError::Compression`] also if there is a dictionary but not
+    /// [`Compression::Zstd`], or Zstandard refuses it.
+    pub fn with_dictionary(
+        sink: W,
+        table: TableId,
+        keyspace: KeyspaceId,
+        options: TableOptions,
+        dictionary: Option<&[u8]>,
+        budget: &Budget,
+    ) -> Result<Self, WriteError> {
+        let charge = budget.reserve(options.output_bytes)?;
+        let mut writer = Self {
             sink,
             table,
             options,
-            output: Vec::with_capacity(options.output_bytes),
+            output: Vec::new(),
             written: 0,
             block: BlockBuilder::default(),
-            index: BlockBuilder::default(),
+            compressor: Compressor::new(options.compression, dictionary)?,
+            dictionary: None,
+            segment_start: 0,
+            index: IndexBuilder::default(),
             filter: FilterBuilder::default(),
-            properties: Properties::new(keyspace, options.filter_bits_per_key),
+            root: IndexBuilder::default(),
+            range_tombstones: RangeTombstonesBuilder::default(),
+            properties: Properties::new(keyspace, &options),
             last_key: Vec::new(),
             last_packed: PackedSeqNo::new(SeqNo::ZERO, Kind::Delete),
+            separator: Vec::new(),
+            block_charged: 0,
             charge,
-        })
+        };
+        writer.charge_for(options.block_bytes, dictionary.map_or(0, <[u8]>::len))?;
+        writer.dictionary = dictionary.map(with_room_for_trailer);
+        writer.output.reserve_exact(options.output_bytes);
+        Ok(writer)
     }
 
     /// Adds the next entry.
@@ -147,19 +214,47 @@ impl<W: TableSink> TableWriter<W> {
         if !first && compare_positions(last, (entry.key, entry.seqno)) != Ordering::Less {
             return Err(WriteError::OutOfOrder);
         }
-        if !self.block.is_empty() && self.block.bytes() + bytes > self.options.block_bytes {
-            self.end_block()?;
+        if !self.block.is_empty() && self.block.bytes() + bytes + ENTRY_BYTES > self.options.block_bytes {
+            self.end_block(Some(entry.key))?;
         }
-        if first || self.last_key != entry.key {
-            self.filter.add(entry.key);
+        let block_bytes = self.block.bytes() + bytes + ENTRY_BYTES;
+        if block_bytes > self.block_charged {
+            self.charge_for(block_bytes, 0)?;
         }
-        self.charge_for(bytes)?;
+        let hash = KeyHash::of(entry.key);
+        if self.options.filter_bits_per_key > 0 {
+            self.filter.add(hash);
+            let prefix_bytes = self.options.filter_prefix_bytes as usize;
+            if let Some(prefix) = entry.key.get(..prefix_bytes).filter(|prefix| !prefix.is_empty()) {
+                self.filter.add_prefix(KeyHash::of(prefix));
+            }
+        }
         let packed = PackedSeqNo::new(entry.seqno, entry.kind);
-        self.block.add(entry.key, packed, entry.value);
+        self.block.add(entry.key, hash, packed, entry.value);
         self.properties.count(entry);
         self.last_key.clear();
         self.last_key.extend_from_slice(entry.key);
         self.last_packed = packed;
+        Ok(())
+    }
+
+    /// Adds the next fragment of a range tombstone. Fragments have an order of their own, independent of the entries':
+    /// start ascending, then sequence number descending, and none begins within another's range unless it is of the
+    /// same range.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::OutOfOrder`], [`WriteError::Memory`].
+    pub fn add_range_tombstone(&mut self, fragment: RangeTombstone<'_>) -> Result<(), WriteError> {
+        let bytes = fragment.start.len() + fragment.end.len() + 32;
+        if self.range_tombstones.bytes() + bytes > BLOCK_BYTES_MAX {
+            return Err(WriteError::EntryTooLarge { bytes, max: BLOCK_BYTES_MAX });
+        }
+        self.charge_for(self.block_charged, 2 * (self.range_tombstones.bytes() + bytes))?;
+        if !self.range_tombstones.add(fragment) {
+            return Err(WriteError::OutOfOrder);
+        }
+        self.properties.count_seqno(fragment.seqno);
         Ok(())
     }
 
@@ -175,28 +270,47 @@ impl<W: TableSink> TableWriter<W> {
 
     /// What the file's length would be about, if it ended here.
     pub fn estimated_file_bytes(&self) -> u64 {
-        let tail = self.index.bytes() + self.filter.memory_bytes(self.options.filter_bits_per_key);
-        self.written + (self.output.len() + self.block.bytes() + tail + FOOTER_BYTES) as u64
+        let filter = self.filter.block_bytes(self.options.filter_bits_per_key);
+        let tail = self.range_tombstones.bytes() + self.root.bytes() + FOOTER_BYTES;
+        self.offset() + (self.block.bytes() + self.index.bytes() + filter + tail) as u64
     }
 
     /// Ends the table. Returns the sink, which holds the whole file, and what was written.
     ///
     /// # Errors
     ///
-    /// [`WriteError`], [`WriteError::Empty`] if there was no entry.
+    /// [`WriteError`], [`WriteError::Empty`] if there was neither an entry nor a range tombstone.
     pub fn finish(mut self) -> Result<(W, TableSummary), WriteError> {
-        if self.properties.entry_count == 0 {
+        let range_tombstone_count = self.range_tombstones.count();
+        if self.properties.entry_count == 0 && range_tombstone_count == 0 {
             return Err(WriteError::Empty);
         }
-        self.end_block()?;
-        let filter = std::mem::take(&mut self.filter).finish(self.options.filter_bits_per_key);
-        let filter = self.put_block(&filter)?;
-        let mut index = std::mem::take(&mut self.index);
-        let index = self.put_block(index.finish())?;
-        let properties = self.put_block(&self.properties.to_bytes())?;
-        let footer = Footer { filter, index, properties, table: self.table };
-        let bytes = footer.to_bytes(self.offset());
-        self.put(&bytes)?;
+        if !self.block.is_empty() {
+            self.end_block(None)?;
+        }
+        if self.index.count() > 0 {
+            self.end_segment()?;
+        }
+        self.properties.range_tombstone_count = range_tombstone_count as u64;
+        self.properties.key_max = std::mem::take(&mut self.last_key);
+        let mut offsets: FooterOffsets = [0; 4];
+        offsets[0] = self.offset();
+        if let Some(mut dictionary) = self.dictionary.take() {
+            self.put_block(BlockKind::Dictionary, RAW, &mut dictionary)?;
+        }
+        offsets[1] = self.offset();
+        if range_tombstone_count > 0 {
+            let mut fragments = std::mem::take(&mut self.range_tombstones);
+            self.put_block(BlockKind::RangeTombstones, RAW, fragments.finish())?;
+        }
+        offsets[2] = self.offset();
+        let mut root = self.root.finish();
+        self.put_block(BlockKind::Root, RAW, &mut root)?;
+        offsets[3] = self.offset();
+        let mut properties = self.properties.to_bytes();
+        self.put_block(BlockKind::Properties, RAW, &mut properties)?;
+        let footer = Footer::to_bytes(offsets, self.table, self.offset());
+        self.put(&footer)?;
         self.flush()?;
         let summary =
             TableSummary { table: self.table, file_bytes: self.written, properties: self.properties };
@@ -207,25 +321,72 @@ impl<W: TableSink> TableWriter<W> {
         self.written + self.output.len() as u64
     }
 
-    /// Writes the data block and its index entry: the position of its last entry, and its handle.
-    fn end_block(&mut self) -> Result<(), WriteError> {
+    /// Writes the data block and its line in the index. `next` is the key that the next block begins with.
+    fn end_block(&mut self, next: Option<&[u8]>) -> Result<(), WriteError> {
         let mut block = std::mem::take(&mut self.block);
-        let handle = self.put_block(block.finish());
+        let contents = block.finish();
+        let contents_bytes = contents.len();
+        let handle = match self.compressor.compress(contents) {
+            Some((code, mut stored)) => {
+                let handle = self.put_block(BlockKind::Data, code, &mut stored);
+                self.compressor.give_back(stored);
+                handle
+            }
+            None => self.put_block(BlockKind::Data, RAW, contents),
+        };
         block.clear();
         self.block = block;
         let handle = handle?;
-        let mut value = Vec::with_capacity(20);
-        put_varint(&mut value, handle.offset);
-        put_varint(&mut value, handle.len);
-        self.index.add(&self.last_key, self.last_packed, &value);
-        self.properties.block_count += 1;
+        let is_compressed = self.compressor.was_compressed();
+        self.properties.count_block(contents_bytes, handle.len as usize, is_compressed);
+
+        let mut seqno = self.last_packed.seqno();
+        match next.filter(|&next| next != self.last_key) {
+            Some(next) => {
+                separator(&self.last_key, next, &mut self.separator);
+                seqno = SeqNo::ZERO;
+            }
+            None => self.last_key.clone_into(&mut self.separator),
+        }
+        let end = (handle.end() - self.segment_start) as u32;
+        self.index.add((&self.separator, seqno), &end.to_le_bytes());
+        let is_full = self.filter.count() >= self.options.segment_keys
+            || self.index.bytes() >= INDEX_BYTES_MAX
+            || u64::from(end) >= SEGMENT_BYTES_MAX;
+        if is_full {
+            self.end_segment()?;
+        }
+        self.charge_for(self.options.block_bytes, 0)
+    }
+
+    /// Writes filter and index of the segment, and its line in the root. Its last separator is in `separator`.
+    fn end_segment(&mut self) -> Result<(), WriteError> {
+        let mut filter = self.filter.finish(self.options.filter_bits_per_key);
+        let filter = self.put_block(BlockKind::Filter, RAW, &mut filter)?;
+        let seqno = self.index.last_seqno();
+        let mut index = self.index.finish();
+        let index = self.put_block(BlockKind::Index, RAW, &mut index)?;
+        let mut value = [0; 24];
+        for (place, word) in [filter.offset, index.offset, index.end()].into_iter().enumerate() {
+            value[8 * place..8 * place + 8].copy_from_slice(&word.to_le_bytes());
+        }
+        self.root.add((&self.separator, seqno), &value);
+        self.properties.index_bytes += filter.len + index.len;
+        self.properties.segment_count += 1;
+        self.segment_start = index.end();
         Ok(())
     }
 
-    fn put_block(&mut self, contents: &[u8]) -> Result<BlockHandle, WriteError> {
-        let handle = BlockHandle { offset: self.offset(), len: contents.len() as u64 };
-        self.put(contents)?;
-        self.put(&trailer(self.table, handle.offset, contents, COMPRESSION_NONE))?;
+    /// Appends the trailer to what is to be stored, and writes both.
+    fn put_block(
+        &mut self,
+        kind: BlockKind,
+        compression: u8,
+        stored: &mut Vec<u8>,
+    ) -> Result<BlockHandle, WriteError> {
+        let handle = BlockHandle { offset: self.offset(), len: stored.len() as u64 };
+        seal(stored, self.table, handle.offset, kind, compression);
+        self.put(stored)?;
         Ok(handle)
     }
 
@@ -233,40 +394,54 @@ impl<W: TableSink> TableWriter<W> {
         if self.output.len() + bytes.len() > self.options.output_bytes {
             self.flush()?;
         }
-        // What would overflow the buffer all by itself need not be copied into it.
-        if bytes.len() > self.options.output_bytes {
-            return self.sink_bytes(bytes.len(), |sink, _| sink.append(bytes));
+        if bytes.len() <= self.options.output_bytes {
+            self.output.extend_from_slice(bytes);
+            return Ok(());
         }
-        self.output.extend_from_slice(bytes);
+        // What would overflow the buffer all by itself need not be copied into it.
+        let offset = self.written;
+        self.sink.append(bytes).map_err(|source| WriteError::Io { offset, source })?;
+        self.written += bytes.len() as u64;
         Ok(())
     }
 
     fn flush(&mut self) -> Result<(), WriteError> {
-        self.sink_bytes(self.output.len(), |sink, output| sink.append(output))?;
+        let offset = self.written;
+        self.sink.append(&self.output).map_err(|source| WriteError::Io { offset, source })?;
+        self.written += self.output.len() as u64;
         self.output.clear();
         Ok(())
     }
 
-    fn sink_bytes(
-        &mut self,
-        count: usize,
-        append: impl FnOnce(&mut W, &[u8]) -> io::Result<()>,
-    ) -> Result<(), WriteError> {
-        let offset = self.written;
-        append(&mut self.sink, &self.output).map_err(|source| WriteError::Io { offset, source })?;
-        self.written += count as u64;
-        Ok(())
-    }
-
-    /// Charges what is held, and what adding `bytes` more may make of it.
-    fn charge_for(&mut self, bytes: usize) -> Result<(), WriteError> {
-        let blocks = self.block.memory_bytes().max(self.block.bytes() + bytes) + self.index.memory_bytes();
-        let keys = self.filter.memory_bytes(self.options.filter_bits_per_key) + self.last_key.capacity();
-        let held = self.options.output_bytes + blocks + keys + 4 * TRAILER_BYTES;
+    /// Charges what is held, what a block of `block_bytes` may make of it until it ends, and `more`.
+    fn charge_for(&mut self, block_bytes: usize, more: usize) -> Result<(), WriteError> {
+        // The entries of a block are at least `ENTRY_BYTES` long; vectors that are full grow to twice their size.
+        let entries = self.options.block_bytes / ENTRY_BYTES + 1;
+        let block = self.block.memory_bytes().max(2 * block_bytes + 8 * entries);
+        let filter = self.filter.memory_bytes_with(2 * entries, self.options.filter_bits_per_key);
+        let index = 2 * (self.index.memory_bytes() + self.root.memory_bytes());
+        let keys = 2 * (self.last_key.capacity() + self.separator.capacity() + self.properties.key_min.len());
+        let held = self.options.output_bytes
+            + block
+            + self.compressor.memory_bytes(block_bytes.max(self.block.bytes()))
+            + self.dictionary.as_ref().map_or(0, Vec::capacity)
+            + filter
+            + index
+            + keys
+            + self.range_tombstones.memory_bytes()
+            + more
+            + 4 * TRAILER_BYTES;
         if held > self.charge.bytes() {
-            // In steps, so that the budget's lock is not taken for every entry.
-            self.charge.resize(held + held / 8)?;
+            // In steps, so that the budget's lock is not taken for every block.
+            self.charge.resize(held + held / 16)?;
         }
+        self.block_charged = block_bytes;
         Ok(())
     }
+}
+
+fn with_room_for_trailer(bytes: &[u8]) -> Vec<u8> {
+    let mut copy = Vec::with_capacity(bytes.len() + TRAILER_BYTES);
+    copy.extend_from_slice(bytes);
+    copy
 }

@@ -93,7 +93,7 @@ impl<I: BlockIndex + 'static> Core<I> {
         for table in &upper {
             sources.push(Source::Table(table.cursor(budget).map_err(damage)?));
         }
-        sources.push(Source::Run(RunCursor::new(&lower, budget)));
+        sources.push(Source::Run(RunCursor::new(&lower, budget)?));
         let mut merge = MergingCursor::new(sources);
         let mut more = merge.seek_to_first().map_err(damage)?;
         while more {

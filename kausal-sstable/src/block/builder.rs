@@ -2,71 +2,103 @@
 
 use kausal_index::PackedSeqNo;
 
+use super::{COUNT_BYTES, GROUP, SHARED_BYTES_MIN, WIDE, tag};
+use crate::filter::KeyHash;
 use crate::format::put_varint;
-
-/// Entries from one whole key to the next.
-const RESTART_INTERVAL: usize = 16;
 
 #[derive(Debug, Default)]
 pub(crate) struct BlockBuilder {
     contents: Vec<u8>,
-    restarts: Vec<u32>,
-    last_key: Vec<u8>,
-    count: usize,
+    offsets: Vec<u32>,
+    tags: Vec<u8>,
+    /// The key of the current group's head.
+    head: Vec<u8>,
 }
 
 impl BlockBuilder {
     /// Adds an entry; the caller keeps the order and the size limit.
-    pub(crate) fn add(&mut self, key: &[u8], packed: PackedSeqNo, value: &[u8]) {
-        let shared = if self.count.is_multiple_of(RESTART_INTERVAL) {
-            self.restarts.push(self.contents.len() as u32);
-            0
+    pub(crate) fn add(&mut self, key: &[u8], hash: KeyHash, packed: PackedSeqNo, value: &[u8]) {
+        let mut shared = 0;
+        if self.offsets.len().is_multiple_of(GROUP) {
+            self.head.clear();
+            self.head.extend_from_slice(key);
         } else {
-            common_prefix(&self.last_key, key)
-        };
-        put_varint(&mut self.contents, shared as u64);
-        put_varint(&mut self.contents, (key.len() - shared) as u64);
-        put_varint(&mut self.contents, value.len() as u64);
+            shared = common_prefix(&self.head, key);
+            if shared < SHARED_BYTES_MIN {
+                shared = 0;
+            }
+        }
+        self.offsets.push(self.contents.len() as u32);
+        self.tags.push(tag(hash.0));
+        let further = &key[shared..];
+        // Both lengths in one piece where they are short, which is nearly always.
+        if shared < 0x80 && further.len() < 0x80 {
+            self.contents.extend_from_slice(&[shared as u8, further.len() as u8]);
+        } else {
+            put_varint(&mut self.contents, shared as u64);
+            put_varint(&mut self.contents, further.len() as u64);
+        }
         self.contents.extend_from_slice(&packed.to_u64().to_le_bytes());
-        self.contents.extend_from_slice(&key[shared..]);
+        self.contents.extend_from_slice(further);
         self.contents.extend_from_slice(value);
-        self.last_key.truncate(shared);
-        self.last_key.extend_from_slice(&key[shared..]);
-        self.count += 1;
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.count == 0
+        self.offsets.is_empty()
     }
 
     /// Size of the contents if the block ended here.
     pub(crate) fn bytes(&self) -> usize {
-        self.contents.len() + 4 * self.restarts.len() + 4
+        let width = if self.is_wide() { 4 } else { 2 };
+        self.contents.len() + (width + 1) * self.offsets.len() + COUNT_BYTES
     }
 
     /// Bytes of memory held.
     pub(crate) fn memory_bytes(&self) -> usize {
-        self.contents.capacity() + 4 * self.restarts.capacity() + self.last_key.capacity()
+        self.contents.capacity() + 4 * self.offsets.capacity() + self.tags.capacity() + self.head.capacity()
     }
 
-    /// Ends the block and lends its contents.
-    pub(crate) fn finish(&mut self) -> &[u8] {
-        for restart in &self.restarts {
-            self.contents.extend_from_slice(&restart.to_le_bytes());
+    fn is_wide(&self) -> bool {
+        self.contents.len() > u16::MAX as usize
+    }
+
+    /// Ends the block and lends its contents, to which a trailer may be appended.
+    pub(crate) fn finish(&mut self) -> &mut Vec<u8> {
+        let mut count = self.offsets.len() as u32;
+        if self.is_wide() {
+            count |= WIDE;
+            for offset in &self.offsets {
+                self.contents.extend_from_slice(&offset.to_le_bytes());
+            }
+        } else {
+            for &offset in &self.offsets {
+                self.contents.extend_from_slice(&(offset as u16).to_le_bytes());
+            }
         }
-        self.contents.extend_from_slice(&(self.restarts.len() as u32).to_le_bytes());
-        &self.contents
+        self.contents.extend_from_slice(&self.tags);
+        self.contents.extend_from_slice(&count.to_le_bytes());
+        &mut self.contents
     }
 
     /// Begins the next block in the same memory.
     pub(crate) fn clear(&mut self) {
         self.contents.clear();
-        self.restarts.clear();
-        self.last_key.clear();
-        self.count = 0;
+        self.offsets.clear();
+        self.tags.clear();
     }
 }
 
-fn common_prefix(left: &[u8], right: &[u8]) -> usize {
-    left.iter().zip(right).take_while(|(left, right)| left == right).count()
+/// Bytes that two keys begin with, eight at a time.
+pub(crate) fn common_prefix(left: &[u8], right: &[u8]) -> usize {
+    let mut words = 0;
+    for (left, right) in left.chunks_exact(8).zip(right.chunks_exact(8)) {
+        let word = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
+        let differs = word(left) ^ word(right);
+        if differs != 0 {
+            return words + differs.trailing_zeros() as usize / 8;
+        }
+        words += 8;
+    }
+    let rest = left[words..].iter().zip(&right[words..]);
+    words + rest.take_while(|(left, right)| left == right).count()
 }

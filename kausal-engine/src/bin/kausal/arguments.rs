@@ -103,6 +103,9 @@ pub(crate) enum Command {
     Sst {
         /// A file NNNNNN.sst.
         file: PathBuf,
+        /// List every block.
+        #[arg(long)]
+        blocks: bool,
         /// Print JSON.
         #[arg(long)]
         json: bool,

@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 use crate::arguments::{Database, Scan};
 use crate::{Failure, Outcome};
 
-fn print(value: &Value) {
+pub(crate) fn print(value: &Value) {
     println!("{value:#}");
 }
 
 /// A key or value for JSON: a string if it is text, else its bytes as `{"hex": …}`.
-fn text(bytes: &[u8]) -> Value {
+pub(crate) fn text(bytes: &[u8]) -> Value {
     match std::str::from_utf8(bytes) {
         Ok(text) => json!(text),
         Err(_) => json!({ "hex": bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>() }),
@@ -176,41 +176,6 @@ pub(crate) fn memory(engine: &StorageEngine, json: bool) -> Result<Outcome, Fail
         print!("{report}");
     }
     Ok(Outcome::Good)
-}
-
-pub(crate) fn table(path: &Path, json: bool) -> Result<Outcome, Failure> {
-    let table = inspect::table(&StdVfs, path)?;
-    let properties = &table.properties;
-    if json {
-        print(&json!({
-            "table": table.table.to_string(),
-            "file_bytes": table.file_bytes,
-            "resident_bytes": table.resident_bytes,
-            "keyspace": properties.keyspace.0,
-            "entries": properties.entry_count,
-            "tombstones": properties.tombstone_count,
-            "blobs": properties.blob_count,
-            "blocks": properties.block_count,
-            "key_bytes": properties.key_bytes,
-            "value_bytes": properties.value_bytes,
-            "seqno_min": properties.seqno_min.get(),
-            "seqno_max": properties.seqno_max.get(),
-            "key_min": text(&properties.key_min),
-            "key_max": text(&properties.key_max),
-            "damage": table.damage,
-        }));
-    } else {
-        println!("table {}, {} bytes, {} resident", table.table, table.file_bytes, table.resident_bytes);
-        println!(
-            "{} entries in {} blocks: {} tombstones, {} blob references",
-            properties.entry_count, properties.block_count, properties.tombstone_count, properties.blob_count
-        );
-        println!("{} bytes of keys, {} bytes of values", properties.key_bytes, properties.value_bytes);
-        println!("sequence numbers {} to {}", properties.seqno_min, properties.seqno_max);
-        println!("keys {} to {}", properties.key_min.escape_ascii(), properties.key_max.escape_ascii());
-        println!("{}", table.damage.as_deref().unwrap_or("sound"));
-    }
-    Ok(if table.damage.is_none() { Outcome::Good } else { Outcome::Incomplete })
 }
 
 pub(crate) fn log(path: &Path, json: bool) -> Result<Outcome, Failure> {

@@ -1,0 +1,320 @@
+//! Looks into the contents of a data block. Believes nothing: every offset and length is checked against what is there.
+//!
+//! A [`Block`] borrows the contents, wherever they lie: a buffer, a frame of a cache. A [`Position`] does not, so that whoever
+//! owns both can lend them anew at each call; it is the number of an entry, ranges of the contents, and the key where
+//! it had to be put together.
+
+use std::cmp::Ordering;
+use std::ops::Range;
+
+use kausal_index::{EntryRef, PackedSeqNo, SeqNo, compare_positions};
+
+use super::{COUNT_BYTES, GROUP, WIDE, tag};
+use crate::error::Damage;
+use crate::filter::KeyHash;
+use crate::format::{take_varint, word};
+
+/// Where a cursor stands in a block's contents.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Position {
+    /// The key, if it shares bytes with its group's head; its beginning is the head's.
+    key: Vec<u8>,
+    packed: Option<PackedSeqNo>,
+    /// Number of the entry stood on.
+    place: usize,
+    shared: usize,
+    /// The group whose head's key `key` begins with, and with how many bytes.
+    head: (usize, usize),
+    further: Range<usize>,
+    value_end: usize,
+}
+
+impl Position {
+    /// Stands nowhere, and forgets the block.
+    pub(crate) fn clear(&mut self) {
+        self.packed = None;
+        self.head = (usize::MAX, 0);
+    }
+
+    /// The entry stood on; `contents` are those the position was reached in.
+    #[inline]
+    pub(crate) fn entry<'a>(&'a self, contents: &'a [u8]) -> Option<EntryRef<'a>> {
+        let packed = self.packed?;
+        let key = if self.shared == 0 { &contents[self.further.clone()] } else { self.key.as_slice() };
+        let value = &contents[self.further.end..self.value_end];
+        Some(EntryRef { key, seqno: packed.seqno(), kind: packed.kind(), value })
+    }
+
+    pub(crate) fn is_valid(&self) -> bool {
+        self.packed.is_some()
+    }
+}
+
+/// One entry as it lies there.
+#[derive(Clone, Debug)]
+struct Raw {
+    shared: usize,
+    packed: PackedSeqNo,
+    further: Range<usize>,
+    value_end: usize,
+}
+
+/// An entry found by its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) packed: PackedSeqNo,
+    pub(crate) value: Range<usize>,
+}
+
+/// A block's contents, taken apart once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Block<'a> {
+    contents: &'a [u8],
+    count: usize,
+    /// Where the entries end, and the tags begin.
+    entries_end: usize,
+    tags_start: usize,
+    is_wide: bool,
+}
+
+impl<'a> Block<'a> {
+    #[inline]
+    pub(crate) fn new(contents: &'a [u8]) -> Result<Self, Damage> {
+        let (rest, count) = contents.split_last_chunk::<COUNT_BYTES>().ok_or(Damage::Block)?;
+        let count = u32::from_le_bytes(*count);
+        let (is_wide, count) = (count & WIDE != 0, (count & !WIDE) as usize);
+        let width = if is_wide { 4 } else { 2 };
+        let bytes = count * (width + 1);
+        if count == 0 || bytes > rest.len() {
+            return Err(Damage::Block);
+        }
+        let entries_end = rest.len() - bytes;
+        Ok(Self { contents, count, entries_end, tags_start: entries_end + width * count, is_wide })
+    }
+
+    /// Number of entries, at least 1.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    #[inline]
+    fn offset(&self, place: usize) -> usize {
+        if self.is_wide {
+            let start = self.entries_end + 4 * place;
+            u32::from_le_bytes(self.contents[start..start + 4].try_into().expect("four bytes")) as usize
+        } else {
+            let start = self.entries_end + 2 * place;
+            u16::from_le_bytes(self.contents[start..start + 2].try_into().expect("two bytes")) as usize
+        }
+    }
+
+    #[inline]
+    fn raw(&self, place: usize) -> Result<Raw, Damage> {
+        let start = self.offset(place);
+        let end = if place + 1 < self.count { self.offset(place + 1) } else { self.entries_end };
+        if start > end || end > self.entries_end {
+            return Err(Damage::Block);
+        }
+        let entry = &self.contents[start..end];
+        let (shared, further, read) = match *entry {
+            [shared, further, ..] if (shared | further) < 0x80 => (shared as usize, further as usize, 2),
+            _ => long_lengths(entry)?,
+        };
+        let further_start = read + 8;
+        if entry.len() < further_start || further > entry.len() - further_start {
+            return Err(Damage::Block);
+        }
+        let packed = PackedSeqNo::from_u64(word(entry, read)).ok_or(Damage::Block)?;
+        let further = start + further_start..start + further_start + further;
+        Ok(Raw { shared, packed, further, value_end: end })
+    }
+
+    /// The key of the head of `group`.
+    #[inline]
+    fn head(&self, group: usize) -> Result<&'a [u8], Damage> {
+        let raw = self.raw(group * GROUP)?;
+        if raw.shared == 0 { Ok(&self.contents[raw.further]) } else { Err(Damage::Block) }
+    }
+
+    /// The bytes that the key of the entry at `place` shares with its head.
+    fn shared(&self, place: usize, raw: &Raw) -> Result<&'a [u8], Damage> {
+        if raw.shared == 0 {
+            return Ok(&[]);
+        }
+        let head = if place.is_multiple_of(GROUP) { &[] } else { self.head(place / GROUP)? };
+        if cfg!(kausal_planted = "sst_block") {
+            return Ok(&head[..raw.shared]);
+        }
+        head.get(..raw.shared).ok_or(Damage::Block)
+    }
+
+    /// Stands on the entry at `place`, or nowhere past the end.
+    #[inline]
+    pub(crate) fn load(&self, position: &mut Position, place: usize) -> Result<bool, Damage> {
+        position.packed = None;
+        if place >= self.count {
+            return Ok(false);
+        }
+        let raw = self.raw(place)?;
+        if raw.shared != 0 {
+            let group = place / GROUP;
+            if position.head.0 == group && position.head.1 >= raw.shared && !place.is_multiple_of(GROUP) {
+                position.key.truncate(raw.shared);
+            } else {
+                position.head = (usize::MAX, 0);
+                position.key.clear();
+                position.key.extend_from_slice(self.shared(place, &raw)?);
+            }
+            position.key.extend_from_slice(&self.contents[raw.further.clone()]);
+            position.head = (group, raw.shared);
+        }
+        position.place = place;
+        position.shared = raw.shared;
+        position.further = raw.further;
+        position.value_end = raw.value_end;
+        position.packed = Some(raw.packed);
+        Ok(true)
+    }
+
+    pub(crate) fn seek_to_first(&self, position: &mut Position) -> Result<bool, Damage> {
+        self.load(position, 0)
+    }
+
+    pub(crate) fn seek_to_last(&self, position: &mut Position) -> Result<bool, Damage> {
+        self.load(position, self.count - 1)
+    }
+
+    #[inline]
+    pub(crate) fn next(&self, position: &mut Position) -> Result<bool, Damage> {
+        if position.is_valid() { self.load(position, position.place + 1) } else { Ok(false) }
+    }
+
+    pub(crate) fn prev(&self, position: &mut Position) -> Result<bool, Damage> {
+        match position.place.checked_sub(1) {
+            Some(before) if position.is_valid() => self.load(position, before),
+            _ => {
+                position.packed = None;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Stands on the first entry at or after (`key`, `at`).
+    pub(crate) fn seek(&self, position: &mut Position, key: &[u8], at: SeqNo) -> Result<bool, Damage> {
+        let place = self.lower_bound(key, at)?;
+        self.load(position, place)
+    }
+
+    /// Number of the first entry at or after (`key`, `at`).
+    fn lower_bound(&self, key: &[u8], at: SeqNo) -> Result<usize, Damage> {
+        // The last group whose head is before the position, then a place in it.
+        let groups = partition_point(0, self.count.div_ceil(GROUP), |group| {
+            let raw = self.raw(group * GROUP)?;
+            let head = if raw.shared == 0 { &self.contents[raw.further] } else { return Err(Damage::Block) };
+            Ok(compare_positions((head, raw.packed.seqno()), (key, at)) == Ordering::Less)
+        })?;
+        let Some(group) = groups.checked_sub(1) else { return Ok(0) };
+        let head = self.head(group)?;
+        let (lower, upper) = (group * GROUP + 1, self.count.min((group + 1) * GROUP));
+        partition_point(lower, upper, |place| {
+            let raw = self.raw(place)?;
+            let shared = head.get(..raw.shared).ok_or(Damage::Block)?;
+            let further = &self.contents[raw.further];
+            let order = compare_key(shared, further, key).then_with(|| at.cmp(&raw.packed.seqno()));
+            Ok(order == Ordering::Less)
+        })
+    }
+
+    /// The newest entry of `key` at or below `at`. Touches the tags, and of entries only those whose tag is the key's.
+    pub(crate) fn find(&self, key: &[u8], hash: KeyHash, at: SeqNo) -> Result<Option<Found>, Damage> {
+        const LOWEST: u64 = 0x0101_0101_0101_0101;
+        const HIGHEST: u64 = LOWEST << 7;
+        let tags = &self.contents[self.tags_start..self.tags_start + self.count];
+        let wanted = u64::from(tag(hash.0)) * LOWEST;
+        for (number, chunk) in tags.chunks(8).enumerate() {
+            let mut bytes = [0; 8];
+            bytes[..chunk.len()].copy_from_slice(chunk);
+            let differs = u64::from_le_bytes(bytes) ^ wanted;
+            // A byte that is zero, and now and then one above it: what it names is compared anyway.
+            let mut equal = differs.wrapping_sub(LOWEST) & !differs & HIGHEST;
+            while equal != 0 {
+                let place = 8 * number + equal.trailing_zeros() as usize / 8;
+                equal &= equal - 1;
+                if place >= self.count {
+                    break;
+                }
+                let raw = self.raw(place)?;
+                if !self.is_key(place, &raw, key)? {
+                    continue;
+                }
+                if raw.packed.seqno() <= at {
+                    return Ok(Some(found(raw)));
+                }
+                return self.find_older(key, at);
+            }
+        }
+        Ok(None)
+    }
+
+    fn is_key(&self, place: usize, raw: &Raw, key: &[u8]) -> Result<bool, Damage> {
+        let is_further =
+            key.get(raw.shared..).is_some_and(|rest| *rest == self.contents[raw.further.clone()]);
+        Ok(is_further && self.shared(place, raw)? == &key[..raw.shared])
+    }
+
+    /// The block holds `key` in versions above `at`: whether one at or below it follows.
+    fn find_older(&self, key: &[u8], at: SeqNo) -> Result<Option<Found>, Damage> {
+        let place = self.lower_bound(key, at)?;
+        if place >= self.count {
+            return Ok(None);
+        }
+        let raw = self.raw(place)?;
+        Ok(self.is_key(place, &raw, key)?.then(|| found(raw)))
+    }
+
+    /// Whether the tag of the entry at `place` is that of its key's hash.
+    pub(crate) fn has_tag(&self, place: usize, hash: KeyHash) -> bool {
+        self.contents.get(self.tags_start + place) == Some(&tag(hash.0))
+    }
+
+    /// Whether the entries begin where the contents do, so that no byte is nobody's.
+    pub(crate) fn is_tight(&self) -> bool {
+        self.offset(0) == 0
+    }
+}
+
+fn found(raw: Raw) -> Found {
+    Found { packed: raw.packed, value: raw.further.end..raw.value_end }
+}
+
+/// The lengths of an entry's key where one takes more than a byte, and how many bytes they take.
+#[cold]
+fn long_lengths(entry: &[u8]) -> Result<(usize, usize, usize), Damage> {
+    let mut rest = entry;
+    let mut length = || take_varint(&mut rest).and_then(|length| usize::try_from(length).ok());
+    let (shared, further) = length().zip(length()).ok_or(Damage::Block)?;
+    Ok((shared, further, entry.len() - rest.len()))
+}
+
+/// Compares the key that consists of two pieces with `key`.
+fn compare_key(shared: &[u8], further: &[u8], key: &[u8]) -> Ordering {
+    let (beginning, rest) = key.split_at(shared.len().min(key.len()));
+    shared.cmp(beginning).then_with(|| further.cmp(rest))
+}
+
+/// The first of `lower..upper` for which `is_before` does not hold; it must hold for a prefix of them.
+fn partition_point(
+    mut lower: usize,
+    mut upper: usize,
+    is_before: impl Fn(usize) -> Result<bool, Damage>,
+) -> Result<usize, Damage> {
+    while lower < upper {
+        let middle = lower + (upper - lower) / 2;
+        if is_before(middle)? {
+            lower = middle + 1;
+        } else {
+            upper = middle;
+        }
+    }
+    Ok(lower)
+}

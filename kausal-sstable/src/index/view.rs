@@ -1,0 +1,153 @@
+//! Looks into the contents of an index block or a root.
+
+use std::cmp::Ordering;
+
+use kausal_index::SeqNo;
+
+use super::{HEAD_BYTES, HEADER_BYTES, INDEX_VALUE_BYTES, OFFSET_BYTES, ROOT_VALUE_BYTES, head_of};
+use crate::error::Damage;
+use crate::format::{BlockHandle, take_varint, word};
+
+/// Contents, taken apart once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IndexBlock<'a> {
+    contents: &'a [u8],
+    count: usize,
+    value_bytes: usize,
+    prefix_start: usize,
+    rests_start: usize,
+}
+
+impl<'a> IndexBlock<'a> {
+    /// The index of a segment.
+    pub(crate) fn of_segment(contents: &'a [u8]) -> Result<Self, Damage> {
+        let block = Self::new(contents, INDEX_VALUE_BYTES)?;
+        if block.count == 0 { Err(Damage::Index) } else { Ok(block) }
+    }
+
+    /// The root of a table; it may name no segment.
+    pub(crate) fn of_table(contents: &'a [u8]) -> Result<Self, Damage> {
+        Self::new(contents, ROOT_VALUE_BYTES).map_err(|_| Damage::Root)
+    }
+
+    #[inline]
+    fn new(contents: &'a [u8], value_bytes: usize) -> Result<Self, Damage> {
+        let header = word(contents.first_chunk::<HEADER_BYTES>().ok_or(Damage::Index)?, 0);
+        let (count, prefix_bytes) = ((header & 0xFFFF_FFFF) as usize, (header >> 32) as usize);
+        let prefix_start = HEADER_BYTES + count * (HEAD_BYTES + value_bytes + OFFSET_BYTES);
+        let rests_start = prefix_start + prefix_bytes;
+        if rests_start > contents.len() {
+            return Err(Damage::Index);
+        }
+        Ok(Self { contents, count, value_bytes, prefix_start, rests_start })
+    }
+
+    /// Number of blocks named.
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    fn prefix(&self) -> &'a [u8] {
+        &self.contents[self.prefix_start..self.rests_start]
+    }
+
+    #[inline]
+    fn head(&self, place: usize) -> u64 {
+        word(self.contents, HEADER_BYTES + HEAD_BYTES * place)
+    }
+
+    /// What is said of the block at `place`.
+    #[inline]
+    pub(crate) fn value(&self, place: usize) -> &'a [u8] {
+        let start = HEADER_BYTES + HEAD_BYTES * self.count + self.value_bytes * place;
+        &self.contents[start..start + self.value_bytes]
+    }
+
+    /// The data block at `place` of the segment that begins at `start`.
+    pub(crate) fn data_block(&self, place: usize, start: u64) -> Result<BlockHandle, Damage> {
+        let end = |place: usize| {
+            let bytes = self.value(place).try_into().expect("an index's values have four bytes");
+            start.checked_add(u64::from(u32::from_le_bytes(bytes)))
+        };
+        let block_start = place.checked_sub(1).map_or(Some(start), end).ok_or(Damage::Index)?;
+        BlockHandle::between(block_start, end(place).ok_or(Damage::Index)?).ok_or(Damage::Index)
+    }
+
+    /// Length behind the prefix, sequence number, and bytes behind the head of a separator.
+    fn rest(&self, place: usize) -> Result<(usize, SeqNo, &'a [u8]), Damage> {
+        let offsets = HEADER_BYTES + (HEAD_BYTES + self.value_bytes) * self.count;
+        let offset = |place: usize| {
+            let start = offsets + OFFSET_BYTES * place;
+            let bytes = self.contents[start..start + OFFSET_BYTES].try_into().expect("four bytes");
+            u32::from_le_bytes(bytes) as usize
+        };
+        let rests = &self.contents[self.rests_start..];
+        let end = if place + 1 < self.count { offset(place + 1) } else { rests.len() };
+        let mut rest = if cfg!(kausal_planted = "sst_index") {
+            &rests[offset(place)..end]
+        } else {
+            rests.get(offset(place)..end).ok_or(Damage::Index)?
+        };
+        let len = take_varint(&mut rest).and_then(|len| usize::try_from(len).ok()).ok_or(Damage::Index)?;
+        let seqno = take_varint(&mut rest).and_then(SeqNo::new).ok_or(Damage::Index)?;
+        if rest.len() != len.saturating_sub(HEAD_BYTES) {
+            return Err(Damage::Index);
+        }
+        Ok((len, seqno, rest))
+    }
+
+    /// Puts the key of the separator at `place` into `key`, and answers its sequence number.
+    pub(crate) fn separator(&self, place: usize, key: &mut Vec<u8>) -> Result<SeqNo, Damage> {
+        let (len, seqno, rest) = self.rest(place)?;
+        key.clear();
+        key.extend_from_slice(self.prefix());
+        key.extend_from_slice(&self.head(place).to_be_bytes()[..len.min(HEAD_BYTES)]);
+        key.extend_from_slice(rest);
+        Ok(seqno)
+    }
+
+    /// Number of the first block whose separator is at or after (`key`, `at`); the count if there is none.
+    #[inline]
+    pub(crate) fn seek(&self, key: &[u8], at: SeqNo) -> Result<usize, Damage> {
+        let prefix = self.prefix();
+        let (beginning, behind) = key.split_at(prefix.len().min(key.len()));
+        match beginning.cmp(prefix) {
+            // Also a key that ends within the prefix.
+            Ordering::Less => return Ok(0),
+            Ordering::Greater => return Ok(self.count),
+            Ordering::Equal => {}
+        }
+        let head = head_of(behind);
+        let lower = self.partition_point(0, self.count, |place| Ok(self.head(place) < head))?;
+        if lower == self.count || self.head(lower) != head {
+            return Ok(lower);
+        }
+        // Equal heads, nearly always one: compare the rests.
+        let upper = self.partition_point(lower, self.count, |place| Ok(self.head(place) == head))?;
+        let behind = (behind.len(), behind.get(HEAD_BYTES..).unwrap_or_default());
+        self.partition_point(lower, upper, |place| {
+            let (len, seqno, rest) = self.rest(place)?;
+            // Of two that are equal as far as padded heads go, the shorter is the smaller.
+            let order = len.min(HEAD_BYTES).cmp(&behind.0.min(HEAD_BYTES)).then_with(|| rest.cmp(behind.1));
+            Ok(order.then_with(|| at.cmp(&seqno)) == Ordering::Less)
+        })
+    }
+
+    #[inline]
+    fn partition_point(
+        &self,
+        mut lower: usize,
+        mut upper: usize,
+        is_before: impl Fn(usize) -> Result<bool, Damage>,
+    ) -> Result<usize, Damage> {
+        while lower < upper {
+            let middle = lower + (upper - lower) / 2;
+            if is_before(middle)? {
+                lower = middle + 1;
+            } else {
+                upper = middle;
+            }
+        }
+        Ok(lower)
+    }
+}

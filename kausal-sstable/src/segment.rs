@@ -1,0 +1,79 @@
+//! A segment: a run of data blocks with a filter and an index of their own.
+//!
+//! Large tables are many segments, so that a writer holds the hashes of one segment only, and a reader that keeps no indexes
+//! fetches small ones. A small table is one segment.
+
+use kausal_arena::Reservation;
+
+use crate::error::{Damage, TableError};
+use crate::file::TableFile;
+use crate::filter;
+use crate::format::{BlockHandle, BlockKind, word};
+use crate::index::IndexBlock;
+
+/// Where the parts of a segment lie, and those that are resident.
+#[derive(Debug)]
+pub(crate) struct Segment {
+    /// Where the first data block begins. The last one ends where the filter begins.
+    pub(crate) start: u64,
+    pub(crate) filter_handle: BlockHandle,
+    pub(crate) index_handle: BlockHandle,
+    resident: Option<Resident>,
+}
+
+/// The parts of a segment that stay in memory: contents of its filter and its index.
+#[derive(Debug)]
+struct Resident {
+    filter: Box<[u8]>,
+    index: Box<[u8]>,
+}
+
+impl Segment {
+    /// The segments that a root names. They begin at the file's beginning and end at `end`, without a gap.
+    pub(crate) fn all(root: &IndexBlock<'_>, end: u64) -> Result<Vec<Self>, Damage> {
+        let mut start = 0;
+        let mut segments = Vec::with_capacity(root.count());
+        for place in 0..root.count() {
+            let value = root.value(place);
+            let [filter, index, segment_end] = [0, 8, 16].map(|offset| word(value, offset));
+            let filter_handle = BlockHandle::between(filter, index).ok_or(Damage::Root)?;
+            let index_handle = BlockHandle::between(index, segment_end).ok_or(Damage::Root)?;
+            if filter <= start {
+                return Err(Damage::Root);
+            }
+            segments.push(Self { start, filter_handle, index_handle, resident: None });
+            start = segment_end;
+        }
+        if start == end { Ok(segments) } else { Err(Damage::Root) }
+    }
+
+    /// Reads filter and index, and keeps them.
+    pub(crate) fn make_resident(
+        &mut self,
+        file: &TableFile,
+        charge: &mut Reservation,
+    ) -> Result<(), TableError> {
+        let filter = file.load(self.filter_handle, BlockKind::Filter, charge)?;
+        filter::check(&filter).map_err(|what| file.corrupt(self.filter_handle.offset, what))?;
+        let index = file.load(self.index_handle, BlockKind::Index, charge)?;
+        IndexBlock::of_segment(&index).map_err(|what| file.corrupt(self.index_handle.offset, what))?;
+        self.resident = Some(Resident { filter, index });
+        Ok(())
+    }
+
+    /// The filter's contents, if they are resident.
+    pub(crate) fn filter(&self) -> Option<&[u8]> {
+        self.resident.as_ref().map(|resident| &*resident.filter)
+    }
+
+    /// The index' contents, if they are resident.
+    pub(crate) fn index(&self) -> Option<&[u8]> {
+        self.resident.as_ref().map(|resident| &*resident.index)
+    }
+
+    /// The data block at `place` of this segment, whose index is `index`. It lies before the filter.
+    pub(crate) fn data_block(&self, index: &IndexBlock<'_>, place: usize) -> Result<BlockHandle, Damage> {
+        let handle = index.data_block(place, self.start)?;
+        if handle.end() <= self.filter_handle.offset { Ok(handle) } else { Err(Damage::Index) }
+    }
+}

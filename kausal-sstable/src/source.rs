@@ -1,0 +1,43 @@
+//! Where the bytes of blocks come from: the seam between a table and whoever keeps blocks in memory.
+//!
+//! A table never holds data blocks. It asks a source to fetch one and then borrows its contents. The source may be a buffer that
+//! reads the file each time ([`BlockBuffer`](crate::BlockBuffer)), or hold a frame of a cache.
+
+use kausal_arena::AllocError;
+
+use crate::error::TableError;
+use crate::file::TableFile;
+use crate::format::{BlockHandle, BlockKind};
+
+/// Holds one block's contents at a time, checked and decompressed.
+///
+/// An implementation reads by [`TableFile::stored_bytes`], [`TableFile::read`], [`TableFile::check`], and where the block is
+/// compressed [`TableFile::decompress`]; only what went through these may be lent.
+pub trait BlockSource: Sized {
+    /// Makes the contents of the block at `handle` those that [`bytes`](Self::bytes) lends. A walk that will go on says
+    /// how many bytes behind the block it is about to want, else `ahead` is 0.
+    ///
+    /// # Errors
+    ///
+    /// [`TableError`]; `bytes` lends nothing then.
+    fn fetch(
+        &mut self,
+        file: &TableFile,
+        handle: BlockHandle,
+        kind: BlockKind,
+        ahead: u64,
+    ) -> Result<(), TableError>;
+
+    /// The contents of the block fetched last; empty if there is none.
+    fn bytes(&self) -> &[u8];
+
+    /// Forgets what was fetched, because the next block is another table's.
+    fn forget(&mut self);
+
+    /// Another source that fetches from the same place, for a walk that needs two blocks at once.
+    ///
+    /// # Errors
+    ///
+    /// [`AllocError`] if there is no memory for it.
+    fn sibling(&self) -> Result<Self, AllocError>;
+}
