@@ -124,7 +124,8 @@ impl Compressor {
         0
     }
 
-    /// What is to be stored for `contents`, with its code; `None` if it stays raw. There is room behind it for a trailer.
+    /// What is to be stored for `contents`, with its code; `None` if it stays raw. There is room behind it for a
+    /// trailer.
     pub(crate) fn compress(&mut self, contents: &[u8]) -> Option<(u8, Vec<u8>)> {
         self.was_compressed = false;
         let code = match self.compression {

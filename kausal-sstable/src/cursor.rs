@@ -1,10 +1,10 @@
 //! An ordered walk over one table.
 //!
 //! 1. A cursor stands at a segment, at a block in it, and at an entry in the block, whose contents its source holds.
-//! 2. A seek asks root, index and block in turn. A separator may lie behind its block's last entry, so a seek that finds
-//!    nothing in the block ends at the first entry of the next.
-//! 3. From the third block on that follows the one before, the source is told how much will be wanted behind it: 16 KiB, then
-//!    twice as much each time, up to a limit.
+//! 2. A seek asks root, index and block in turn. A separator may lie behind its block's last entry, so a seek that
+//!    finds nothing in the block ends at the first entry of the next.
+//! 3. From the third block on that follows the one before, the source is told how much will be wanted behind it: 16
+//!    KiB, then twice as much each time, up to a limit.
 //!
 //! Bounds are heeded by every movement: outside of them the cursor stands nowhere.
 

@@ -1,7 +1,7 @@
 //! The format of a table file: every constant and every fixed layout, in one room. `FORMAT.md` tells it in prose.
 //!
-//! A file is segments, then dictionary and range tombstones where there are any, root, properties, footer, without a gap.
-//! A segment is data blocks, their filter, their index. The root has an entry for each segment.
+//! A file is segments, then dictionary and range tombstones where there are any, root, properties, footer, without a
+//! gap. A segment is data blocks, their filter, their index. The root has an entry for each segment.
 //!
 //! A block is its contents, raw or compressed, followed by a trailer:
 //!

@@ -1,8 +1,8 @@
-//! The parts of a table as functions of untrusted bytes, for the fuzz targets of this crate. Not an interface for anybody
-//! else: it changes with the format's inside.
+//! The parts of a table as functions of untrusted bytes, for the fuzz targets of this crate. Not an interface for
+//! anybody else: it changes with the format's inside.
 //!
-//! Each function goes through everything that can be asked of a part, whatever its bytes are, and asserts what must hold of
-//! any. Those that build a part first compare it with a list.
+//! Each function goes through everything that can be asked of a part, whatever its bytes are, and asserts what must
+//! hold of any. Those that build a part first compare it with a list.
 
 use std::cmp::Ordering;
 
@@ -141,7 +141,8 @@ pub fn build_filter(keys: &[&[u8]], bits_per_key: u32) -> Vec<u8> {
     contents
 }
 
-/// Reads a footer at `offset` as it is, and with a checksum that matches; asserts that what it names tiles the file's end.
+/// Reads a footer at `offset` as it is, and with a checksum that matches; asserts that what it names tiles the file's
+/// end.
 pub fn footer(bytes: &[u8; FOOTER_BYTES], offset: u64) {
     let _ = Footer::from_bytes(FileNumber(1), offset, bytes);
     let mut bytes = *bytes;

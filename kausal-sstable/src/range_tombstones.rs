@@ -7,8 +7,9 @@
 //! | count | u32, at least 1 |
 //!
 //! A table has fragments, not what users wrote: the order is start ascending, sequence number descending, and two
-//! fragments have the same start and end, or the one ends at or before the other's start. So what covers a key is one run of
-//! fragments, found by a binary search. The block stays in memory; all of it is checked once, when the table is opened.
+//! fragments have the same start and end, or the one ends at or before the other's start. So what covers a key is one
+//! run of fragments, found by a binary search. The block stays in memory; all of it is checked once, when the table
+//! is opened.
 //!
 //! Not here: cutting ranges into fragments. Who writes them keeps the order; the writer refuses what is out of it.
 

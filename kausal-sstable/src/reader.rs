@@ -1,8 +1,8 @@
 //! Reads a table: opens it, looks keys up, lends what is resident to the cursors.
 //!
 //! 1. Opening reads the footer, checks it against what the manifest expects, then reads properties, root, range
-//!    tombstones and dictionary, each checked before it is believed. Filters and indexes of the segments are read as well and
-//!    stay, or are left to the block source: see [`Residency`].
+//!    tombstones and dictionary, each checked before it is believed. Filters and indexes of the segments are read as
+//!    well and stay, or are left to the block source: see [`Residency`].
 //! 2. A look-up asks the key range, then the root for a segment, the segment's filter, its index for a block, and the
 //!    block's tags for the entry. It reads one data block at most, and decodes no entry but those whose tag is right.
 //!
@@ -52,8 +52,8 @@ pub struct Table {
 }
 
 impl Table {
-    /// Opens and checks a table, and keeps its filters and indexes. `expected` is the identity and length that the manifest
-    /// has for it.
+    /// Opens and checks a table, and keeps its filters and indexes. `expected` is the identity and length that the
+    /// manifest has for it.
     ///
     /// # Errors
     ///
@@ -177,8 +177,8 @@ impl Table {
         Ok(found.map(|found| entry(key, found, source.bytes())))
     }
 
-    /// Looks many keys up and hands what [`get`](Self::get) would answer for each to `each`, with the key's place. Keys in
-    /// order are cheapest: those that lie in one block fetch it once.
+    /// Looks many keys up and hands what [`get`](Self::get) would answer for each to `each`, with the key's place.
+    /// Keys in order are cheapest: those that lie in one block fetch it once.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! A segment: a run of data blocks with a filter and an index of their own.
 //!
-//! Large tables are many segments, so that a writer holds the hashes of one segment only, and a reader that keeps no indexes
-//! fetches small ones. A small table is one segment.
+//! Large tables are many segments, so that a writer holds the hashes of one segment only, and a reader that keeps no
+//! indexes fetches small ones. A small table is one segment.
 
 use kausal_arena::Reservation;
 

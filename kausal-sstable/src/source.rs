@@ -1,7 +1,7 @@
 //! Where the bytes of blocks come from: the seam between a table and whoever keeps blocks in memory.
 //!
-//! A table never holds data blocks. It asks a source to fetch one and then borrows its contents. The source may be a buffer that
-//! reads the file each time ([`BlockBuffer`](crate::BlockBuffer)), or hold a frame of a cache.
+//! A table never holds data blocks. It asks a source to fetch one and then borrows its contents. The source may be a
+//! buffer that reads the file each time ([`BlockBuffer`](crate::BlockBuffer)), or hold a frame of a cache.
 
 use kausal_arena::AllocError;
 
@@ -11,8 +11,8 @@ use crate::format::{BlockHandle, BlockKind};
 
 /// Holds one block's contents at a time, checked and decompressed.
 ///
-/// An implementation reads by [`TableFile::stored_bytes`], [`TableFile::read`], [`TableFile::check`], and where the block is
-/// compressed [`TableFile::decompress`]; only what went through these may be lent.
+/// An implementation reads by [`TableFile::stored_bytes`], [`TableFile::read`], [`TableFile::check`], and where the
+/// block is compressed [`TableFile::decompress`]; only what went through these may be lent.
 pub trait BlockSource: Sized {
     /// Makes the contents of the block at `handle` those that [`bytes`](Self::bytes) lends. A walk that will go on says
     /// how many bytes behind the block it is about to want, else `ahead` is 0.

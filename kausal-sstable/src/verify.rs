@@ -31,10 +31,10 @@ pub struct Verified {
 }
 
 impl Table {
-    /// Reads all segments, whatever of them is resident, and checks that blocks follow each other without a gap, entries are
-    /// strictly ordered, separators lie between the blocks they separate, tags and filters admit every key, and the
-    /// properties are what was counted. `each` sees every blob reference's value. What lies behind the segments was
-    /// checked when the table was opened.
+    /// Reads all segments, whatever of them is resident, and checks that blocks follow each other without a gap,
+    /// entries are strictly ordered, separators lie between the blocks they separate, tags and filters admit every
+    /// key, and the properties are what was counted. `each` sees every blob reference's value. What lies behind the
+    /// segments was checked when the table was opened.
     ///
     /// # Errors
     ///

@@ -1,5 +1,5 @@
-//! Writes a table from front to back, holding only the block being built, what its segment's index and filter need, and the
-//! root.
+//! Writes a table from front to back, holding only the block being built, what its segment's index and filter need,
+//! and the root.
 //!
 //! 1. [`TableWriter::add`] takes entries in cursor order and cuts data blocks at the target size.
 //! 2. Each finished block is compressed if that pays, gets its trailer and goes to the output buffer, and that to the
@@ -33,7 +33,8 @@ use crate::range_tombstones::{RangeTombstone, RangeTombstonesBuilder};
 const ENTRY_BYTES: usize = 13;
 /// A segment ends when its index has this size, however few its keys are: what a reader fetches to look one up.
 const INDEX_BYTES_MAX: usize = 16 << 10;
-/// Ends of data blocks are counted from the segment's beginning in 32 bits. A last block of up to 2^30 bytes still fits.
+/// Ends of data blocks are counted from the segment's beginning in 32 bits. A last block of up to 2^30 bytes still
+/// fits.
 const SEGMENT_BYTES_MAX: u64 = 1 << 31;
 
 /// Takes the bytes of a table in order.
@@ -64,7 +65,8 @@ pub struct TableOptions {
     pub filter_bits_per_key: u32,
     /// Length of key prefixes that the filter holds besides whole keys; 0 is none.
     pub filter_prefix_bytes: u32,
-    /// Keys (and prefixes) after which a segment ends. Bounds the writer's memory: 8 bytes and the filter's bits for each.
+    /// Keys (and prefixes) after which a segment ends. Bounds the writer's memory: 8 bytes and the filter's bits for
+    /// each.
     pub segment_keys: usize,
     /// The time, in microseconds since 1970, for the properties; 0 if nobody asks.
     pub created_micros: u64,

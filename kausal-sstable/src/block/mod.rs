@@ -7,14 +7,14 @@
 //! | tags | of each entry: lowest byte of xxh3-64 of its key |
 //! | count | u32: entries; the highest bit says that the block is wide |
 //!
-//! An entry: bytes of the key shared with its group's head (varint), further bytes of the key (varint), sequence number
-//! and kind (u64), further bytes of the key, value. The value ends where the next entry begins, the last one's where the
-//! offsets begin. Entries 0, 16, 32, … are heads: they share nothing.
+//! An entry: bytes of the key shared with its group's head (varint), further bytes of the key (varint), sequence
+//! number and kind (u64), further bytes of the key, value. The value ends where the next entry begins, the last one's
+//! where the offsets begin. Entries 0, 16, 32, … are heads: they share nothing.
 //!
-//! So an entry is read by itself and at most its head, never by way of its predecessors, and a look-up touches the end of the
-//! block (count, tags and offsets lie side by side) and then the entry. Sharing with a head instead of the predecessor
-//! costs a few bytes in return. An entry that would share fewer than [`SHARED_BYTES_MIN`] bytes shares none, so its key is lent from the block
-//! and a walk copies nothing.
+//! So an entry is read by itself and at most its head, never by way of its predecessors, and a look-up touches the
+//! end of the block (count, tags and offsets lie side by side) and then the entry. Sharing with a head instead of the
+//! predecessor costs a few bytes in return. An entry that would share fewer than [`SHARED_BYTES_MIN`] bytes shares
+//! none, so its key is lent from the block and a walk copies nothing.
 //!
 //! The tags are the in-block hash: a byte per entry and no empty slots, compared eight at a time. A block of 4 KiB
 //! with values of 100 bytes has one line of them, and an absent key is denied without a look at any entry in seven

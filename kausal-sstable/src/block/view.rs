@@ -1,8 +1,8 @@
 //! Looks into the contents of a data block. Believes nothing: every offset and length is checked against what is there.
 //!
-//! A [`Block`] borrows the contents, wherever they lie: a buffer, a frame of a cache. A [`Position`] does not, so that whoever
-//! owns both can lend them anew at each call; it is the number of an entry, ranges of the contents, and the key where
-//! it had to be put together.
+//! A [`Block`] borrows the contents, wherever they lie: a buffer, a frame of a cache. A [`Position`] does not, so
+//! that whoever owns both can lend them anew at each call; it is the number of an entry, ranges of the contents, and
+//! the key where it had to be put together.
 
 use std::cmp::Ordering;
 use std::ops::Range;

@@ -11,13 +11,13 @@
 //! | prefix | bytes |
 //! | rests | of each separator: bytes behind the prefix (varint), sequence number (varint), those of the bytes that the head has no room for |
 //!
-//! A separator is a position, key and sequence number, at or after the last entry of its block and before the first of
-//! the next. It is the shortest key between them, with sequence number 0, which is after all versions; where both
-//! have the same key, and at the end of the table, it is the last entry's own position. So the first block whose separator is
-//! at or after a position holds it, if any does.
+//! A separator is a position, key and sequence number, at or after the last entry of its block and before the first
+//! of the next. It is the shortest key between them, with sequence number 0, which is after all versions; where both
+//! have the same key, and at the end of the table, it is the last entry's own position. So the first block whose
+//! separator is at or after a position holds it, if any does.
 //!
-//! A search compares heads, eight to a cache line, and looks at a rest only where heads are equal. Blocks follow each other, so
-//! a block is named by its end alone.
+//! A search compares heads, eight to a cache line, and looks at a rest only where heads are equal. Blocks follow each
+//! other, so a block is named by its end alone.
 
 mod builder;
 mod view;
