@@ -6,7 +6,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use kausal_index::{Entry, Kind};
-use kausal_sstable::{Compression, TableError, TableOptions};
+use kausal_sstable::{BlockInfo, Compression, TableError, TableOptions};
 
 use crate::{budget, entry, open, options, read_all, sorted, write_with};
 
@@ -96,4 +96,39 @@ fn every_released_version_is_read() {
             assert!(write(golden) == file, "{} is written differently", golden.name);
         }
     }
+}
+
+/// The table of the worked example: two entries, everything else at its default.
+fn example() -> Vec<u8> {
+    let list = [entry(b"apple", 1, Kind::Put, b"red"), entry(b"apricot", 2, Kind::Put, b"orange")];
+    write_with(&list, 7, TableOptions::default(), None, &[])
+}
+
+/// The bytes of a table as `FORMAT.md` shows them: a line that names each part, then sixteen bytes a line.
+fn dump(file: &[u8]) -> String {
+    let mut parts = Vec::new();
+    let part = |block: &BlockInfo| {
+        let (start, end) = (block.handle.offset as usize, block.handle.end() as usize);
+        parts.push((format!("{:?}", block.kind).to_lowercase(), start, end));
+    };
+    open(file.to_vec()).unwrap().blocks(&budget(), part).unwrap();
+    parts.push(("footer".to_owned(), file.len() - 64, file.len()));
+    let mut text = String::new();
+    for (name, start, end) in parts {
+        text.push_str(&format!("{name}, bytes {start} to {}\n", end - 1));
+        for line in file[start..end].chunks(16) {
+            let bytes: Vec<String> = line.iter().map(|byte| format!("{byte:02x}")).collect();
+            text.push_str(&format!("    {}\n", bytes.join(" ")));
+        }
+    }
+    text
+}
+
+#[test]
+fn the_worked_example_in_the_format_is_what_is_written() {
+    let format = include_str!("../../FORMAT.md");
+    let shown =
+        format.split("```text\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap_or_default();
+    let dump = dump(&example());
+    assert!(shown == dump, "FORMAT.md should show:\n{dump}");
 }
