@@ -13,7 +13,7 @@ use kausal_index::{EntryRef, Kind, SeqNo};
 
 use crate::compression::name;
 use crate::error::Damage;
-use crate::format::{put_varint, take_bytes, take_part, word};
+use crate::format::{put_varint, take_bytes, take_part, take_varint, word};
 use crate::ids::KeyspaceId;
 use crate::writer::TableOptions;
 
@@ -177,15 +177,15 @@ impl Properties {
     }
 
     fn parse(bytes: &[u8]) -> Option<Self> {
-        let (fixed, mut rest) = if cfg!(kausal_planted = "sst_properties") {
-            bytes.split_at(FIXED_BYTES.min(bytes.len()))
-        } else {
-            bytes.split_at_checked(FIXED_BYTES)?
-        };
+        let (fixed, mut rest) = bytes.split_at_checked(FIXED_BYTES)?;
         let count = |place: usize| word(fixed, 16 + 8 * place);
         let number =
             |place: usize| u32::from_le_bytes(fixed[place..place + 4].try_into().expect("four bytes"));
         let mut key = || {
+            if cfg!(kausal_planted = "sst_properties") {
+                let len = take_varint(&mut rest)? as usize;
+                return Some(rest[..len].to_vec());
+            }
             let len = take_part(&mut rest)?;
             take_bytes(&mut rest, len).map(<[u8]>::to_vec)
         };
