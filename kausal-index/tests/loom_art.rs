@@ -156,12 +156,12 @@ fn a_child_is_added_while_keys_are_read() {
 /// A child in place, a larger node, a version.
 #[test]
 fn an_entry_is_seen_with_its_bytes() {
-    const CASES: [(&str, &[&[u8]], &[Position], u64); 3] = [
+    let cases: [(_, &[&[u8]], &[Position], _); 3] = [
         ("art: bytes of a child that is added", &[&[], &[1]], &[(&[2], 9)], 9),
         ("art: bytes beside a node that grows", &[&[1], &[3]], &[(&[2], 9)], 9),
         ("art: bytes of a version", &[&[2]], &[(&[2], 9)], 9),
     ];
-    for (name, held, writes, number) in CASES {
+    for (name, held, writes, number) in cases {
         explore(name, All, &[None, Some(number)], move || {
             let (shared, witness) = (holding(held), Arc::new(Witness::new()));
             let (writer, reader) = (writing(&shared, writes), Arc::clone(&shared));
@@ -279,7 +279,7 @@ fn two_writers_begin_an_empty_tree() {
     two_writers("art: two begin an empty tree", All, &[], &[(&[], 8), (&[1, 1], 9)]);
 }
 
-/// Every load of a cursor that races is one more choice, and it looks ahead; so few preemptions are explored.
+/// Every load of a cursor that races is one more choice; so few preemptions are explored.
 #[test]
 fn a_cursor_moves_on_while_its_node_grows() {
     let (held, writes): (&[&[u8]], &[Position]) = (&[&[1], &[4]], &[(&[2], 8)]);

@@ -82,22 +82,32 @@ fn versions(shared: &Shared, key: &[u8]) -> Vec<u64> {
     shared.index.versions(key, SeqNo::MAX).map(|entry| entry.seqno.get()).collect()
 }
 
+/// Nothing grows for the insert: who must go to another page to find a key would see its bytes by that alone. After four
+/// large inserts a table has room for four more entries.
 #[test]
 fn an_entry_is_seen_whole_or_not_at_all() {
-    const KEPT: [&[u8]; 1] = [b"k"];
-    for (name, held) in [("hash: bytes of an entry", &[][..]), ("hash: bytes of a version", &KEPT)] {
+    let [one, other, third] = [0, 1, 2].map(|nth| letter(0, nth));
+    let elsewhere = letter(1, 0);
+    for (name, held, key) in [
+        ("hash: bytes of an entry in a slot", [elsewhere; 4], one),
+        ("hash: bytes of an entry in a record", [one, other, one, other], third),
+        ("hash: bytes of a version", [elsewhere, one, elsewhere, elsewhere], one),
+    ] {
         explore(name, All, &[None, Some(7)], move || {
-            let (shared, witness) = (holding(held), Arc::new(Witness::new()));
-            let (writer, reader) = (writing(&shared, [entry(b"k", 7)]), Arc::clone(&shared));
+            let (shared, witness) = (holding(&[]), Arc::new(Witness::new()));
+            for (number, key) in (1..).zip(held) {
+                shared.index.insert(&shared.region.writer(), large(key, number)).unwrap();
+            }
+            let (writer, reader) = (writing(&shared, [entry(key, 7)]), Arc::clone(&shared));
             let before = Arc::clone(&witness);
             let write = move || {
                 before.write();
                 writer()
             };
             // All versions, so that the links between them are followed.
-            let new = move || versions(&reader, b"k").into_iter().find(|seen| *seen == 7);
+            let new = move || versions(&reader, key).into_iter().find(|seen| *seen == 7);
             let (_, seen) = at_once(write, move || witness.of(new()));
-            assert_eq!(get(&shared, b"k", 9), Some(7));
+            assert_eq!(get(&shared, key, 9), Some(7));
             seen
         });
     }
@@ -156,44 +166,100 @@ fn a_look_up_at_a_version_sees_it_while_others_are_linked() {
     }
 }
 
-/// Enough keys for several splits and for records beside full buckets.
-const KEYS: [&[u8]; 8] = [b"a", b"b", b"c", b"d", b"e", b"f", b"g", b"h"];
+/// The `nth` letter whose hash ends with these three bits, under the seed that a checker's tables have. By them a key is in
+/// its page, and a split moves it or not.
+fn letter(low: u32, nth: usize) -> &'static [u8] {
+    const LETTERS: &[u8] =
+        b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789!#$%&()*+,-./:;<=>?@[]^_{|}~";
+    const SEED: u64 = 0x9E37_79B9_7F4A_7C15;
+    let ends = |key: &&[u8]| xxhash_rust::xxh3::xxh3_64_with_seed(key, SEED) as u32 % 8 == low;
+    LETTERS.chunks(1).filter(ends).nth(nth).unwrap()
+}
 
-/// Every key in tables of several sizes. One step of growth may only prepare the next, so there are two.
+/// A page that the next large insert splits: with the third key it is that of page 0 by the second bit, with the fourth
+/// that of page 1. What has that bit moves. The first two keys lie in slots, the others in records.
+struct Split {
+    name: &'static str,
+    lows: &'static [u32],
+}
+
+const SPLITS: [Split; 5] = [
+    Split { name: "a slot and a record move", lows: &[2, 0, 2] },
+    Split { name: "both slots move, a record into one", lows: &[2, 2, 0] },
+    Split { name: "a record moves", lows: &[0, 0, 2] },
+    Split { name: "the new page keeps records", lows: &[3, 3, 3, 1] },
+    Split { name: "the old page keeps records", lows: &[1, 1, 1, 3] },
+];
+
+impl Split {
+    fn keys(&self) -> Vec<&'static [u8]> {
+        let same = |place: usize| self.lows[..place].iter().filter(|low| **low == self.lows[place]).count();
+        (0..self.lows.len()).map(|place| letter(self.lows[place], same(place))).collect()
+    }
+
+    /// Splits the page. Its own key lies in another.
+    fn grow(&self, number: u64) -> EntryRef<'static> {
+        large(letter(1 - self.lows[0] % 2, 0), number)
+    }
+
+    /// New keys, of which this split moves the second.
+    fn new_keys(&self) -> [&'static [u8]; 2] {
+        let page = self.lows[0] % 2;
+        [letter(page, 3), letter(page + 2, 3)]
+    }
+}
+
+/// Each key, while its page is split and a slot that was freed is used again.
 #[test]
 fn growth_hides_no_entry_from_readers() {
-    for before in 2..6 {
-        for place in 0..before {
-            let name = format!("hash: growth from {before}, key {place}");
-            explore(&name, Preemptions(3), &[()], move || {
-                let shared = holding(&KEYS[..before]);
-                let grow = writing(&shared, [large(KEYS[before], 20), large(KEYS[before + 1], 21)]);
-                let reader = Arc::clone(&shared);
-                let _permits =
-                    at_once(grow, move || assert_eq!(get(&reader, KEYS[place], 99), Some(place as u64 + 1)));
-                assert_eq!(get(&shared, KEYS[before], 99), Some(20));
+    for split in &SPLITS {
+        let keys = split.keys();
+        for place in 0..keys.len() {
+            let name = format!("hash: {}, key {place} is read", split.name);
+            let keys = keys.clone();
+            explore(&name, Preemptions(4), &[()], move || {
+                let shared = holding(&keys);
+                let [new, _] = split.new_keys();
+                let (grow, reader) =
+                    (writing(&shared, [split.grow(20), entry(new, 21)]), Arc::clone(&shared));
+                let key = keys[place];
+                let read = move || assert_eq!(get(&reader, key, 99), Some(place as u64 + 1));
+                let _permits = at_once(grow, read);
+                assert_eq!(
+                    (get(&shared, new, 99), get(&shared, key, 99)),
+                    (Some(21), Some(place as u64 + 1))
+                );
             });
         }
     }
 }
 
-/// A newer version of what a split may be moving, and a new key.
+/// Newer versions of what stays and of what moves, and new keys on either side.
 #[test]
 fn growth_loses_no_insert_beside_it() {
-    for before in 2..5 {
-        for beside in [KEYS[0], KEYS[before + 2]] {
-            let name = format!("hash: growth from {before}, an insert of {}", beside.escape_ascii());
-            explore(&name, Preemptions(2), &[()], move || {
-                let shared = holding(&KEYS[..before]);
-                let grow = writing(&shared, [large(KEYS[before], 20), large(KEYS[before + 1], 21)]);
-                let _permits = at_once(grow, writing(&shared, [entry(beside, 22)]));
-                let seen = [KEYS[before], KEYS[before + 1], beside].map(|key| get(&shared, key, 99));
-                assert_eq!(seen, [Some(20), Some(21), Some(22)]);
-                assert_eq!((shared.index.len(), get(&shared, KEYS[0], 19)), (before + 3, Some(1)));
+    for split in &SPLITS {
+        let keys = split.keys();
+        for (what, beside) in ["its first key", "its last key", "a new key", "a new key that moves"]
+            .into_iter()
+            .zip([keys[0], keys[keys.len() - 1]].into_iter().chain(split.new_keys()))
+        {
+            let name = format!("hash: {}, beside an insert of {what}", split.name);
+            let keys = keys.clone();
+            explore(&name, Preemptions(3), &[()], move || {
+                let shared = holding(&keys);
+                let _permits =
+                    at_once(writing(&shared, [split.grow(20)]), writing(&shared, [entry(beside, 22)]));
+                assert_eq!(get(&shared, beside, 99), Some(22));
+                for (number, key) in (1..).zip(&keys) {
+                    assert_eq!(get(&shared, key, 19), Some(number));
+                }
+                assert_eq!(shared.index.len(), keys.len() + 2);
             });
         }
     }
 }
+
+const KEYS: [&[u8]; 8] = [b"a", b"b", b"c", b"d", b"e", b"f", b"g", b"h"];
 
 /// Keys and numbers, in the order of a frozen index.
 fn walk(index: &HashIndex) -> Option<Vec<(Vec<u8>, u64)>> {

@@ -192,7 +192,7 @@ fn slots_left_behind_by_a_split_mislead_nobody() {
     let held = &["b", "d", "f", "h"];
     let writes = &[("a", 1), ("c", 1)];
     let split =
-        Beside { name: "tree: slots left behind, a key that moved", bound: Preemptions(2), held, writes };
+        Beside { name: "tree: slots left behind, a key that moved", bound: Preemptions(1), held, writes };
     split.sees(&[()], |shared| assert_eq!(newest(shared, "h"), Some(1)));
     let writes = &[("f", 2), ("c", 1)];
     let split = Beside { name: "tree: slots left behind, versions", writes, ..split };
