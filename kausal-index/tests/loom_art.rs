@@ -316,8 +316,9 @@ fn three_threads_write_read_and_walk() {
         let writers = [first, second].map(|writes| {
             let shared = Arc::clone(&shared);
             thread::spawn(move || {
+                let pen = shared.region.writer();
                 for write in writes {
-                    put(&shared.index, &shared.region.writer(), write.0, write.1).unwrap();
+                    put(&shared.index, &pen, write.0, write.1).unwrap();
                     assert!(newest(&shared.index, write.0).unwrap() >= write.1);
                 }
             })

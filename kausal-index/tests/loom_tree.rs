@@ -401,8 +401,9 @@ fn two_writers_a_reader_and_a_walk_miss_nothing() {
             thread::spawn(move || work(&shared))
         };
         let write = |shared: &Shared, writes: &[Position]| {
+            let pen = shared.region.writer();
             for (key, number) in writes {
-                put(shared, &shared.region.writer(), key, *number).unwrap();
+                put(shared, &pen, key, *number).unwrap();
                 assert!(newest(shared, key) >= Some(*number));
             }
         };
