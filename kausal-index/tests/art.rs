@@ -365,3 +365,28 @@ fn writers_readers_and_cursors_at_once_lose_nothing() {
     assert!(!more);
     assert_eq!(walk(&index, true), model.len());
 }
+
+#[test]
+fn a_walk_that_began_at_a_short_key_goes_through_the_deep_part_before_it() {
+    let region = region(1 << 20);
+    let pen = region.writer();
+    let index = ArtIndex::create(region.lease(), &pen).unwrap();
+    // Deeper than a cursor remembers, so that it has to find its way from the root again.
+    let deep: Vec<Vec<u8>> = (0..80).map(|len| vec![b'd'; len]).collect();
+    for (key, number) in deep.iter().chain([&vec![b'e'], &vec![b'c']]).zip(1..) {
+        index.insert(&pen, put(key, number, key)).unwrap();
+    }
+    let mut cursor = index.cursor().unwrap();
+    assert!(cursor.seek(b"e", SeqNo::MAX).unwrap());
+    for key in deep.iter().skip(1).rev() {
+        assert!(cursor.prev().unwrap());
+        assert_eq!(cursor.entry().unwrap().key, key);
+    }
+    assert!(cursor.prev().unwrap() && cursor.entry().unwrap().key == b"c");
+    assert!(cursor.seek(b"c", SeqNo::MAX).unwrap());
+    for key in deep.iter().skip(1) {
+        assert!(cursor.next().unwrap());
+        assert_eq!(cursor.entry().unwrap().key, key);
+    }
+    assert!(cursor.next().unwrap() && cursor.entry().unwrap().key == b"e");
+}

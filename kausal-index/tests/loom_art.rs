@@ -238,6 +238,18 @@ fn a_version_comes_late_while_versions_are_read() {
 }
 
 #[test]
+fn a_version_comes_between_the_one_read_and_the_next() {
+    explore("art: a version comes between", All, &[1], || {
+        let shared = holding(&[&[1]]);
+        put(&shared.index, &shared.region.writer(), &[1], 9).unwrap();
+        let (writer, reader) = (writing(&shared, &[(&[1], 5)]), Arc::clone(&shared));
+        // Number 5 is not to be seen at 4, however late it comes.
+        let read = move || reader.index.get(&[1], SeqNo::new(4).unwrap()).unwrap().seqno.get();
+        at_once(writer, read).1
+    });
+}
+
+#[test]
 fn two_writers_add_to_one_node() {
     // There is room for one more: one writer fills the node, the other lets it grow.
     two_writers("art: two add to one node", All, &[&[], &[1]], &[(&[2], 8), (&[3], 9)]);

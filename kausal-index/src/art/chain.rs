@@ -17,7 +17,7 @@ impl Memory {
         if chain.is_nil() || self.leaf(chain).seqno() <= at {
             return chain;
         }
-        self.leaf(self.last_above(chain, at)).older()
+        self.border(chain, at).1
     }
 
     /// The oldest version in `chain` whose number is at least `from`, or nil.
@@ -44,6 +44,12 @@ impl Memory {
 
     /// The oldest version with a number above `limit`; the first of `chain` must have one.
     pub(super) fn last_above(&self, chain: Link, limit: u64) -> Link {
+        self.border(chain, limit).0
+    }
+
+    /// The oldest version with a number above `limit`, and the one below it, or nil, as they were side by side: a link
+    /// that is read again may lead to a version that came in between and is above the limit as well.
+    fn border(&self, chain: Link, limit: u64) -> (Link, Link) {
         let mut version = chain;
         loop {
             let leaf = self.leaf(version);
@@ -56,7 +62,7 @@ impl Memory {
             }
             let older = leaf.older();
             if older.is_nil() || !is_above(older) {
-                return version;
+                return (version, older);
             }
             version = older;
         }

@@ -148,6 +148,10 @@ impl<'index> ArtCursor<'index> {
 
     fn stand_on(&mut self, leaf: Link) -> bool {
         self.leaf = leaf;
+        if !leaf.is_nil() {
+            // What was known of the key that was sought says nothing about the one stood on, whose way is all there.
+            self.level_max = usize::MAX;
+        }
         !leaf.is_nil()
     }
 
