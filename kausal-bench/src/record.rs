@@ -56,6 +56,10 @@ const INDEX_NOTES: &str = "\
 - skipdb commits a thousand entries a transaction; its look-ups open a read transaction each.
 - `insert_2t` and the like are wall time per operation of all threads together. `overhead` is what is taken beyond keys and
   values, for the heap as glibc's `mallinfo2` counts it.
+- The keys that are looked for lie side by side in the order of looking; fetching them is no part of a look-up.
+- `seek_10` makes up to 50,000 short scans, and no more after a second: rart takes a fraction of a millisecond for each.
+- The oracle `BTreeIndex` takes part up to 100,000 entries. At four million, and in `growth` from ten million on, slow peers are
+  left out. Rows are of several invocations, one per workload; a ratio is always of one.
 - rart and `BTreeMap` alone are for one thread and have no samples with several.
 ";
 

@@ -10,6 +10,7 @@ use kausal_index::BlockIndex;
 
 use crate::core::Core;
 use crate::error::Error;
+use crate::event::Event;
 use crate::scheduler::Lane;
 
 /// Which jobs are queued or running.
@@ -36,8 +37,13 @@ impl Background {
 
 /// A job from its queueing to its end. Takes the lane's flag back and wakes those who wait, even if the job panics, or is
 /// dropped unrun by a scheduler that shuts down.
+///
+/// The flag and the event are held beside the core: when a job is seen to have ended, it holds nothing of the core any more,
+/// and who closes the database after that drops the core, and with it the lock on the folder.
 struct Queued<I: BlockIndex + 'static> {
     core: Weak<Core<I>>,
+    background: Arc<Background>,
+    progress: Arc<Event>,
     lane: Lane,
     is_running: bool,
 }
@@ -57,12 +63,13 @@ impl<I: BlockIndex + 'static> Queued<I> {
 
 impl<I: BlockIndex + 'static> Drop for Queued<I> {
     fn drop(&mut self) {
-        let Some(core) = self.core.upgrade() else { return };
-        if self.is_running {
+        if self.is_running
+            && let Some(core) = self.core.upgrade()
+        {
             core.poison(&Error::BackgroundPanic);
         }
-        core.background.flag(self.lane).store(false, Ordering::SeqCst);
-        core.progress.signal();
+        self.background.flag(self.lane).store(false, Ordering::SeqCst);
+        self.progress.signal();
     }
 }
 
@@ -81,7 +88,8 @@ impl<I: BlockIndex + 'static> Core<I> {
         if self.health.check().is_err() || self.background.flag(lane).swap(true, Ordering::SeqCst) {
             return;
         }
-        let job = Queued { core: Arc::downgrade(self), lane, is_running: false };
+        let (background, progress) = (Arc::clone(&self.background), Arc::clone(&self.progress));
+        let job = Queued { core: Arc::downgrade(self), background, progress, lane, is_running: false };
         self.environment.scheduler.spawn(lane, Box::new(move || job.run(work)));
     }
 

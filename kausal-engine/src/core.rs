@@ -46,7 +46,7 @@ pub(crate) struct Core<I: BlockIndex> {
     pub(crate) snapshots: Arc<SnapshotList>,
     pub(crate) buffers: BlockBuffers,
     pub(crate) scratches: ScratchPool,
-    pub(crate) background: Background,
+    pub(crate) background: Arc<Background>,
     /// Held by whoever compacts.
     pub(crate) compaction_turn: Mutex<()>,
     /// Signalled when a region comes back, a job ends or the database fails: whoever waits looks again.
@@ -95,7 +95,7 @@ impl<I: BlockIndex> Core<I> {
             snapshots: Arc::default(),
             buffers: BlockBuffers::new(&parts.plan.reads),
             scratches: ScratchPool::new(&parts.plan.requests, parts.plan.requests.ceiling() / 2),
-            background: Background::default(),
+            background: Arc::default(),
             compaction_turn: Mutex::new(()),
             progress: parts.progress,
             counters: Counters::default(),

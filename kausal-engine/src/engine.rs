@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use kausal_arena::MemoryReport;
-use kausal_index::{BlockIndex, Kind, SkipListIndex};
+use kausal_index::{BlockIndex, Kind, TreeIndex};
 
 use crate::batch::WriteBatch;
 use crate::core::Core;
@@ -25,7 +25,7 @@ const REQUEST_BYTES: usize = 256 << 10;
 
 /// Puts a database together from settings and components.
 #[derive(Debug)]
-pub struct Builder<I = SkipListIndex> {
+pub struct Builder<I = TreeIndex> {
     directory: PathBuf,
     options: Options,
     environment: Option<Environment>,
@@ -78,12 +78,12 @@ impl<I: BlockIndex + 'static> Builder<I> {
 /// # Ok(())
 /// # }
 /// ```
-pub struct StorageEngine<I: BlockIndex + 'static = SkipListIndex> {
+pub struct StorageEngine<I: BlockIndex + 'static = TreeIndex> {
     core: Arc<Core<I>>,
     recovery: RecoveryReport,
 }
 
-impl StorageEngine<SkipListIndex> {
+impl StorageEngine<TreeIndex> {
     /// Opens the database in `directory` with the default index; a [`Builder`] takes others.
     ///
     /// # Errors

@@ -12,11 +12,11 @@
 //!
 //! ```
 //! use kausal_arena::{Budget, RegionPool};
-//! use kausal_index::{EntryRef, Kind, SeqNo, SkipListIndex};
+//! use kausal_index::{EntryRef, Kind, SeqNo, TreeIndex};
 //! use kausal_memtable::MemtableManager;
 //!
 //! let pool = RegionPool::new(&Budget::root("memtables", 4 << 20), 1 << 20, 2, || {}).unwrap();
-//! let manager = MemtableManager::<SkipListIndex>::new(pool.coordinator(), ()).unwrap();
+//! let manager = MemtableManager::<TreeIndex>::new(pool.coordinator(), ()).unwrap();
 //!
 //! let active = manager.active();
 //! let permit = active.permit(1, 11).unwrap();

@@ -86,7 +86,7 @@ fn buffered_writes_reach_the_disk_in_order_and_by_sync() {
 fn closing_after_the_scheduler_has_shut_down_ends() {
     let folder = tempfile::tempdir().unwrap();
     let environment = kausal_engine::Environment::system().unwrap();
-    let builder = kausal_engine::Builder::<kausal_index::SkipListIndex>::new(folder.path(), crate::small());
+    let builder = kausal_engine::Builder::<kausal_index::TreeIndex>::new(folder.path(), crate::small());
     let engine = builder.environment(environment.clone()).open().unwrap();
     engine.put(b"key", b"value").unwrap();
     environment.scheduler.shutdown();
@@ -99,4 +99,16 @@ fn closing_after_the_scheduler_has_shut_down_ends() {
     assert!(short.is_some());
     engine.close().unwrap();
     assert_eq!(open(folder.path()).get(b"key").unwrap().unwrap(), b"value");
+}
+
+#[test]
+fn a_closed_database_is_open_to_the_next_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    for number in 0..200_u32 {
+        let engine = open(folder.path());
+        engine.put(&number.to_be_bytes(), b"value").unwrap();
+        // A job ends right before the close, or while it waits.
+        engine.flush().unwrap();
+        engine.close().unwrap();
+    }
 }
