@@ -59,7 +59,8 @@ const INDEX_NOTES: &str = "\
 - The keys that are looked for lie side by side in the order of looking; fetching them is no part of a look-up.
 - `seek_10` makes up to 50,000 short scans, and no more after a second: rart takes a fraction of a millisecond for each.
 - The oracle `BTreeIndex` takes part up to 100,000 entries. At four million, and in `growth` from ten million on, slow peers are
-  left out. Rows are of several invocations, one per workload; a ratio is always of one.
+  left out. Rows are of several invocations, one per workload; a ratio is of one, but for those `with` other keys, which are
+  of two.
 - rart and `BTreeMap` alone are for one thread and have no samples with several.
 ";
 
