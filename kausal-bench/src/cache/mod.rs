@@ -9,7 +9,7 @@
 //! | room | what lives there |
 //! |---|---|
 //! | [`trace`] | which blocks are asked for |
-//! | [`subject`], [`peers`] | ours and the others behind one trait |
+//! | [`subject`], `peers` | ours and the others behind one trait |
 //! | [`measure`] | the samples |
 //! | [`merge`] | merges |
 
