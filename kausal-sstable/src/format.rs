@@ -251,3 +251,21 @@ pub(crate) fn take_part(source: &mut &[u8]) -> Option<usize> {
     let max = source.len();
     take_len(source, max)
 }
+
+/// The first of `lower..upper` for which `is_before` does not hold; it must hold for a prefix of them.
+#[inline]
+pub(crate) fn partition_point(
+    mut lower: usize,
+    mut upper: usize,
+    is_before: impl Fn(usize) -> Result<bool, Damage>,
+) -> Result<usize, Damage> {
+    while lower < upper {
+        let middle = lower + (upper - lower) / 2;
+        if is_before(middle)? {
+            lower = middle + 1;
+        } else {
+            upper = middle;
+        }
+    }
+    Ok(lower)
+}

@@ -66,14 +66,15 @@ fn instructions(workload: &str) -> Option<Vec<Row>> {
     for (mode, subject) in [("reset", "Arena"), ("return", "RegionPool")] {
         let count = |bytes: usize| counted(&[mode, &bytes.to_string()]);
         let (small, large) = (count(1 << 20)?, count(1 << 30)?);
-        let row = |metric: &str, value: f64| Row::lower(workload, subject, metric, value, "count");
-        rows.extend([
-            row("used_1MiB", small),
-            row("used_1GiB", large),
-            row("growth", large - small).with_target(0.0),
-        ]);
+        rows.extend(growth(workload, subject, ("used_1MiB", small), ("used_1GiB", large)));
     }
     Some(rows)
+}
+
+/// Counts after little and after much, and their difference, which must be none.
+pub fn growth(workload: &str, subject: &str, little: (&str, f64), much: (&str, f64)) -> [Row; 3] {
+    let row = |metric: &str, value: f64| Row::lower(workload, subject, metric, value, "count");
+    [row(little.0, little.1), row(much.0, much.1), row("growth", much.1 - little.1).with_target(0.0)]
 }
 
 /// Instructions of the counted function of a child's mode.

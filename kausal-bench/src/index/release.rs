@@ -28,13 +28,8 @@ pub fn instructions(workload: &str, options: &Options) -> Vec<Row> {
         for index in INDEXES.into_iter().filter(|index| options.wants_subject(index)) {
             options.progress(workload, index);
             let count = |entries: usize| counts::counted(&["release", index, &entries.to_string()]);
-            let (few, many) = (count(FEW)?, count(MANY)?);
-            let row = |metric: &str, value: f64| Row::lower(workload, index, metric, value, "count");
-            rows.extend([
-                row("entries_1000", few),
-                row("entries_1000000", many),
-                row("growth", many - few).with_target(0.0),
-            ]);
+            let (few, many) = (("entries_1000", count(FEW)?), ("entries_1000000", count(MANY)?));
+            rows.extend(counts::growth(workload, index, few, many));
         }
         Some(rows)
     })

@@ -9,8 +9,6 @@
 //! What shall meet in a model runs on threads of its own: see [`at_once`]. What shall not, such as the arena's own counts,
 //! is kept out: writers have permits, made before and given back after, and what they share is counted by `std`.
 
-#![allow(dead_code, reason = "each program of models uses some of it")]
-
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -27,7 +25,7 @@ pub(crate) enum Bound {
     All,
     /// Those in which threads are taken off the processor at most this often without having asked for it. Most defects
     /// need one or two (Musuvathi and Qadeer 2007). `LOOM_MAX_PREEMPTIONS` says otherwise, if set.
-    Preemptions(usize),
+    Preemptions(#[cfg_attr(not(loom), expect(dead_code, reason = "nothing but loom asks"))] usize),
 }
 
 impl Bound {

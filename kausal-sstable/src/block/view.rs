@@ -12,7 +12,7 @@ use kausal_index::{EntryRef, PackedSeqNo, SeqNo, compare_positions};
 use super::{COUNT_BYTES, GROUP, WIDE, tag};
 use crate::error::Damage;
 use crate::filter::KeyHash;
-use crate::format::{take_varint, word};
+use crate::format::{partition_point, take_varint, word};
 
 /// Where a cursor stands in a block's contents.
 #[derive(Clone, Debug, Default)]
@@ -300,21 +300,4 @@ fn long_lengths(entry: &[u8]) -> Result<(usize, usize, usize), Damage> {
 fn compare_key(shared: &[u8], further: &[u8], key: &[u8]) -> Ordering {
     let (beginning, rest) = key.split_at(shared.len().min(key.len()));
     shared.cmp(beginning).then_with(|| further.cmp(rest))
-}
-
-/// The first of `lower..upper` for which `is_before` does not hold; it must hold for a prefix of them.
-fn partition_point(
-    mut lower: usize,
-    mut upper: usize,
-    is_before: impl Fn(usize) -> Result<bool, Damage>,
-) -> Result<usize, Damage> {
-    while lower < upper {
-        let middle = lower + (upper - lower) / 2;
-        if is_before(middle)? {
-            lower = middle + 1;
-        } else {
-            upper = middle;
-        }
-    }
-    Ok(lower)
 }

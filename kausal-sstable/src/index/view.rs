@@ -6,7 +6,7 @@ use kausal_index::SeqNo;
 
 use super::{HEAD_BYTES, HEADER_BYTES, INDEX_VALUE_BYTES, OFFSET_BYTES, ROOT_VALUE_BYTES, head_of};
 use crate::error::Damage;
-use crate::format::{BlockHandle, take_varint, word};
+use crate::format::{BlockHandle, partition_point, take_varint, word};
 
 /// Contents, taken apart once.
 #[derive(Clone, Copy, Debug)]
@@ -118,36 +118,18 @@ impl<'a> IndexBlock<'a> {
             Ordering::Equal => {}
         }
         let head = head_of(behind);
-        let lower = self.partition_point(0, self.count, |place| Ok(self.head(place) < head))?;
+        let lower = partition_point(0, self.count, |place| Ok(self.head(place) < head))?;
         if lower == self.count || self.head(lower) != head {
             return Ok(lower);
         }
         // Equal heads, nearly always one: compare the rests.
-        let upper = self.partition_point(lower, self.count, |place| Ok(self.head(place) == head))?;
+        let upper = partition_point(lower, self.count, |place| Ok(self.head(place) == head))?;
         let behind = (behind.len(), behind.get(HEAD_BYTES..).unwrap_or_default());
-        self.partition_point(lower, upper, |place| {
+        partition_point(lower, upper, |place| {
             let (len, seqno, rest) = self.rest(place)?;
             // Of two that are equal as far as padded heads go, the shorter is the smaller.
             let order = len.min(HEAD_BYTES).cmp(&behind.0.min(HEAD_BYTES)).then_with(|| rest.cmp(behind.1));
             Ok(order.then_with(|| at.cmp(&seqno)) == Ordering::Less)
         })
-    }
-
-    #[inline]
-    fn partition_point(
-        &self,
-        mut lower: usize,
-        mut upper: usize,
-        is_before: impl Fn(usize) -> Result<bool, Damage>,
-    ) -> Result<usize, Damage> {
-        while lower < upper {
-            let middle = lower + (upper - lower) / 2;
-            if is_before(middle)? {
-                lower = middle + 1;
-            } else {
-                upper = middle;
-            }
-        }
-        Ok(lower)
     }
 }
