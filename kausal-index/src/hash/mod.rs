@@ -52,9 +52,9 @@ const SLOTS: usize = 15;
 /// Buckets of a page.
 #[cfg(not(any(loom, shuttle)))]
 const BUCKETS: usize = 4;
-/// Entries for which a table has a page: a bucket has 8 of them on average, and 16 just before its split.
+/// Entries for which a table has a page: a bucket has 6 to 12 of them on average.
 #[cfg(not(any(loom, shuttle)))]
-const PAGE_ENTRIES: usize = 32;
+const PAGE_ENTRIES: usize = 24;
 /// Pages or nodes below a node of the directory.
 #[cfg(not(any(loom, shuttle)))]
 const FAN: usize = 64;
@@ -85,12 +85,12 @@ const LIVE: usize = usize::MAX;
 /// # Memory
 ///
 /// Beside its key and value an entry takes a node header of 18 bytes and its share of table, order and directory: about
-/// 42 bytes in all. What a permit must cover ([`bytes_max`](BlockIndex::bytes_max)) is more, because the insert that
+/// 50 bytes in all. What a permit must cover ([`bytes_max`](BlockIndex::bytes_max)) is more, because the insert that
 /// adds a page pays for its neighbours too; the rest comes back with the permit.
 ///
 /// [`freeze`](BlockIndex::freeze) needs no memory: the room for the order was taken with the pages, by the inserts. Only
 /// if inserts were refused for want of memory while others succeeded may pages be missing; then it takes them from its
-/// pen, 704 bytes per 32 entries at most.
+/// pen, 704 bytes per 24 entries at most.
 ///
 /// # Examples
 ///

@@ -48,7 +48,7 @@ pub(super) const NODE_OVERHEAD_MAX: usize = {
 };
 
 #[cfg(not(any(loom, shuttle)))]
-const _: () = assert!(KEY_AT == 18 && NODE_ALIGN == 4 && NODE_BYTES_MIN == 24);
+const _: () = assert!(KEY_AT == 18 && NODE_ALIGN == 4 && NODE_BYTES_MIN == 32);
 
 /// The nodes of one index.
 pub(super) struct Nodes<'index>(pub(super) &'index Memory);

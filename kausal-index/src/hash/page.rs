@@ -3,7 +3,7 @@
 //! | part of a page | bytes | what |
 //! |---|---|---|
 //! | 4 buckets | 4 × 128 | a state word and 15 slots each |
-//! | order | 32 × 4 | offsets of nodes, sorted when the index is frozen |
+//! | order | 24 × 4 | offsets of nodes, sorted when the index is frozen |
 //!
 //! A slot is a word: 32 bits of the key's hash above the offset of the key's newest node; 0 is free. What finds no free
 //! slot in its bucket lies in a *record*, a slot outside the page, on the bucket's list. The directory is a trie of

@@ -34,6 +34,9 @@ use crate::tally::Tally;
 /// Look-ups of a batch that are under way at once: more than a core has misses outstanding, few enough for its L1.
 const BATCH: usize = 16;
 
+/// Lines of the log that an insert asks for ahead of itself.
+const LOG_LINES_AHEAD: u32 = 3;
+
 /// Tries to lock a bucket before the core is given to another thread.
 const SPINS_MAX: u32 = 100;
 
@@ -212,6 +215,10 @@ impl Table {
         let number = self.first_page(hash);
         self.prefetch(number, hash);
         let node = self.nodes().allocate(pen, entry)?;
+        // Taking the lock waits for all stores before it. So the lines of the node after the next are asked for now.
+        for line in 0..LOG_LINES_AHEAD {
+            self.memory.prefetch(node.offset.wrapping_add(2 * node.bytes as u32 + 64 * line));
+        }
         self.tally.add_slack(node.offset, node.slack);
         let inserted = self
             .grow_at_milestone(pen, node)
