@@ -98,6 +98,15 @@ pub enum Error {
     Permits(#[from] PermitsLive),
 }
 
+impl From<kausal_memtable::FreezeRefused> for Error {
+    fn from(refused: kausal_memtable::FreezeRefused) -> Self {
+        match refused {
+            kausal_memtable::FreezeRefused::Permits(permits) => permits.into(),
+            kausal_memtable::FreezeRefused::Alloc(error) => error.into(),
+        }
+    }
+}
+
 impl Error {
     /// For `map_err`: an I/O error with what was being done to which path.
     pub(crate) fn io(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {

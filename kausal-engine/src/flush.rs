@@ -27,6 +27,8 @@ pub(crate) fn write_memtable<I: BlockIndex>(
     place: Workplace<'_>,
     mut retention: Retention,
 ) -> Result<Written, Error> {
+    // No permit is out: batches end under the lock that a rotation takes.
+    memtable.freeze()?;
     let mut output = TableOutput::new(place, 0, u64::MAX);
     let mut cursor = memtable.cursor()?;
     let Ok(mut more) = cursor.seek_to_first();

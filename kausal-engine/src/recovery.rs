@@ -165,7 +165,6 @@ pub(crate) fn files_of(vfs: &dyn Vfs, directory: &Path) -> Result<Vec<FileKind>,
 fn rotate_error(refused: RotateRefused) -> Error {
     match refused {
         RotateRefused::Alloc(error) => error.into(),
-        RotateRefused::Permits(permits) => permits.into(),
         _ => Error::Closed,
     }
 }

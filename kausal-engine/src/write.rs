@@ -304,7 +304,6 @@ impl<I: BlockIndex + 'static> Core<I> {
                 let _ = self.environment.vfs.remove(&file_path(&self.directory, FileKind::Log(number)));
                 return Err(match refused {
                     RotateRefused::Alloc(error) => error.into(),
-                    RotateRefused::Permits(permits) => permits.into(),
                     _ => Error::Stalled { reason: "no memtable region is free", waited: Duration::ZERO },
                 });
             }

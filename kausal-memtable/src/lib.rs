@@ -2,11 +2,13 @@
 //!
 //! | room | what lives there |
 //! |---|---|
-//! | [`Memtable`] | one index in one region generation: permits, inserts, look-ups, a cursor for the flush |
-//! | [`MemtableManager`] | the active memtable and the frozen ones behind it, rotation, release |
+//! | [`Memtable`] | one region generation: permits, inserts, look-ups, cursors for the flush, accounting |
+//! | [`Keyspace`], [`KeyspaceId`], [`BatchPart`] | one index and its range tombstones; what a batch needs there |
+//! | [`RangeTombstones`], [`RangeTombstone`], [`Fragments`] | what covers a key at a snapshot, and the fragments a table stores |
+//! | [`MemtableManager`], [`Tables`] | the active memtable and the frozen ones behind it, rotation, release |
 //!
 //! The crate constructs no arena: a manager receives the coordinator of its owner's region pool. It touches no
-//! file: who flushes takes a memtable's cursor and writes what it shows.
+//! file: who flushes takes a memtable's cursors and writes what they show.
 //!
 //! # Examples
 //!
@@ -24,14 +26,23 @@
 //! active.insert(&permit, EntryRef { key: b"apple", seqno, kind: Kind::Put, value: b"red" }).unwrap();
 //! drop(permit);
 //!
-//! let frozen = manager.rotate(()).unwrap();
-//! assert_eq!(frozen.get(b"apple", SeqNo::MAX).unwrap().value, b"red");
-//! manager.release(&frozen);
+//! let sealed = manager.rotate(()).unwrap();
+//! sealed.freeze().unwrap();
+//! assert_eq!(sealed.get(b"apple", SeqNo::MAX).unwrap().value, b"red");
+//! manager.release(&sealed);
+//! drop((active, sealed));
+//! assert_eq!(pool.coordinator().free_count(), 1, "its region is back, whole");
 //! ```
 #![forbid(unsafe_code)]
 
+mod keyspace;
+mod keyspaces;
 mod manager;
 mod memtable;
+mod range_tombstones;
+mod tally;
 
+pub use keyspace::{BatchPart, KeyBounds, Keyspace, KeyspaceId};
 pub use manager::{MemtableManager, RotateRefused, Tables};
-pub use memtable::{Memtable, Stage};
+pub use memtable::{BatchRefused, FreezeRefused, Memtable, MemtableBytes, Stage};
+pub use range_tombstones::{Fragments, RangeRefused, RangeTombstone, RangeTombstones};

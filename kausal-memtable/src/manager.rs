@@ -1,34 +1,38 @@
 //! The manager: the active memtable, the frozen ones behind it, and the way from one to the other.
 //!
-//! active → frozen → released: [`MemtableManager::rotate`] freezes the active memtable and puts an empty one in
-//! its place; whoever flushed a frozen one calls [`MemtableManager::release`], and its region goes back to the
-//! pool with its last reader.
+//! active → sealed → frozen → released:
+//!
+//! 1. [`MemtableManager::rotate`] makes an empty memtable in a free region, seals the active one and puts the empty one in
+//!    its place. It waits for nobody: batches that have their permits finish in the sealed one, new ones go to the next.
+//! 2. Who flushes freezes the sealed one, which succeeds once its last permit has ended, and writes out what its keyspaces
+//!    show.
+//! 3. [`MemtableManager::release`] lets go of it, and its region goes back to the pool with its last reader.
 //!
 //! Memory is bounded by the pool: when no region is free, `rotate` refuses and changes nothing, and the writer
 //! waits for the pool's return hook. There is backpressure, never growth.
 //!
-//! Not here: waiting, logging, flushing. The engine does these; the manager allocates nothing but in the regions
-//! that its coordinator hands out.
+//! Invariant: the memtables that readers see are one moment's: exchanged whole, and what a reader has taken stays as it was.
+//!
+//! What a reader may conclude from a memtable's place is the owner's to keep: if an entry in a newer memtable shall be newer
+//! than all in an older one, then a batch takes its permit and its sequence numbers under the same lock as a rotation.
+//!
+//! Not here: waiting, logging, flushing. The engine does these; beside what lies in regions, a rotation allocates a memtable of
+//! fixed size and the list of those there are.
 
-use std::sync::Arc;
-
-use kausal_arena::{AllocError, PermitsLive, RegionCoordinator, RegionUnavailable};
+use kausal_arena::sync::{Arc, Mutex};
+use kausal_arena::{AllocError, RegionCoordinator, RegionUnavailable};
 use kausal_index::BlockIndex;
-use parking_lot::RwLock;
 
-use crate::memtable::{FreezeRefused, Memtable};
+use crate::memtable::Memtable;
 
-/// Why there was no rotation. Nothing has changed, except that with `Permits` the active memtable mints no more.
+/// Why there was no rotation. Nothing has changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RotateRefused {
     /// No region is free: wait until one comes back.
     #[error(transparent)]
     Region(#[from] RegionUnavailable),
-    /// Batches are still being written: ask again when their permits have ended.
-    #[error(transparent)]
-    Permits(#[from] PermitsLive),
-    /// A region is too small for an empty index, or for the order of a full one.
+    /// A region is too small for an empty index.
     #[error(transparent)]
     Alloc(#[from] AllocError),
 }
@@ -42,6 +46,13 @@ pub struct Tables<I, A = ()> {
     pub frozen: Vec<Arc<Memtable<I, A>>>,
 }
 
+impl<I, A> Tables<I, A> {
+    /// All of them, newest first.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Memtable<I, A>>> {
+        std::iter::once(&self.active).chain(self.frozen.iter().rev())
+    }
+}
+
 impl<I, A> Clone for Tables<I, A> {
     fn clone(&self) -> Self {
         Self { active: Arc::clone(&self.active), frozen: self.frozen.clone() }
@@ -52,38 +63,60 @@ impl<I, A> Clone for Tables<I, A> {
 #[derive(Debug)]
 pub struct MemtableManager<I, A = ()> {
     regions: RegionCoordinator,
-    tables: RwLock<Tables<I, A>>,
+    keyspaces_max: usize,
+    /// Held by who changes which memtables there are, so that readers are kept from `tables` for an exchange only.
+    changing: Mutex<()>,
+    tables: Mutex<Arc<Tables<I, A>>>,
 }
 
 impl<I: BlockIndex, A> MemtableManager<I, A> {
-    /// A manager over the pool behind `regions`, with one empty active memtable.
+    /// A manager over the pool behind `regions`, with one empty active memtable, for the default keyspace alone.
     ///
     /// # Errors
     ///
     /// [`RotateRefused`] if the pool has no free region, or one too small for an empty index.
     pub fn new(regions: RegionCoordinator, attached: A) -> Result<Self, RotateRefused> {
-        let active = Arc::new(Memtable::new(regions.take()?, attached)?);
-        Ok(Self { regions, tables: RwLock::new(Tables { active, frozen: Vec::new() }) })
+        Self::with_keyspaces(regions, 1, attached)
     }
 
-    /// The memtable that takes writes.
+    /// A manager whose memtables hold up to `keyspaces_max` keyspaces each, the default one included. Which ones may differ
+    /// from memtable to memtable; how many there are over all is not limited.
+    ///
+    /// # Errors
+    ///
+    /// As [`new`](Self::new).
+    ///
+    /// # Panics
+    ///
+    /// If `keyspaces_max` is 0.
+    pub fn with_keyspaces(
+        regions: RegionCoordinator,
+        keyspaces_max: usize,
+        attached: A,
+    ) -> Result<Self, RotateRefused> {
+        let active = Arc::new(Memtable::with_keyspaces(regions.take()?, keyspaces_max, attached)?);
+        let tables = Mutex::new(Arc::new(Tables { active, frozen: Vec::new() }));
+        Ok(Self { regions, keyspaces_max, changing: Mutex::new(()), tables })
+    }
+
+    /// The memtable that takes writes. If it turns out to be sealed, there has been a rotation: ask again.
     pub fn active(&self) -> Arc<Memtable<I, A>> {
-        Arc::clone(&self.tables.read().active)
+        Arc::clone(&self.tables.lock().active)
     }
 
     /// All memtables of this moment.
-    pub fn tables(&self) -> Tables<I, A> {
-        self.tables.read().clone()
+    pub fn tables(&self) -> Arc<Tables<I, A>> {
+        Arc::clone(&self.tables.lock())
     }
 
-    /// The frozen memtable to be flushed next.
+    /// The memtable to be flushed next. It may have to be frozen first.
     pub fn oldest_frozen(&self) -> Option<Arc<Memtable<I, A>>> {
-        self.tables.read().frozen.first().cloned()
+        self.tables.lock().frozen.first().cloned()
     }
 
     /// Number of memtables that wait for their flush.
     pub fn frozen_count(&self) -> usize {
-        self.tables.read().frozen.len()
+        self.tables.lock().frozen.len()
     }
 
     /// Whether a rotation would find a region.
@@ -91,21 +124,26 @@ impl<I: BlockIndex, A> MemtableManager<I, A> {
         self.regions.free_count() > 0
     }
 
-    /// Freezes the active memtable, puts an empty one with `attached` in its place, and returns the frozen one.
+    /// Seals the active memtable, puts an empty one with `attached` in its place, and returns the sealed one, which is
+    /// frozen by who flushes it. Readers and writers wait for an exchange of pointers, however many entries there are and
+    /// however many batches are being written.
     ///
     /// # Errors
     ///
     /// [`RotateRefused`].
     pub fn rotate(&self, attached: A) -> Result<Arc<Memtable<I, A>>, RotateRefused> {
-        let mut tables = self.tables.write();
-        let next = Memtable::new(self.regions.take()?, attached)?;
-        tables.active.freeze().map_err(|refused| match refused {
-            FreezeRefused::Permits(permits) => RotateRefused::Permits(permits),
-            FreezeRefused::Alloc(error) => RotateRefused::Alloc(error),
-        })?;
-        let frozen = std::mem::replace(&mut tables.active, Arc::new(next));
-        tables.frozen.push(Arc::clone(&frozen));
-        Ok(frozen)
+        let _turn = self.changing.lock();
+        let next = Memtable::with_keyspaces(self.regions.take()?, self.keyspaces_max, attached)?;
+        let now = self.tables();
+        let sealed = Arc::clone(&now.active);
+        let frozen = now.frozen.iter().chain([&sealed]).cloned().collect();
+        let next = Arc::new(Tables { active: Arc::new(next), frozen });
+        let mut tables = self.tables.lock();
+        // Under the lock: who is refused for the seal finds the next memtable.
+        sealed.seal();
+        *tables = next;
+        drop(tables);
+        Ok(sealed)
     }
 
     /// Lets go of a memtable whose entries are durable elsewhere. Its region returns to the pool in O(1) when the
@@ -115,10 +153,14 @@ impl<I: BlockIndex, A> MemtableManager<I, A> {
     ///
     /// If `flushed` is not the oldest frozen memtable: history would have a hole.
     pub fn release(&self, flushed: &Arc<Memtable<I, A>>) {
-        let mut tables = self.tables.write();
-        let oldest = tables.frozen.first().expect("only a frozen memtable is released");
+        let _turn = self.changing.lock();
+        let now = self.tables();
+        let (oldest, newer) = now.frozen.split_first().expect("only a frozen memtable is released");
         assert!(Arc::ptr_eq(oldest, flushed), "memtables are released oldest first");
         flushed.mark_released();
-        tables.frozen.remove(0);
+        let next = Arc::new(Tables { active: Arc::clone(&now.active), frozen: newer.to_vec() });
+        let former = std::mem::replace(&mut *self.tables.lock(), next);
+        // Outside the lock: it may be the last hold on the region.
+        drop(former);
     }
 }
