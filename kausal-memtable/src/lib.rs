@@ -6,6 +6,8 @@
 //! | [`Keyspace`], [`KeyspaceId`], [`BatchPart`] | one index and its range tombstones; what a batch needs there |
 //! | [`RangeTombstones`], [`RangeTombstone`], [`Fragments`] | what covers a key at a snapshot, and the fragments a table stores |
 //! | [`MemtableManager`], [`Tables`] | the active memtable and the frozen ones behind it, rotation, release |
+//! | [`Pinned`] | a value that stays in its region while it lives, named in the memory report |
+//! | [`Parked`], [`ParkingCursor`] | where a cursor stood, without holding anything |
 //!
 //! The crate constructs no arena: a manager receives the coordinator of its owner's region pool. It touches no
 //! file: who flushes takes a memtable's cursors and writes what they show.
@@ -39,10 +41,17 @@ mod keyspace;
 mod keyspaces;
 mod manager;
 mod memtable;
+mod parking;
+// A model checker's `Arc` is no cart. What pins is the arena's lease, which has models of its own.
+#[cfg(not(any(loom, shuttle)))]
+mod pinned;
 mod range_tombstones;
 mod tally;
 
 pub use keyspace::{BatchPart, KeyBounds, Keyspace, KeyspaceId};
 pub use manager::{MemtableManager, RotateRefused, Tables};
 pub use memtable::{BatchRefused, FreezeRefused, Memtable, MemtableBytes, Stage};
+pub use parking::{Parked, ParkingCursor, Resumed, WalkRefused};
+#[cfg(not(any(loom, shuttle)))]
+pub use pinned::Pinned;
 pub use range_tombstones::{Fragments, RangeRefused, RangeTombstone, RangeTombstones};

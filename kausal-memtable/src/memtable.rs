@@ -419,6 +419,10 @@ impl<I: BlockIndex, A> Memtable<I, A> {
     pub(crate) fn mark_released(&self) {
         self.stage.fetch_max(Stage::Released as u8, Ordering::Relaxed);
     }
+
+    pub(crate) fn region(&self) -> &Region {
+        &self.region
+    }
 }
 
 /// Different keyspaces of a batch beside the default one.

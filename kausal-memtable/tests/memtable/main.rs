@@ -6,6 +6,8 @@ mod accounting;
 mod indexes;
 mod keyspaces;
 mod manager;
+mod parking;
+mod pinning;
 mod ranges;
 
 use kausal_arena::PermitRefused;
