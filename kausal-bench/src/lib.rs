@@ -18,6 +18,7 @@ pub mod cache;
 pub mod heap;
 pub mod index;
 pub mod machine;
+pub mod memtable;
 pub mod options;
 pub mod record;
 pub mod row;

@@ -1,4 +1,4 @@
-//! `kausal-bench [arena|cache|index] [OPTIONS]`: measures, prints, writes. `cargo xtask bench` builds it with the peers.
+//! `kausal-bench [arena|cache|index|memtable] [OPTIONS]`: measures, prints, writes. `cargo xtask bench` builds it with the peers.
 #![forbid(unsafe_code)]
 
 use std::error::Error;
@@ -8,10 +8,10 @@ use std::process::ExitCode;
 use kausal_bench::arena::{self, child};
 use kausal_bench::options::Options;
 use kausal_bench::row::Row;
-use kausal_bench::{cache, index, record, table};
+use kausal_bench::{cache, index, memtable, record, table};
 
 const HELP: &str = "\
-Usage: kausal-bench [arena|cache|index] [OPTIONS]
+Usage: kausal-bench [arena|cache|index|memtable] [OPTIONS]
        kausal-bench record --from FILE [--from FILE] [--markdown FILE]
 
   --quick          fewer samples of smaller sizes
@@ -54,10 +54,12 @@ fn run() -> Result<(), Box<dyn Error>> {
         "arena" => rows.extend(arena::run(&options)),
         "cache" => rows.extend(cache::run(&options)),
         "index" => rows.extend(index::run(&options)?),
+        "memtable" => rows.extend(memtable::run(&options)),
         "all" => {
             rows.extend(arena::run(&options));
             rows.extend(cache::run(&options));
             rows.extend(index::run(&options)?);
+            rows.extend(memtable::run(&options));
         }
         "record" => {
             for path in &options.from {

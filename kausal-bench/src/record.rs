@@ -77,6 +77,19 @@ const CACHE_NOTES: &str = "\
 - `merge`: both sides walk the same cursors; the heap is std's, with `peek_mut`, and compares whole keys.
 ";
 
+/// What a reader must know about the memtable rows.
+const MEMTABLE_NOTES: &str = "\
+- `release`: ours is all that is left to do once a table has the entries: the manager forgets the memtable, its last holder
+  lets go, and its region of 64 MiB is empty and back in its pool. The region stays charged, and warm for the next memtable.
+  The peers give their nodes to glibc's heap one by one. A walk over all entries comes before the clock starts, as a flush
+  does; the peers have just been filled.
+- Entries come in scattered order, so that neighbours in order are strangers in memory: what a memtable meets.
+- `put`: one permit per entry on both sides, in one region; the index alone lacks the memtable's counts of bytes and sequence
+  numbers, and its look at whose permit it is.
+- `covering`: the list is searched from the newest on, which is the right order for a look-up at the newest snapshot. Half of
+  the keys lie where no range does.
+";
+
 /// The record of `rows`.
 pub fn shown(title: &str, command: &str, options: &Options, rows: &[Row]) -> String {
     let mut out = format!("# {title}\n\n");
@@ -102,9 +115,11 @@ pub fn shown(title: &str, command: &str, options: &Options, rows: &[Row]) -> Str
     out += "```\n\n## What flatters or hurts us\n\n";
     let is_index = |row: &Row| row.workload.starts_with("growth") || row.metric == "get_hit";
     let is_cache = |row: &Row| row.metric == "hit_ratio" || row.workload.starts_with("hit/");
+    let is_memtable = |row: &Row| row.workload.starts_with("covering/");
     out += match () {
         () if rows.iter().any(is_index) => INDEX_NOTES,
         () if rows.iter().any(is_cache) => CACHE_NOTES,
+        () if rows.iter().any(is_memtable) => MEMTABLE_NOTES,
         () => ARENA_NOTES,
     };
     out += "\n## Numbers\n";

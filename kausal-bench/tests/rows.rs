@@ -3,6 +3,7 @@
 
 use kausal_bench::arena::{architecture_table, release_memtable};
 use kausal_bench::index;
+use kausal_bench::memtable;
 use kausal_bench::options::Options;
 use kausal_bench::row::Row;
 
@@ -65,6 +66,21 @@ fn s30_release_is_compared_at_three_sizes() {
         assert!(
             compared.iter().all(|row| row.ratio.is_some() && row.workload == format!("release/{entries}"))
         );
+    }
+}
+
+#[test]
+fn a_memtable_is_compared_in_every_workload() {
+    let rows = memtable::release(&quick(), 1_000);
+    assert!(
+        rows.iter().any(|row| row.peer.as_deref() == Some("BTreeMap") && row.ratio.is_some()),
+        "{rows:?}"
+    );
+    let rows = memtable::put(&quick(), 1_000);
+    assert!(value(&rows, "memtable", "put") > 0.0 && value(&rows, "its index alone", "put") > 0.0);
+    // Each checks that both sides answer the same.
+    for ranges in [0, 50] {
+        assert_eq!(memtable::covering(&quick(), ranges).len(), 3);
     }
 }
 

@@ -420,6 +420,7 @@ impl<I: BlockIndex, A> Memtable<I, A> {
         self.stage.fetch_max(Stage::Released as u8, Ordering::Relaxed);
     }
 
+    #[cfg(not(any(loom, shuttle)))]
     pub(crate) fn region(&self) -> &Region {
         &self.region
     }

@@ -70,7 +70,7 @@ fn pool(count: usize) -> RegionPool {
 
 #[test]
 fn a_keyspace_is_seen_whole_or_not_at_all() {
-    explore("memtable: a keyspace beside a look-up", Preemptions(3), &[false, true], || {
+    explore("memtable: a keyspace beside a look-up", All, &[false, true], || {
         let (memtable, witness) = (memtable(), Arc::new(Witness::new()));
         let (writer, reader) = (Arc::clone(&memtable), Arc::clone(&memtable));
         let before = Arc::clone(&witness);
@@ -111,7 +111,7 @@ fn covering(memtable: &Table, key: &[u8]) -> Option<u64> {
 /// Who sees that there is one sees it whole, and what was before it.
 #[test]
 fn a_range_tombstone_is_seen_whole_or_not_at_all() {
-    explore("memtable: a range tombstone beside a look-up", Preemptions(3), &[None, Some(2)], || {
+    explore("memtable: a range tombstone beside a look-up", All, &[None, Some(2)], || {
         let (memtable, witness) = (memtable(), Arc::new(Witness::new()));
         let (writer, reader) = (Arc::clone(&memtable), Arc::clone(&memtable));
         let before = Arc::clone(&witness);
@@ -146,28 +146,23 @@ fn two_range_tombstones_are_both_there() {
 /// A freeze succeeds before a batch has its permit or after it has ended, never between.
 #[test]
 fn who_freezes_sees_all_that_was_written() {
-    explore(
-        "memtable: a batch beside a freeze",
-        Preemptions(3),
-        &[(false, 0), (false, 1), (true, 0), (true, 1)],
-        || {
-            let memtable = memtable();
-            let (writer, flusher) = (Arc::clone(&memtable), Arc::clone(&memtable));
-            let write = move || {
-                let Ok(permit) = writer.permit(1, 2) else { return 0 };
-                writer.insert(&permit, entry(b"a", 1)).unwrap();
-                1
-            };
-            let freeze = move || flusher.freeze().is_ok().then(|| entries(&flusher));
-            let (written, frozen) = at_once(write, freeze);
-            assert!(frozen.is_none_or(|entries| entries == written), "{frozen:?} frozen, {written} written");
-            memtable.freeze().unwrap();
-            assert_eq!(entries(&memtable), written);
-            let bounds = (written == 1).then(|| (seqno(1), seqno(1)));
-            assert_eq!(memtable.seqno_bounds(), bounds);
-            (frozen.is_some(), written)
-        },
-    );
+    explore("memtable: a batch beside a freeze", All, &[(false, 1), (true, 0), (true, 1)], || {
+        let memtable = memtable();
+        let (writer, flusher) = (Arc::clone(&memtable), Arc::clone(&memtable));
+        let write = move || {
+            let Ok(permit) = writer.permit(1, 2) else { return 0 };
+            writer.insert(&permit, entry(b"a", 1)).unwrap();
+            1
+        };
+        let freeze = move || flusher.freeze().is_ok().then(|| entries(&flusher));
+        let (written, frozen) = at_once(write, freeze);
+        assert!(frozen.is_none_or(|entries| entries == written), "{frozen:?} frozen, {written} written");
+        memtable.freeze().unwrap();
+        assert_eq!(entries(&memtable), written);
+        let bounds = (written == 1).then(|| (seqno(1), seqno(1)));
+        assert_eq!(memtable.seqno_bounds(), bounds);
+        (frozen.is_some(), written)
+    });
 }
 
 fn entries(memtable: &Table) -> usize {
@@ -183,43 +178,38 @@ fn entries(memtable: &Table) -> usize {
 /// A writer that is refused because of the seal finds the next memtable at once: it does not turn in circles.
 #[test]
 fn a_writer_meets_the_rotation_once_at_most() {
-    explore(
-        "memtable: a batch beside a rotation",
-        Preemptions(2),
-        &[(0, false), (1, false), (1, true)],
-        || {
-            let pool = pool(2);
-            let manager = Arc::new(Manager::new(pool.coordinator(), ()).unwrap());
-            let (writer, rotator) = (Arc::clone(&manager), Arc::clone(&manager));
-            let write = move || {
-                let first = writer.active();
-                let (memtable, refused) = match first.permit(1, 2) {
-                    Ok(permit) => {
-                        first.insert(&permit, entry(b"a", 1)).unwrap();
-                        (first, false)
-                    }
-                    Err(_) => {
-                        let next = writer.active();
-                        put(&next, KeyspaceId::DEFAULT, b"a", 1);
-                        (next, true)
-                    }
-                };
-                (memtable.generation(), refused)
+    explore("memtable: a batch beside a rotation", All, &[(0, false), (1, false), (1, true)], || {
+        let pool = pool(2);
+        let manager = Arc::new(Manager::new(pool.coordinator(), ()).unwrap());
+        let (writer, rotator) = (Arc::clone(&manager), Arc::clone(&manager));
+        let write = move || {
+            let first = writer.active();
+            let (memtable, refused) = match first.permit(1, 2) {
+                Ok(permit) => {
+                    first.insert(&permit, entry(b"a", 1)).unwrap();
+                    (first, false)
+                }
+                Err(_) => {
+                    let next = writer.active();
+                    put(&next, KeyspaceId::DEFAULT, b"a", 1);
+                    (next, true)
+                }
             };
-            let rotate = move || rotator.rotate(()).unwrap().generation();
-            let ((written_to, refused), sealed) = at_once(write, rotate);
-            let tables = manager.tables();
-            assert_eq!(tables.frozen[0].generation(), sealed);
-            tables.frozen[0].freeze().unwrap();
-            let place = usize::from(written_to != sealed);
-            let found = tables.iter().map(|table| number_of(table, KeyspaceId::DEFAULT, b"a"));
-            let found: Vec<_> = found.collect();
-            assert_eq!(found[1 - place], Some(1));
-            assert_eq!(found[place], None);
-            drop(tables);
-            (place, refused)
-        },
-    );
+            (memtable.generation(), refused)
+        };
+        let rotate = move || rotator.rotate(()).unwrap().generation();
+        let ((written_to, refused), sealed) = at_once(write, rotate);
+        let tables = manager.tables();
+        assert_eq!(tables.frozen[0].generation(), sealed);
+        tables.frozen[0].freeze().unwrap();
+        let place = usize::from(written_to != sealed);
+        let found = tables.iter().map(|table| number_of(table, KeyspaceId::DEFAULT, b"a"));
+        let found: Vec<_> = found.collect();
+        assert_eq!(found[1 - place], Some(1));
+        assert_eq!(found[place], None);
+        drop(tables);
+        (place, refused)
+    });
 }
 
 /// The reader may be the last to let go, or the flush: either way the region is back, and only then.

@@ -25,7 +25,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<(), F
 }
 
 /// Everybody.
-const ALL: &str = "arena-peers,cache-peers,index-peers";
+const ALL: &str = "arena-peers,cache-peers,index-peers,memtable-peers";
 
 /// The features that a benchmark needs.
 fn peers(benchmark: Option<&OsStr>) -> Result<&'static str, Failure> {
@@ -34,10 +34,12 @@ fn peers(benchmark: Option<&OsStr>) -> Result<&'static str, Failure> {
         Some("arena") => Ok("arena-peers"),
         Some("cache") => Ok("cache-peers"),
         Some("index") => Ok("index-peers"),
+        Some("memtable") => Ok("memtable-peers"),
         None => Ok(ALL),
         Some(option) if option.starts_with("--") => Ok(ALL),
         Some(name) => {
-            Err(Failure::usage(format!("there is no benchmark `{name}`: arena, cache, index or record")))
+            let names = "arena, cache, index, memtable or record";
+            Err(Failure::usage(format!("there is no benchmark `{name}`: {names}")))
         }
     }
 }

@@ -113,7 +113,7 @@ impl RangeTombstones {
 
     /// Upper bound of the bytes that `count` of them take from a pen, with `key_bytes` of starts and ends between them, in a
     /// region of `capacity` bytes: the copied path to a place is never longer than a balanced tree of the smallest possible
-    /// nodes in such a region is deep. 1.9 KiB each in a region of 1 MiB, 2.5 KiB in one of 64 MiB; most of it comes back with
+    /// nodes in such a region is deep. 1.9 KiB each in a region of 1 MiB, 2.6 KiB in one of 64 MiB; most of it comes back with
     /// the permit.
     pub fn bytes_max(count: usize, key_bytes: usize, capacity: usize) -> usize {
         count.saturating_mul(tree::bytes_max(capacity)).saturating_add(key_bytes)
