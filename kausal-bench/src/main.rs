@@ -16,7 +16,7 @@ Usage: kausal-bench [arena|cache|index|memtable] [OPTIONS]
 
   --quick          fewer samples of smaller sizes
   --only WORKLOAD  only workloads whose name contains this; may be repeated
-  --subject NAME   cache, index: only subjects whose name contains this; may be repeated
+  --subject NAME   cache, index, memtable: only subjects whose name contains this; may be repeated
   --entries N      index: this many entries instead of the usual two sizes
   --rounds N       samples per subject
   --seed N         what keys and patterns are drawn from

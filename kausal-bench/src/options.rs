@@ -20,7 +20,7 @@ pub struct Options {
     pub plot: Option<PathBuf>,
     /// Parts of workload names; none means all.
     pub only: Vec<String>,
-    /// Parts of subject names; none means all (`cache` and `index`).
+    /// Parts of subject names; none means all (`cache`, `index` and `memtable`).
     pub subjects: Vec<String>,
     /// Rows of earlier runs, to be shown or recorded together (`record` only).
     pub from: Vec<PathBuf>,

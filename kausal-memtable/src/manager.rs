@@ -11,13 +11,13 @@
 //! Memory is bounded by the pool: when no region is free, `rotate` refuses and changes nothing, and the writer
 //! waits for the pool's return hook. There is backpressure, never growth.
 //!
-//! Invariant: the memtables that readers see are one moment's: exchanged whole, and what a reader has taken stays as it was.
+//! Invariant: the memtables that readers see are one moment's, and what a reader has taken stays as it was.
 //!
 //! What a reader may conclude from a memtable's place is the owner's to keep: if an entry in a newer memtable shall be newer
 //! than all in an older one, then a batch takes its permit and its sequence numbers under the same lock as a rotation.
 //!
-//! Not here: waiting, logging, flushing. The engine does these; beside what lies in regions, a rotation allocates a memtable of
-//! fixed size and the list of those there are.
+//! Not here: waiting, logging, flushing. The engine does these. Beside what lies in regions, a rotation allocates a memtable of
+//! fixed size, and a list of the others if a reader holds that of a moment before.
 
 use kausal_arena::sync::{Arc, Mutex};
 use kausal_arena::{AllocError, RegionCoordinator, RegionUnavailable};
@@ -64,8 +64,6 @@ impl<I, A> Clone for Tables<I, A> {
 pub struct MemtableManager<I, A = ()> {
     regions: RegionCoordinator,
     keyspaces_max: usize,
-    /// Held by who changes which memtables there are, so that readers are kept from `tables` for an exchange only.
-    changing: Mutex<()>,
     tables: Mutex<Arc<Tables<I, A>>>,
 }
 
@@ -95,8 +93,9 @@ impl<I: BlockIndex, A> MemtableManager<I, A> {
         attached: A,
     ) -> Result<Self, RotateRefused> {
         let active = Arc::new(Memtable::with_keyspaces(regions.take()?, keyspaces_max, attached)?);
-        let tables = Mutex::new(Arc::new(Tables { active, frozen: Vec::new() }));
-        Ok(Self { regions, keyspaces_max, changing: Mutex::new(()), tables })
+        let frozen = Vec::with_capacity(regions.total_count());
+        let tables = Mutex::new(Arc::new(Tables { active, frozen }));
+        Ok(Self { regions, keyspaces_max, tables })
     }
 
     /// The memtable that takes writes. If it turns out to be sealed, there has been a rotation: ask again.
@@ -132,18 +131,15 @@ impl<I: BlockIndex, A> MemtableManager<I, A> {
     ///
     /// [`RotateRefused`].
     pub fn rotate(&self, attached: A) -> Result<Arc<Memtable<I, A>>, RotateRefused> {
-        let _turn = self.changing.lock();
         let next = Memtable::with_keyspaces(self.regions.take()?, self.keyspaces_max, attached)?;
-        let now = self.tables();
-        let sealed = Arc::clone(&now.active);
-        let frozen = now.frozen.iter().chain([&sealed]).cloned().collect();
-        let next = Arc::new(Tables { active: Arc::new(next), frozen });
-        let mut tables = self.tables.lock();
-        // Under the lock: who is refused for the seal finds the next memtable.
-        sealed.seal();
-        *tables = next;
-        drop(tables);
-        Ok(sealed)
+        let next = Arc::new(next);
+        Ok(self.change(|tables| {
+            let sealed = std::mem::replace(&mut tables.active, next);
+            // Under the lock: who is refused for the seal finds the next memtable.
+            sealed.seal();
+            tables.frozen.push(Arc::clone(&sealed));
+            sealed
+        }))
     }
 
     /// Lets go of a memtable whose entries are durable elsewhere. Its region returns to the pool in O(1) when the
@@ -153,14 +149,24 @@ impl<I: BlockIndex, A> MemtableManager<I, A> {
     ///
     /// If `flushed` is not the oldest frozen memtable: history would have a hole.
     pub fn release(&self, flushed: &Arc<Memtable<I, A>>) {
-        let _turn = self.changing.lock();
-        let now = self.tables();
-        let (oldest, newer) = now.frozen.split_first().expect("only a frozen memtable is released");
-        assert!(Arc::ptr_eq(oldest, flushed), "memtables are released oldest first");
-        flushed.mark_released();
-        let next = Arc::new(Tables { active: Arc::clone(&now.active), frozen: newer.to_vec() });
-        let former = std::mem::replace(&mut *self.tables.lock(), next);
+        let released = self.change(|tables| {
+            let oldest = tables.frozen.first().expect("only a frozen memtable is released");
+            assert!(Arc::ptr_eq(oldest, flushed), "memtables are released oldest first");
+            flushed.mark_released();
+            tables.frozen.remove(0)
+        });
         // Outside the lock: it may be the last hold on the region.
-        drop(former);
+        drop(released);
+    }
+
+    /// Changes the memtables there are. Who holds those of a moment before keeps them: only if somebody does, a copy is made.
+    fn change<R>(&self, change: impl FnOnce(&mut Tables<I, A>) -> R) -> R {
+        let mut tables = self.tables.lock();
+        if Arc::get_mut(&mut tables).is_none() {
+            let mut frozen = Vec::with_capacity(self.regions.total_count());
+            frozen.extend(tables.frozen.iter().cloned());
+            *tables = Arc::new(Tables { active: Arc::clone(&tables.active), frozen });
+        }
+        change(Arc::get_mut(&mut tables).expect("held here alone, or just made"))
     }
 }
