@@ -293,7 +293,7 @@ impl<I: BlockIndex + 'static> Core<I> {
         Ok(Attempt::Rotated)
     }
 
-    /// Freezes the active memtable, however full, and schedules its flush.
+    /// Seals the active memtable, however full, and schedules its flush.
     pub(crate) fn rotate(self: &Arc<Self>, state: &mut WriteState) -> Result<(), Error> {
         state.log.flush().inspect_err(|error| self.poison(error))?;
         let number = self.new_file_number();

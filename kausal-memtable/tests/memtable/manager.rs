@@ -92,6 +92,13 @@ fn rotation_without_a_region_is_refused_and_changes_nothing() {
     assert_eq!(manager.active().stage(), Stage::Active);
 }
 
+/// What a memtable takes beside its region: no budget counts it.
+#[test]
+fn a_memtable_itself_is_small() {
+    let bytes = size_of::<Memtable<TreeIndex>>();
+    assert!(bytes <= 2560, "{bytes} bytes, of which two kilobytes are counters of 16 cache lines each");
+}
+
 /// Batches that have their permits finish where they began; the next ones do not wait for them.
 #[test]
 fn a_rotation_waits_for_no_batch() {
