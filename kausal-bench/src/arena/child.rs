@@ -40,6 +40,9 @@ pub fn run(arguments: &[String]) -> Option<()> {
         ["reset", bytes] => reset(bytes.parse().ok()?),
         ["return", bytes] => give_back(bytes.parse().ok()?),
         ["release", index, entries] => crate::index::release::run(index, entries.parse().ok()?)?,
+        ["work", index, operation, entries] => {
+            crate::index::work::run(index, operation, entries.parse().ok()?)?;
+        }
         _ => return None,
     }
     Some(())

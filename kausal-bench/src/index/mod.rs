@@ -7,6 +7,7 @@
 //! | [`block`], [`peers`] | any `BlockIndex`, the others |
 //! | [`measure`] | one sample of one subject |
 //! | [`release`] | instructions to give an index back |
+//! | [`work`] | how the instructions of an operation grow with the entries |
 //! | [`targets`] | what the indexes are held to |
 //! | [`plot`] | cost by number of entries, as a picture |
 //!
@@ -20,6 +21,7 @@ pub mod plot;
 pub mod release;
 pub mod subject;
 pub mod targets;
+pub mod work;
 
 use std::io;
 
@@ -147,6 +149,9 @@ pub fn run(options: &Options) -> io::Result<Vec<Row>> {
     }
     if options.wants("release") {
         rows.extend(release::instructions("release", options));
+    }
+    if options.wants("work") {
+        rows.extend(work::instructions("work", options));
     }
     targets::judge(&mut rows);
     Ok(rows)

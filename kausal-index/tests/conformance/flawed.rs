@@ -1,6 +1,7 @@
 //! Indexes that are broken on purpose. The kit must name the broken law, and no other.
 
 use std::convert::Infallible;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kausal_arena::{AllocError, Lease, Writer};
@@ -23,6 +24,9 @@ mod flaw {
     pub(super) const LEAVES_NOWHERE: u8 = 9;
 }
 
+/// Leases that one of them never gives back.
+static LEAKED: Mutex<Vec<Lease>> = Mutex::new(Vec::new());
+
 /// A sound index with one defect.
 struct Flawed<const FLAW: u8> {
     inner: SkipListIndex,
@@ -37,7 +41,8 @@ impl<const FLAW: u8> BlockIndex for Flawed<FLAW> {
 
     fn create(lease: Lease, pen: &Writer) -> Result<Self, AllocError> {
         if FLAW == flaw::LEAKS_ITS_LEASE {
-            std::mem::forget(lease.clone());
+            // For good, but where a leak checker still sees it.
+            LEAKED.lock().unwrap().push(lease.clone());
         }
         Ok(Self { inner: SkipListIndex::create(lease.clone(), pen)?, lease, ghosts: AtomicUsize::new(0) })
     }
