@@ -6,14 +6,18 @@
 //!    remembers who lost there, so that a step plays the source that moved against one loser a level, with one comparison
 //!    where a heap needs two.
 //! 3. Sources are compared by their *rank*: the first eight bytes of the key as a number, turned around when going
-//!    backward. Only where ranks are equal are entries asked for.
-//! 4. A change of direction moves every other source across the entry stood on, and plays all of them again.
+//!    backward. Only where ranks are equal are entries asked for. A node holds its loser's rank beside its number, and
+//!    which of two goes on is selected, not branched to: who wins a match is what a processor cannot predict.
+//! 4. A source that won twice in a row is taken to be on a run of its own. The least rank of all others, the *limit*, is
+//!    looked up once, and as long as the source stays below it, a step is one comparison and no match at all.
+//! 5. A change of direction moves every other source across the entry stood on, and plays all of them again.
 //!
 //! A step allocates nothing; the key across which sources are moved lies in a buffer that is kept.
 //!
 //! No two sources hold the same (key, sequence number); were it so, the earlier source would come first.
 
 use std::cmp::Ordering;
+use std::hint::select_unpredictable;
 
 use kausal_index::{Cursor, SeqNo};
 
@@ -23,8 +27,18 @@ enum Direction {
     Backward,
 }
 
-/// No source has lost here yet: the tree is being built.
-const NOBODY: usize = usize::MAX;
+/// Who takes part in a match: a source and its rank, or nobody, who loses against all.
+#[derive(Clone, Copy, Debug)]
+struct Contender {
+    rank: u64,
+    source: u32,
+}
+
+/// Rank of a source past its end, and of keys that begin with eight bytes of the highest value.
+const RANK_MAX: u64 = u64::MAX;
+
+/// Fills the tree where the number of sources is not a power of two.
+const NOBODY: Contender = Contender { rank: RANK_MAX, source: u32::MAX };
 
 /// An ordered walk over the entries of several cursors. A step costs one comparison of eight bytes for each doubling of
 /// their number.
@@ -57,10 +71,13 @@ const NOBODY: usize = usize::MAX;
 #[derive(Debug)]
 pub struct MergingCursor<C> {
     sources: Vec<C>,
-    /// Of each source: what it is compared by.
-    ranks: Vec<u64>,
-    /// Who lost at each inner node; source `n` is leaf `sources.len() + n`, the parent of node `n` is `n / 2`.
-    losers: Vec<usize>,
+    /// Who lost at each inner node, from 1; source `n` is leaf `losers.len() + n`, the parent of node `n` is `n / 2`. At 0
+    /// lies the winner of all. As long as the next power of two of the number of sources.
+    losers: Vec<Contender>,
+    /// Who won at each node, leaves included; of use only while the tree is built.
+    winners: Vec<Contender>,
+    /// Below this rank the current source is before all others; 0 unless it is on a run.
+    limit: u64,
     current: Option<usize>,
     direction: Direction,
     /// Where the merge stands, while sources are moved across it.
@@ -70,8 +87,16 @@ pub struct MergingCursor<C> {
 impl<C: Cursor> MergingCursor<C> {
     /// A walk over all of `sources`.
     pub fn new(sources: Vec<C>) -> Self {
-        let (ranks, losers) = (vec![u64::MAX; sources.len()], vec![NOBODY; sources.len()]);
-        Self { sources, ranks, losers, current: None, direction: Direction::Forward, key: Vec::new() }
+        let leaves = sources.len().next_power_of_two();
+        Self {
+            sources,
+            losers: vec![NOBODY; leaves],
+            winners: vec![NOBODY; 2 * leaves],
+            limit: 0,
+            current: None,
+            direction: Direction::Forward,
+            key: Vec::new(),
+        }
     }
 
     /// Moves every source by `movement` and stands on the first of them in `direction`.
@@ -91,76 +116,87 @@ impl<C: Cursor> MergingCursor<C> {
 
     /// Builds the tree anew and stands on the winner.
     fn play_all(&mut self) -> bool {
-        self.losers.fill(NOBODY);
-        let mut winner = None;
+        let leaves = self.losers.len();
         for source in 0..self.sources.len() {
-            self.rank(source);
-            // The first to reach a node waits there for the second.
-            winner = self.play(source);
+            self.winners[leaves + source] = Contender { rank: self.rank(source), source: source as u32 };
         }
-        self.stand(winner)
+        for node in (1..leaves).rev() {
+            let (left, right) = (self.winners[2 * node], self.winners[2 * node + 1]);
+            let is_left = self.comes_before(left, right);
+            (self.winners[node], self.losers[node]) = if is_left { (left, right) } else { (right, left) };
+        }
+        // Of a single leaf, which is also the root.
+        self.losers[0] = self.winners[1];
+        self.limit = 0;
+        self.stand(self.losers[0])
     }
 
     /// Stands on the source that won, if it stands on anything.
-    fn stand(&mut self, winner: Option<usize>) -> bool {
-        // The highest rank is that of keys of eight times the highest byte, or of no key at all.
-        let is_there =
-            |&winner: &usize| self.ranks[winner] != u64::MAX || self.sources[winner].entry().is_some();
-        self.current = winner.filter(is_there);
+    #[inline]
+    fn stand(&mut self, winner: Contender) -> bool {
+        self.current =
+            (winner.rank != RANK_MAX || self.is_at_entry(winner)).then_some(winner.source as usize);
         self.current.is_some()
     }
 
-    /// Notes what `source` is compared by. Past its end that is what no key is behind of.
-    #[inline]
-    fn rank(&mut self, source: usize) {
-        let prefix = |key: &[u8]| match key.first_chunk() {
-            Some(first) => u64::from_be_bytes(*first),
-            None => {
-                let mut padded = [0; 8];
-                padded[..key.len()].copy_from_slice(key);
-                u64::from_be_bytes(padded)
-            }
-        };
-        self.ranks[source] = match self.sources[source].entry() {
-            Some(entry) if self.direction == Direction::Forward => prefix(entry.key),
-            Some(entry) => !prefix(entry.key),
-            None => u64::MAX,
-        };
+    /// Of the highest rank are keys of eight times the highest byte, and no key at all.
+    #[cold]
+    fn is_at_entry(&self, winner: Contender) -> bool {
+        self.sources.get(winner.source as usize).is_some_and(|source| source.entry().is_some())
     }
 
-    /// Plays `source` from its leaf to the root. The winner, or nobody if it waits for somebody on the way.
+    /// What `source` is compared by. Past its end that is what no key is behind of.
     #[inline]
-    fn play(&mut self, source: usize) -> Option<usize> {
-        let mut winner = source;
-        let mut node = (self.sources.len() + source) / 2;
+    fn rank(&self, source: usize) -> u64 {
+        match self.sources[source].entry() {
+            Some(entry) if self.direction == Direction::Forward => front(entry.key),
+            Some(entry) => !front(entry.key),
+            None => RANK_MAX,
+        }
+    }
+
+    /// Plays a source that moved from its leaf to the root, and returns the winner.
+    #[inline]
+    fn play(&mut self, mut winner: Contender) -> Contender {
+        let mut node = (self.losers.len() + winner.source as usize) / 2;
         while node > 0 {
             let other = self.losers[node];
-            if other == NOBODY {
-                self.losers[node] = winner;
-                return None;
+            let mut is_other = other.rank < winner.rank;
+            if other.rank == winner.rank {
+                is_other = self.comes_before_in_full(other, winner);
             }
-            if self.comes_before(other, winner) {
-                self.losers[node] = winner;
-                winner = other;
-            }
+            self.losers[node] = select_unpredictable(is_other, winner, other);
+            winner = select_unpredictable(is_other, other, winner);
             node /= 2;
         }
-        Some(winner)
+        self.losers[0] = winner;
+        winner
     }
 
-    #[inline]
-    fn comes_before(&self, left: usize, right: usize) -> bool {
-        let (of_left, of_right) = (self.ranks[left], self.ranks[right]);
-        of_left < of_right || of_left == of_right && self.comes_before_in_full(left, right)
+    /// The least rank of all sources but the winner `source`: one of those that lost against it.
+    fn limit(&self, source: usize) -> u64 {
+        let mut node = (self.losers.len() + source) / 2;
+        let mut limit = RANK_MAX;
+        while node > 0 {
+            limit = limit.min(self.losers[node].rank);
+            node /= 2;
+        }
+        limit
     }
 
-    fn comes_before_in_full(&self, left: usize, right: usize) -> bool {
-        let Some(entry) = self.sources[left].entry() else { return false };
-        let Some(other) = self.sources[right].entry() else { return true };
-        match entry.cmp_position(other.key, other.seqno) {
+    fn comes_before(&self, left: Contender, right: Contender) -> bool {
+        left.rank < right.rank || left.rank == right.rank && self.comes_before_in_full(left, right)
+    }
+
+    #[inline(never)]
+    fn comes_before_in_full(&self, left: Contender, right: Contender) -> bool {
+        let entry = |of: Contender| self.sources.get(of.source as usize)?.entry();
+        let Some(entry_left) = entry(left) else { return false };
+        let Some(entry_right) = entry(right) else { return true };
+        match entry_left.cmp_position(entry_right.key, entry_right.seqno) {
             Ordering::Less => self.direction == Direction::Forward,
             Ordering::Greater => self.direction == Direction::Backward,
-            Ordering::Equal => left < right,
+            Ordering::Equal => left.source < right.source,
         }
     }
 
@@ -198,9 +234,24 @@ impl<C: Cursor> MergingCursor<C> {
             Direction::Forward => self.sources[current].next()?,
             Direction::Backward => self.sources[current].prev()?,
         };
-        self.rank(current);
-        let winner = self.play(current);
+        let rank = self.rank(current);
+        if rank < self.limit {
+            // Below the highest rank, so there is an entry. The limit is zero wherever it is not known.
+            self.current = Some(current);
+            return Ok(true);
+        }
+        let winner = self.play(Contender { rank, source: current as u32 });
+        self.limit = if winner.source as usize == current { self.limit(current) } else { 0 };
         Ok(self.stand(winner))
+    }
+}
+
+/// The first eight bytes of a key as a number, filled up with zeros: in the order of the keys, as far as it goes.
+#[inline]
+fn front(key: &[u8]) -> u64 {
+    match key.first_chunk() {
+        Some(first) => u64::from_be_bytes(*first),
+        None => key.iter().rev().fold(0, |number, &byte| number >> 8 | u64::from(byte) << 56),
     }
 }
 

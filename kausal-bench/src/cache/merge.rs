@@ -157,7 +157,7 @@ fn merges(options: &Options, workload: &str, sources: usize) -> Vec<Row> {
     });
     let ours = Row::lower(workload, "MergingCursor", "step", nanos[0], "ns");
     let heap = Row::lower(workload, "BinaryHeap", "step", nanos[1], "ns");
-    vec![ours.against(&heap, Some(1.0)), ours, heap]
+    vec![ours.against(&heap, Some(1.2)), ours, heap]
 }
 
 /// Random keys, dealt out at random.

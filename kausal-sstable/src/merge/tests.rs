@@ -185,3 +185,27 @@ fn a_merge_of_nothing_has_nothing() {
         assert_eq!((step.take(&mut merge), merge.entry()), (Ok(false), None));
     }
 }
+
+/// Runs of 1 to 9 keys of one source, as levels and ranges of ascending writes leave them.
+#[test]
+fn runs_are_walked_and_turned_in_at_every_place() {
+    let number = |place: usize| (place as u32).to_be_bytes().to_vec();
+    let source = |place: usize| (place * 7 / 32 + place / 9) % 5;
+    let keys: Vec<(Vec<u8>, usize)> = (0..400).map(|place| (number(place), source(place))).collect();
+    let (sources, mut model) = sources(5, &keys);
+    let mut merge = MergingCursor::new(sources);
+    for way in [[Step::First, Step::Next, Step::Prev], [Step::Last, Step::Prev, Step::Next]] {
+        let [start, on, back] = way;
+        assert_eq!(start.take(&mut merge), start.take(&mut model));
+        while model.entry().is_some() {
+            assert_eq!(merge.entry(), model.entry());
+            for step in [&on, &back, &on] {
+                assert_eq!(step.take(&mut merge), step.take(&mut model));
+                assert_eq!(merge.entry(), model.entry());
+                if model.entry().is_none() {
+                    break;
+                }
+            }
+        }
+    }
+}
