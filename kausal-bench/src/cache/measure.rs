@@ -1,7 +1,8 @@
 //! One sample of one cache. What a look-up returns is checked in every sample.
 
 use super::subject::Subject;
-use super::trace::{RESIDENT_BLOCKS, Trace};
+use super::trace::{BLOCK_BYTES, RESIDENT_BLOCKS, Trace};
+use crate::heap;
 use crate::samples::{timed, wall};
 
 /// Room for twice the resident blocks.
@@ -34,13 +35,34 @@ pub fn hit<S: Subject>(probes: &[u32], threads: usize) -> f64 {
     nanos / probes.len() as f64
 }
 
+/// Nanoseconds of a look-up that misses and the insert after it, which makes an older block leave.
+///
+/// # Panics
+///
+/// If a look-up finds a block that was never there, or none of those inserted last is found.
+pub fn miss<S: Subject>(bytes: usize, count: u32) -> f64 {
+    let cache = S::new(bytes);
+    let fill = 2 * (bytes / BLOCK_BYTES) as u32;
+    let ask = |blocks: std::ops::Range<u32>| {
+        blocks.for_each(|block| {
+            assert_eq!(cache.get(block), None, "no block comes twice");
+            cache.insert(block);
+        });
+    };
+    ask(0..fill);
+    let nanos = timed(|| ask(fill..fill + count));
+    let last = fill + count - 8..fill + count;
+    assert!(last.into_iter().any(|block| cache.get(block) == Some(u64::from(block))), "they were inserted");
+    nanos / f64::from(count)
+}
+
 /// What a trace did to a cache.
 pub struct Replay {
     /// Of the accesses after the warm-up.
     pub hit_percent: f64,
     /// Of all accesses, filling included.
     pub access_nanos: f64,
-    /// Bytes held at most.
+    /// Bytes held at most, or in the end.
     pub held_max: usize,
 }
 
@@ -50,6 +72,7 @@ pub struct Replay {
 ///
 /// If a look-up finds another block.
 pub fn replay<S: Subject>(trace: &Trace, bytes: usize) -> Replay {
+    let heap_before = heap::bytes_in_use();
     let cache = S::new(bytes);
     let (warm_up, counted) = trace.blocks.split_at(trace.warm_up);
     let mut hits = 0;
@@ -58,7 +81,9 @@ pub fn replay<S: Subject>(trace: &Trace, bytes: usize) -> Replay {
     Replay {
         hit_percent: 100.0 * hits as f64 / counted.len() as f64,
         access_nanos: nanos / trace.blocks.len() as f64,
-        held_max: cache.held_max(),
+        held_max: cache.held_max().unwrap_or_else(|| {
+            heap::bytes_in_use().zip(heap_before).map_or(0, |(now, before)| now.saturating_sub(before))
+        }),
     }
 }
 

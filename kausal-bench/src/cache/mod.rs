@@ -3,7 +3,8 @@
 //! | workload | what is measured |
 //! |---|---|
 //! | `hit/THREADS` | a look-up of a resident block, with one byte of it read and the block let go |
-//! | `zipf/MIB`, `scan/MIB` | share of accesses that hit, at equal bytes; time of an access; bytes held at most |
+//! | `miss/MIB` | a look-up that misses and the insert after it, a copy of the block included, into a full cache |
+//! | `zipf/MIB`, `scan/MIB` | share of accesses that hit, at equal bytes; time of an access; bytes held |
 //! | `merge/SOURCES` | a step of a merge of so many sorted lists |
 //!
 //! | room | what lives there |
@@ -26,6 +27,9 @@ use crate::samples::{interleaved, median};
 use subject::Subject;
 use trace::Trace;
 
+/// Size of the caches whose misses are timed, in MiB.
+const MISS_MEBIBYTES: usize = 64;
+
 /// Sizes of the caches whose hits are counted, in MiB.
 const MEBIBYTES: [usize; 2] = [16, 64];
 
@@ -33,37 +37,56 @@ const MEBIBYTES: [usize; 2] = [16, 64];
 struct Candidate {
     name: &'static str,
     hit: fn(&[u32], usize) -> f64,
+    miss: fn(usize, u32) -> f64,
     replay: fn(&Trace, usize) -> measure::Replay,
-    /// Least ratios of ours to it that are good enough: nanoseconds of a hit, hits.
-    targets: (Option<f64>, Option<f64>),
+    targets: Targets,
+}
+
+/// Least ratios of ours to a peer's that are good enough.
+#[derive(Clone, Copy, Default)]
+struct Targets {
+    /// Nanoseconds of a hit.
+    hit: Option<f64>,
+    /// Nanoseconds of a miss and an insert.
+    miss: Option<f64>,
+    /// Share of hits at equal bytes.
+    hit_ratio: Option<f64>,
 }
 
 impl Candidate {
-    fn new<S: Subject>(name: &'static str, targets: (Option<f64>, Option<f64>)) -> Self {
-        Self { name, hit: measure::hit::<S>, replay: measure::replay::<S>, targets }
+    fn new<S: Subject>(name: &'static str, targets: Targets) -> Self {
+        let (hit, miss, replay) = (measure::hit::<S>, measure::miss::<S>, measure::replay::<S>);
+        Self { name, hit, miss, replay, targets }
     }
 }
 
+/// The field's caches; and the same by another count of bytes, of which only the hits are of interest.
 #[cfg(not(feature = "cache-peers"))]
-fn peers() -> Vec<Candidate> {
-    Vec::new()
+fn peers() -> [Vec<Candidate>; 2] {
+    [Vec::new(), Vec::new()]
 }
 
+/// The field's caches; and the same by another count of bytes, of which only the hits are of interest.
 #[cfg(feature = "cache-peers")]
-fn peers() -> Vec<Candidate> {
-    vec![
-        Candidate::new::<peers::Quick>("quick_cache", (Some(1.0), Some(1.0))),
-        Candidate::new::<peers::Moka>("moka", (None, Some(0.99))),
-    ]
+fn peers() -> [Vec<Candidate>; 2] {
+    use peers::{Flattered, Moka, Quick};
+    let of_quick = Targets { hit: Some(1.0), miss: Some(1.0), hit_ratio: Some(1.0) };
+    let of_moka = Targets { hit_ratio: Some(0.99), ..Targets::default() };
+    let equals =
+        vec![Candidate::new::<Quick>("quick_cache", of_quick), Candidate::new::<Moka>("moka", of_moka)];
+    let flattered = vec![
+        Candidate::new::<Flattered<Quick>>("quick_cache by blocks", Targets::default()),
+        Candidate::new::<Flattered<Moka>>("moka by blocks", Targets::default()),
+    ];
+    [equals, flattered]
 }
 
 /// Measures what `options` ask for.
 pub fn run(options: &Options) -> Vec<Row> {
-    let ours = Candidate::new::<subject::Ours>("BlockCache", (None, None));
-    let candidates: Vec<Candidate> = std::iter::once(ours)
-        .chain(peers())
-        .filter(|candidate| options.wants_subject(candidate.name))
-        .collect();
+    let ours = Candidate::new::<subject::Ours>("BlockCache", Targets::default());
+    let [equals, flattered] = peers();
+    let wanted = |candidate: &Candidate| options.wants_subject(candidate.name);
+    let mut candidates: Vec<Candidate> = std::iter::once(ours).chain(equals).filter(wanted).collect();
     let mut rows = Vec::new();
     for threads in [1, 2] {
         let workload = format!("hit/{threads}");
@@ -71,6 +94,11 @@ pub fn run(options: &Options) -> Vec<Row> {
             rows.extend(hits(options, &candidates, &workload, threads));
         }
     }
+    let workload = format!("miss/{MISS_MEBIBYTES}");
+    if options.wants(&workload) {
+        rows.extend(misses(options, &candidates, &workload));
+    }
+    candidates.extend(flattered.into_iter().filter(wanted));
     for mebibytes in MEBIBYTES {
         for (name, trace) in [("zipf", Trace::zipf as fn(_, _) -> Trace), ("scan", Trace::scan)] {
             let workload = format!("{name}/{mebibytes}");
@@ -95,7 +123,23 @@ fn hits(options: &Options, candidates: &[Candidate], workload: &str, threads: us
         .zip(&mut samples)
         .map(|(candidate, samples)| Row::lower(workload, candidate.name, "hit", median(samples), "ns"))
         .collect();
-    compared(candidates, &own, |candidate| candidate.targets.0)
+    compared(candidates, &own, |candidate| candidate.targets.hit)
+}
+
+fn misses(options: &Options, candidates: &[Candidate], workload: &str) -> Vec<Row> {
+    let count = if options.quick { 20_000 } else { 200_000 };
+    let mut samples = interleaved(candidates.len(), options.rounds.unwrap_or(9), |number| {
+        options.progress(workload, candidates[number].name);
+        (candidates[number].miss)(MISS_MEBIBYTES << 20, count)
+    });
+    let own: Vec<Row> = candidates
+        .iter()
+        .zip(&mut samples)
+        .map(|(candidate, samples)| {
+            Row::lower(workload, candidate.name, "miss_insert", median(samples), "ns")
+        })
+        .collect();
+    compared(candidates, &own, |candidate| candidate.targets.miss)
 }
 
 fn replays(
@@ -121,11 +165,12 @@ fn replays(
     };
     let hits = own("hit_ratio", "percent", |replay| replay.hit_percent);
     let times = own("access", "ns", |replay| replay.access_nanos);
-    let mut rows = compared(candidates, &hits, |candidate| candidate.targets.1);
+    let mut rows = compared(candidates, &hits, |candidate| candidate.targets.hit_ratio);
     rows.extend(compared(candidates, &times, |_| None));
-    if candidates.first().is_some_and(|first| first.name == "BlockCache") {
-        let held = of(0, |replay| replay.held_max as f64);
-        rows.push(Row::lower(workload, "BlockCache", "held_max", held, "bytes").with_target(bytes as f64));
+    for (number, candidate) in candidates.iter().enumerate() {
+        let held = of(number, |replay| replay.held_max as f64);
+        let row = Row::lower(workload, candidate.name, "held", held, "bytes");
+        rows.push(if candidate.name == "BlockCache" { row.with_target(bytes as f64) } else { row });
     }
     rows
 }

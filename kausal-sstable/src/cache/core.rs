@@ -21,7 +21,7 @@ use super::frames::{Filling, HEADER_BYTES, Header, PAGE_BYTES, PinnedBlock, SLAB
 use super::ghost;
 use super::key::{BlockClass, BlockKey};
 use super::pages::{ORDERS, Page};
-use super::shard::{Parts, Shard, Shared};
+use super::shard::{GHOSTS_PER_PAGE, Parts, Shard, Shared};
 use super::stats::CacheStats;
 
 /// Slabs that a shard has at least, where the cache chooses how many shards there are.
@@ -29,6 +29,8 @@ const SLABS_PER_SHARD: usize = 8;
 
 /// Most shards. They are there for those who insert; readers take no lock.
 const SHARDS_MAX: usize = 64;
+
+const GHOST_BYTES_PER_PAGE: usize = GHOSTS_PER_PAGE * ghost::BYTES_PER_ENTRY;
 
 /// A block larger than the cache divided by this is refused.
 const BLOCKS_MIN: usize = 64;
@@ -68,14 +70,14 @@ struct Plan {
 
 impl Plan {
     fn new(bytes: usize, shards: Option<usize>) -> Self {
-        let own_per_page = HEADER_BYTES + size_of::<Page>() + ghost::BYTES_PER_ENTRY + LINE_BYTES / 2;
+        let own_per_page = HEADER_BYTES + size_of::<Page>() + GHOST_BYTES_PER_PAGE + LINE_BYTES / 2;
         let slabs = bytes / (SLAB_BYTES + SLAB_PAGES * own_per_page) + 1;
         let by_size = (slabs / SLABS_PER_SHARD).max(1);
         let shards = shards.unwrap_or(1 << by_size.ilog2()).clamp(1, SHARDS_MAX);
         let shards = 1 << shards.ilog2();
         let slabs = slabs.div_ceil(shards);
         let pages = slabs * SLAB_PAGES;
-        let of_shard = pages * (HEADER_BYTES + size_of::<Page>() + ghost::BYTES_PER_ENTRY)
+        let of_shard = pages * (HEADER_BYTES + size_of::<Page>() + GHOST_BYTES_PER_PAGE)
             + Directory::lines_per_shard(pages) * LINE_BYTES
             + slabs * (size_of::<Option<Slab>>() + size_of::<usize>())
             + size_of::<Cell>();

@@ -36,10 +36,16 @@ pub(super) struct Page {
     previous: u32,
     /// The header's hits when they were last looked at.
     pub(super) hits_seen: u32,
+    /// Evictions of the shard when it entered its queue the last time.
+    pub(super) since: u32,
     pub(super) role: Role,
     pub(super) order: u8,
     pub(super) class: u8,
     pub(super) frequency: u8,
+    /// How often the block had come before, as far as the ghost knew.
+    pub(super) times: u8,
+    /// It was hit in main.
+    pub(super) is_proven: bool,
     /// No longer in the directory.
     pub(super) is_doomed: bool,
     /// Whether the page has been written since its slab came.
@@ -50,10 +56,13 @@ const UNKNOWN: Page = Page {
     next: NIL,
     previous: NIL,
     hits_seen: 0,
+    since: 0,
     role: Role::Inner,
     order: 0,
     class: 0,
     frequency: 0,
+    times: 0,
+    is_proven: false,
     is_doomed: false,
     is_written: false,
 };
@@ -193,6 +202,11 @@ impl Pages {
         let were_written = frame.iter().all(|page| page.is_written);
         frame.iter_mut().for_each(|page| page.is_written = true);
         Some((page, were_written))
+    }
+
+    /// Takes `page`'s frame, which is in no list, for another block of its class.
+    pub(super) fn reuse(&mut self, page: u32) {
+        self[page].role = Role::Filling;
     }
 
     /// Takes `page`'s frame back, which is in no list, and joins it with its free buddies.

@@ -169,6 +169,45 @@ fn everything_pinned_refuses_at_once_and_one_pin_less_is_room() {
     }
 }
 
+/// Cursors hold whole blocks for long, more of them than the small queue has room for, and than an eviction passes by.
+#[test]
+fn pins_of_many_new_blocks_do_not_keep_others_out() {
+    let (budget, cache) = cache_of(8 << 20);
+    for place in 0..4000 {
+        put(&cache, key(1, place), PAGE_BYTES).unwrap();
+    }
+    let pins = pin_pages(&cache, 300);
+    let refused = (0..4000).filter(|&place| put(&cache, key(2, place), PAGE_BYTES).is_err()).count();
+    assert!(refused <= 300 / 64 + 1, "{refused} of 4,000 inserts were refused for 300 pins");
+    pins.iter().enumerate().for_each(|(place, block)| check_block(&key(9, place as u64), block));
+    assert!(budget.used() <= 8 << 20);
+}
+
+/// What a reader does: a block from the cache, or into the cache, or, if that refuses, into memory of its own.
+#[test]
+fn a_read_never_fails_because_of_pins() {
+    let (_, cache) = cache_of(1 << 20);
+    let read = |key: BlockKey| match cache.get(&key).map_or_else(|| put(&cache, key, 4000), Ok) {
+        Ok(block) => (Some(block.clone()), block.to_vec()),
+        Err(InsertError::Refused(Refusal::NoRoom { bytes })) => {
+            let mut own = vec![0; bytes];
+            write_block(&key, &mut own).unwrap();
+            (None, own)
+        }
+        Err(error) => panic!("{error}"),
+    };
+    let mut pins = Vec::new();
+    for place in 0..1000 {
+        let (pin, bytes) = read(key(1, place));
+        check_block(&key(1, place), &bytes);
+        pins.extend(pin);
+    }
+    assert!(pins.len() > 200 && pins.len() < 256, "{} of 1,000 blocks have a frame", pins.len());
+    let found = (0..1000).filter(|&place| cache.get(&key(1, place)).is_some()).count();
+    assert_eq!(found, pins.len(), "what is pinned is found, and nothing else has room");
+    assert_eq!(cache.stats().class(BlockClass::Data).refusals as usize, 1000 - pins.len());
+}
+
 #[test]
 fn a_large_block_makes_neighbours_leave() {
     let (_, cache) = cache_of(2 << 20);

@@ -6,10 +6,13 @@ use crate::cache::pages::{List, Role};
 use crate::ids::FileNumber;
 
 /// The small queue's share of the pages is one in so many.
-const SMALL_SHARE: usize = 10;
+const SMALL_SHARE: usize = 100;
+
+/// Pages that the small queue has at least, where there is a main queue.
+const SMALL_MIN: usize = 16;
 
 /// Hits that carry a block from the small queue to main.
-const PROMOTED_AT: u8 = 2;
+const PROMOTED_AT: u8 = 1;
 
 /// Most credit a block can have.
 const FREQUENCY_MAX: u8 = 3;
@@ -31,9 +34,12 @@ impl Shard {
         order: usize,
     ) -> Option<(u32, bool)> {
         for _ in 0..EVICTIONS_PER_PAGE << order {
-            if !self.evict_one(shared) {
-                break;
+            let Some(page) = self.evict_one(shared) else { break };
+            if usize::from(self.pages[page].order) == order {
+                self.pages.reuse(page);
+                return Some((page, true));
             }
+            self.pages.give(page);
             if let Some(taken) = self.pages.take(order) {
                 return Some(taken);
             }
@@ -41,29 +47,35 @@ impl Shard {
         if order > 0 && self.evict_neighbours(shared, order) { self.pages.take(order) } else { None }
     }
 
-    /// Evicts the frame whose turn it is. `false` if there is none, or too many were pinned.
-    fn evict_one(&mut self, shared: Shared<'_>) -> bool {
+    /// Evicts the frame whose turn it is, whose pages are the caller's then. `None` if there is none, or too many were pinned.
+    fn evict_one(&mut self, shared: Shared<'_>) -> Option<u32> {
         let (mut looks, mut pinned) = (0, 0);
+        let small_pages = (self.page_count / SMALL_SHARE).max(SMALL_MIN);
         while pinned < PINNED_MAX {
-            let is_small = self.small.pages * SMALL_SHARE >= self.page_count || self.main.pages == 0;
+            // Where main is pinned the small queue may not be, however short.
+            let is_small_s_turn = self.small.pages >= small_pages || pinned % 2 == 1;
+            let is_small = self.main.pages == 0 || self.small.pages > 0 && is_small_s_turn;
             let queue = if is_small { self.small } else { self.main };
-            let Some(page) = queue.oldest() else { return false };
+            let page = queue.oldest()?;
             looks += 1;
             let credit = self.look(shared, page);
             let has_earned = credit >= if is_small { PROMOTED_AT } else { 1 };
             if has_earned && looks < LOOKS_MAX && !self.pages[page].is_doomed {
                 self.requeue(page, Role::Main);
-                self.pages[page].frequency = if is_small { 0 } else { credit - 1 };
+                let frame = &mut self.pages[page];
+                (frame.frequency, frame.is_proven) = if is_small { (0, false) } else { (credit - 1, true) };
                 continue;
             }
             if self.header(shared, page).try_evict() == Eviction::Done {
-                self.leave(shared, page, is_small);
-                return true;
+                let is_remembered = is_small || self.pages[page].is_proven;
+                self.leave(shared, page, is_remembered);
+                return Some(page);
             }
+            // To main, wherever it was: or else a small queue full of pins would keep all of main.
             pinned += 1;
-            self.requeue(page, self.pages[page].role);
+            self.requeue(page, Role::Main);
         }
-        false
+        None
     }
 
     /// Counts the hits of a frame since the last look. Returns its credit.
@@ -93,13 +105,13 @@ impl Shard {
 
     fn requeue(&mut self, page: u32, role: Role) {
         self.unqueue(page);
-        self.pages[page].role = role;
+        (self.pages[page].role, self.pages[page].since) = (role, self.evictions);
         let mut queue = *self.queue(role);
         self.pages.push(&mut queue, page);
         *self.queue(role) = queue;
     }
 
-    /// Takes a frame that is no longer live out of everything, and its pages back.
+    /// Takes a frame that is no longer live out of everything. Its pages are the caller's.
     fn leave(&mut self, shared: Shared<'_>, page: u32, is_remembered: bool) {
         // Hits that came between the last look and the eviction.
         self.look(shared, page);
@@ -108,11 +120,11 @@ impl Shard {
         if !frame.is_doomed {
             shared.directory.remove(hash, self.first_header + page);
             if is_remembered {
-                self.ghost.remember(hash);
+                self.ghost.remember(hash, self.evictions, frame.times.saturating_add(1));
             }
         }
         self.unqueue(page);
-        self.pages.give(page);
+        self.evictions = self.evictions.wrapping_add(1);
         let (class, bytes) = (frame.class as usize, PAGE_BYTES << frame.order);
         let stats = &mut self.stats[class];
         (stats.blocks, stats.bytes) = (stats.blocks - 1, stats.bytes - bytes);
@@ -150,6 +162,7 @@ impl Shard {
                     return false;
                 }
                 self.leave(shared, page, false);
+                self.pages.give(page);
             }
             // An inner page is one that has just been joined with what was freed before it.
             page += if frame.role == Role::Inner { 1 } else { 1 << frame.order };
@@ -183,6 +196,7 @@ impl Shard {
             removed += 1;
             if header.try_evict() == Eviction::Done {
                 self.leave(shared, page, false);
+                self.pages.give(page);
             }
         }
         removed

@@ -2,15 +2,21 @@
 //!
 //! S3-FIFO (Yang et al., SOSP 2023), over frames of any size:
 //!
-//! 1. A new block enters the *small* queue, a tenth of the pages; one that went not long ago (the ghost) enters *main*.
-//! 2. The oldest of the small queue goes, and is remembered by the ghost, unless it was hit more than once: then it enters
-//!    main. So a scan passes through the small queue and disturbs nothing.
+//! 1. A new block enters the *small* queue, a hundredth of the pages.
+//! 2. The oldest of the small queue goes, and is remembered by the *ghost*, unless it was hit: then it enters *main*. So a
+//!    scan passes through the small queue and disturbs nothing.
 //! 3. The oldest of main goes if it was not hit since it was last looked at; otherwise it enters main again, with one
-//!    less to its credit.
+//!    less to its credit. If it was hit in main at all, the ghost remembers it too.
+//! 4. A block that comes back while the ghost remembers it enters main if it was away for less than a quarter of the time
+//!    that the oldest of main has been there, or if it comes for the fourth time; otherwise it enters the small queue,
+//!    and the ghost will know how often it came.
 //!
-//! What is changed here: hits are not counted in the entry by the reader but read from the frame's state word, whose
-//! difference since the last look is the credit. A pinned frame counts as one that was hit. How many frames are looked at
-//! for one insert is bounded, and so is the time under the lock.
+//! What is changed here: in the paper whatever the ghost knows enters main, and the ghost is as long as main, which is too
+//! long when all blocks have a chance to come back, and too short after a scan. Here it is three times as long as the
+//! cache, and who enters is decided by comparison: reuse after a short time against none in a long one, as in LIRS (Jiang
+//! and Zhang, SIGMETRICS 2002), or by count, as in TinyLFU. Time is counted in evictions. Hits are not counted in the entry
+//! by the reader but read from the frame's state word, whose difference since the last look is the credit. A pinned frame
+//! counts as one that was hit. How many frames are looked at for one insert is bounded, and so is the time under the lock.
 //!
 //! Not here: what readers do. They take no lock, see `frames`. What is evicted, and slabs that come and go: `evict`, `slabs`.
 
@@ -21,10 +27,19 @@ use kausal_arena::Reservation;
 
 use super::directory::Directory;
 use super::frames::{Header, PAGE_BYTES, SLAB_PAGES, Slab};
-use super::ghost::Ghost;
+use super::ghost::{self, Ghost, Recalled};
 use super::key::BlockClass;
 use super::pages::{List, Pages, Role};
 use super::stats::ClassStats;
+
+/// Evictions that the ghost remembers, for each page.
+pub(super) const GHOSTS_PER_PAGE: usize = 3;
+
+/// A block that was away for a time enters main if main's oldest has been there for so many times as long.
+const STAY_PER_ABSENCE: u32 = 4;
+
+/// A block that came so often before enters main.
+const TIMES_TRUSTED: u8 = ghost::TIMES_MAX;
 
 /// By how many bytes the node of a class may differ from what its blocks take.
 const SETTLED_WITHIN: usize = 64 << 10;
@@ -41,11 +56,15 @@ pub(super) struct Shard {
     first_header: u32,
     pages: Pages,
     slabs: Box<[Option<Slab>]>,
+    /// Of these, those that are not there.
+    missing: usize,
     /// Bytes of each slab, there or not.
     slab_bytes: Box<[usize]>,
     small: List,
     main: List,
     ghost: Ghost,
+    /// Frames evicted so far: the policy's clock. Wraps around.
+    evictions: u32,
     /// Pages of the slabs that are there.
     page_count: usize,
     /// A slab is being obtained by somebody.
@@ -77,11 +96,13 @@ impl Shard {
         Self {
             first_header,
             pages: Pages::new(slab_bytes.len()),
+            missing: slab_bytes.len(),
             slabs: slab_bytes.iter().map(|_| None).collect(),
             slab_bytes,
             small: List::default(),
             main: List::default(),
-            ghost: Ghost::new(pages),
+            ghost: Ghost::new(GHOSTS_PER_PAGE * pages),
+            evictions: 0,
             page_count: 0,
             is_growing: false,
             patience: 0,
@@ -120,17 +141,27 @@ impl Shard {
     pub(super) fn enter(&mut self, shared: Shared<'_>, page: u32, hash: u64, class: BlockClass) {
         shared.directory.insert(hash, self.first_header + page);
         let hits = self.header(shared, page).hits();
-        let is_back = self.ghost.recall(hash);
+        let recalled = self.ghost.recall(hash, self.evictions);
+        let is_wanted = recalled.is_some_and(|recalled| self.belongs_in_main(recalled));
         let frame = &mut self.pages[page];
-        (frame.class, frame.frequency, frame.hits_seen) = (class.place() as u8, 0, hits);
-        (frame.is_doomed, frame.role) = (false, if is_back { Role::Main } else { Role::Small });
+        (frame.class, frame.hits_seen, frame.since) = (class.place() as u8, hits, self.evictions);
+        (frame.frequency, frame.is_proven, frame.is_doomed) = (0, false, false);
+        frame.times = recalled.map_or(0, |recalled| recalled.times);
+        frame.role = if is_wanted { Role::Main } else { Role::Small };
         let bytes = PAGE_BYTES << frame.order;
-        let list = if is_back { &mut self.main } else { &mut self.small };
+        let list = if is_wanted { &mut self.main } else { &mut self.small };
         self.pages.push(list, page);
         let stats = &mut self.stats[class.place()];
         (stats.blocks, stats.bytes) = (stats.blocks + 1, stats.bytes + bytes);
         self.bytes[class.place()] += bytes;
         self.settle(class.place(), SETTLED_WITHIN);
+    }
+
+    /// Whether a block that came back is to stay: see the top of this file, 4.
+    fn belongs_in_main(&self, recalled: Recalled) -> bool {
+        let Some(oldest) = self.main.oldest() else { return true };
+        let stay = self.evictions.wrapping_sub(self.pages[oldest].since);
+        recalled.times >= TIMES_TRUSTED || recalled.ago.saturating_mul(STAY_PER_ABSENCE) < stay
     }
 
     /// What was counted up to now, and bytes of the frames that are pinned. O(pages).

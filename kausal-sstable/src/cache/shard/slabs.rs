@@ -16,6 +16,9 @@ impl Shard {
     /// Which slab somebody should obtain now, and its bytes. Nobody else is told until that has ended, by
     /// [`install`](Self::install) or [`do_without`](Self::do_without).
     pub(in crate::cache) fn wants_slab(&mut self) -> Option<(usize, usize)> {
+        if self.missing == 0 {
+            return None;
+        }
         if self.patience > 0 {
             self.patience -= 1;
             return None;
@@ -41,6 +44,7 @@ impl Shard {
         self.page_count += slab.pages();
         self.pages.add_slab((place * SLAB_PAGES) as u32, slab.pages());
         self.slabs[place] = Some(slab);
+        self.missing -= 1;
     }
 
     /// Evicts all of the coldest slab in which nobody pins anything, and hands it out with its charge, to be dropped
@@ -68,6 +72,7 @@ impl Shard {
             let bytes = self.slab_bytes[place].min(self.idle.bytes());
             let moved = self.idle.transfer(&mut charge, bytes);
             debug_assert!(moved.is_ok(), "from a node to itself");
+            self.missing += 1;
             return self.slabs[place].take().map(|slab| (slab, charge));
         }
     }
