@@ -33,6 +33,7 @@ impl Shard {
         shared: Shared<'_>,
         order: usize,
     ) -> Option<(u32, bool)> {
+        self.has_room = false;
         for _ in 0..EVICTIONS_PER_PAGE << order {
             let Some(page) = self.evict_one(shared) else { break };
             if usize::from(self.pages[page].order) == order {

@@ -2,8 +2,8 @@
 //!
 //! S3-FIFO (Yang et al., SOSP 2023), over frames of any size:
 //!
-//! 1. A new block enters the *small* queue, a hundredth of the pages.
-//! 2. The oldest of the small queue goes, and is remembered by the *ghost*, unless it was hit: then it enters *main*. So a
+//! 1. A new block enters the *small* queue, a hundredth of the pages; but *main* while there is room for all.
+//! 2. The oldest of the small queue goes, and is remembered by the *ghost*, unless it was hit: then it enters main. So a
 //!    scan passes through the small queue and disturbs nothing.
 //! 3. The oldest of main goes if it was not hit since it was last looked at; otherwise it enters main again, with one
 //!    less to its credit. If it was hit in main at all, the ghost remembers it too.
@@ -67,6 +67,8 @@ pub(super) struct Shard {
     evictions: u32,
     /// Pages of the slabs that are there.
     page_count: usize,
+    /// A slab has come, and nobody had to leave since.
+    has_room: bool,
     /// A slab is being obtained by somebody.
     is_growing: bool,
     /// Inserts to go before the budget is asked again, after it refused.
@@ -104,6 +106,7 @@ impl Shard {
             ghost: Ghost::new(GHOSTS_PER_PAGE * pages),
             evictions: 0,
             page_count: 0,
+            has_room: true,
             is_growing: false,
             patience: 0,
             hand: 0,
@@ -142,7 +145,7 @@ impl Shard {
         shared.directory.insert(hash, self.first_header + page);
         let hits = self.header(shared, page).hits();
         let recalled = self.ghost.recall(hash, self.evictions);
-        let is_wanted = recalled.is_some_and(|recalled| self.belongs_in_main(recalled));
+        let is_wanted = self.has_room || recalled.is_some_and(|recalled| self.belongs_in_main(recalled));
         let frame = &mut self.pages[page];
         (frame.class, frame.hits_seen, frame.since) = (class.place() as u8, hits, self.evictions);
         (frame.frequency, frame.is_proven, frame.is_doomed) = (0, false, false);

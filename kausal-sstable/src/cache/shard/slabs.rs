@@ -44,6 +44,7 @@ impl Shard {
         self.page_count += slab.pages();
         self.pages.add_slab((place * SLAB_PAGES) as u32, slab.pages());
         self.slabs[place] = Some(slab);
+        self.has_room = true;
         self.missing -= 1;
     }
 
