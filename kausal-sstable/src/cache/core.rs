@@ -218,9 +218,9 @@ impl Core {
             shard.note_refusal(class);
             return Err(Refusal::TooLarge { bytes: len, max: self.block_bytes_max });
         }
-        let order = len.div_ceil(PAGE_BYTES).next_power_of_two().trailing_zeros() as usize;
+        let count = len.div_ceil(PAGE_BYTES).max(1);
         let (page, were_written) = loop {
-            if let Some(taken) = shard.take_free(order) {
+            if let Some(taken) = shard.take_free(count) {
                 break taken;
             }
             if let Some((place, bytes)) = shard.wants_slab() {
@@ -233,7 +233,7 @@ impl Core {
                 }
                 continue;
             }
-            let Some(taken) = shard.take_by_force(self.shared(), order) else {
+            let Some(taken) = shard.take_by_force(self.shared(), count) else {
                 shard.note_refusal(class);
                 return Err(Refusal::NoRoom { bytes: len });
             };
@@ -244,7 +244,7 @@ impl Core {
         drop(shard);
         // SAFETY: these are the pages of the frame that was just taken; only `Taken` gives them back, after this, and a
         // slab with a frame that is not free stays.
-        let filling = unsafe { Filling::new(start, PAGE_BYTES << order, were_written) };
+        let filling = unsafe { Filling::new(start, PAGE_BYTES * count, were_written) };
         Ok(Taken { core: self, cell, hash, page, filling: Some(filling) })
     }
 

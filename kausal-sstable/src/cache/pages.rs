@@ -1,14 +1,15 @@
 //! The pages of a shard: which are free, in a buddy system, and what the others are part of.
 //!
-//! A slab's pages are halved until a frame fits, and two free halves become one again (Knowlton 1965). So frames of all
-//! classes share the slabs, and a class that is no longer wanted leaves nothing behind. Free frames of a class, and queues
-//! of frames in use, are lists through the same two links.
+//! A slab's pages are halved until a frame fits, and two free halves become one again (Knowlton 1965). What a frame does not
+//! need of the last half is cut off at once: frames in use have any number of pages, free ones a power of two. So frames of
+//! all sizes share the slabs, none wastes more than a part of a page, and a size that is no longer wanted leaves nothing
+//! behind. Free frames of a size, and queues of frames in use, are lists through the same two links.
 //!
 //! Everything here is under the shard's lock, and plain.
 
 use super::frames::SLAB_PAGES;
 
-/// Classes of frames: 1, 2, 4 … pages, up to half a slab, for the first page of a slab is lost.
+/// Sizes of free frames: 1, 2, 4 … pages, up to half a slab, for the first page of a slab is lost. No frame is larger.
 pub(super) const ORDERS: usize = (SLAB_PAGES as u32).trailing_zeros() as usize;
 
 /// No page.
@@ -39,7 +40,8 @@ pub(super) struct Page {
     /// Evictions of the shard when it entered its queue the last time.
     pub(super) since: u32,
     pub(super) role: Role,
-    pub(super) order: u8,
+    /// Pages of the frame.
+    pub(super) count: u8,
     pub(super) class: u8,
     pub(super) frequency: u8,
     /// How often the block had come before, as far as the ghost knew.
@@ -58,7 +60,7 @@ const UNKNOWN: Page = Page {
     hits_seen: 0,
     since: 0,
     role: Role::Inner,
-    order: 0,
+    count: 0,
     class: 0,
     frequency: 0,
     times: 0,
@@ -123,7 +125,7 @@ impl Pages {
 
     /// Puts `page`'s frame into `list`, as its newest.
     pub(super) fn push(&mut self, list: &mut List, page: u32) {
-        list.pages += 1 << self[page].order;
+        list.pages += usize::from(self[page].count);
         let newest = list.newest();
         (self[page].next, self[page].previous) = (newest.unwrap_or(NIL), NIL);
         if let Some(newest) = newest {
@@ -134,7 +136,7 @@ impl Pages {
 
     /// Takes `page`'s frame out of `list`, which it is in.
     pub(super) fn unlink(&mut self, list: &mut List, page: u32) {
-        list.pages -= 1 << self[page].order;
+        list.pages -= usize::from(self[page].count);
         let Page { next, previous, .. } = self[page];
         let (mut newest, mut oldest) = list.ends.expect("a list with a frame has ends");
         match next {
@@ -164,32 +166,30 @@ impl Pages {
     pub(super) fn remove_slab(&mut self, first: u32) {
         for page in first..first + SLAB_PAGES as u32 {
             if self[page].role == Role::Free {
-                let order = self[page].order as usize;
-                let mut list = self.free[order];
-                self.unlink(&mut list, page);
-                self.free[order] = list;
+                self.pull(page);
             }
             self[page] = UNKNOWN;
         }
     }
 
     fn put(&mut self, page: u32, order: usize) {
-        (self[page].role, self[page].order) = (Role::Free, order as u8);
+        (self[page].role, self[page].count) = (Role::Free, 1 << order);
         let mut list = self.free[order];
         self.push(&mut list, page);
         self.free[order] = list;
     }
 
     fn pull(&mut self, page: u32) {
-        let order = self[page].order as usize;
+        let order = self[page].count.trailing_zeros() as usize;
         let mut list = self.free[order];
         self.unlink(&mut list, page);
         self.free[order] = list;
         self[page].role = Role::Inner;
     }
 
-    /// Takes a frame of `1 << order` pages, and says whether all of them have been written before; or nothing.
-    pub(super) fn take(&mut self, order: usize) -> Option<(u32, bool)> {
+    /// Takes a frame of `count` pages, and says whether all of them have been written before; or nothing.
+    pub(super) fn take(&mut self, count: usize) -> Option<(u32, bool)> {
+        let order = count.next_power_of_two().trailing_zeros() as usize;
         let from = (order..ORDERS).find(|&from| self.free[from].ends.is_some())?;
         // The one given back last: its bytes are still near.
         let page = self.free[from].newest()?;
@@ -197,26 +197,43 @@ impl Pages {
         for half in (order..from).rev() {
             self.put(page + (1 << half), half);
         }
-        (self[page].role, self[page].order) = (Role::Filling, order as u8);
-        let frame = &mut self.pages[page as usize..page as usize + (1 << order)];
+        // What is too much, in halves of its own. Their buddies are in use, so there is nothing to join.
+        let mut end = count;
+        while end < 1 << order {
+            let half = end.trailing_zeros() as usize;
+            self.put(page + end as u32, half);
+            end += 1 << half;
+        }
+        (self[page].role, self[page].count) = (Role::Filling, count as u8);
+        let frame = &mut self.pages[page as usize..][..count];
         let were_written = frame.iter().all(|page| page.is_written);
         frame.iter_mut().for_each(|page| page.is_written = true);
         Some((page, were_written))
     }
 
-    /// Takes `page`'s frame, which is in no list, for another block of its class.
+    /// Takes `page`'s frame, which is in no list, for another block of its size.
     pub(super) fn reuse(&mut self, page: u32) {
         self[page].role = Role::Filling;
     }
 
-    /// Takes `page`'s frame back, which is in no list, and joins it with its free buddies.
+    /// Takes `page`'s frame back, which is in no list.
     pub(super) fn give(&mut self, page: u32) {
-        let (mut page, mut order) = (page, self[page].order as usize);
+        let (mut start, mut left) = (page, u32::from(self[page].count));
         self[page].role = Role::Inner;
+        // The largest power of two first: the frame began at a multiple of the next.
+        while left > 0 {
+            let order = left.ilog2();
+            self.join(start, order as usize);
+            (start, left) = (start + (1 << order), left - (1 << order));
+        }
+    }
+
+    /// Makes a free frame of pages that are in none, and of its free buddies.
+    fn join(&mut self, mut page: u32, mut order: usize) {
         while order + 1 < ORDERS {
             // Slabs begin at multiples of their size, so a buddy lies in the same slab.
             let buddy = page ^ 1 << order;
-            if self[buddy].role != Role::Free || self[buddy].order as usize != order {
+            if self[buddy].role != Role::Free || self[buddy].count != 1 << order {
                 break;
             }
             self.pull(buddy);
@@ -241,8 +258,8 @@ mod tests {
         };
         for _ in 0..50 {
             let mut taken = Vec::new();
-            while let Some((page, _)) = pages.take(draw(4)) {
-                let range = page..page + (1 << pages[page].order);
+            while let Some((page, _)) = pages.take(draw(11) + 1) {
+                let range = page..page + u32::from(pages[page].count);
                 assert!(taken.iter().all(|other: &std::ops::Range<u32>| {
                     other.end <= range.start || range.end <= other.start
                 }));
@@ -252,10 +269,10 @@ mod tests {
                 pages.give(taken.swap_remove(draw(taken.len())).start);
             }
             assert_eq!(pages.free_count(), 255);
-            let (half, _) = pages.take(ORDERS - 1).expect("all is joined");
+            let (half, _) = pages.take(1 << (ORDERS - 1)).expect("all is joined");
             pages.give(half);
         }
         pages.remove_slab(SLAB_PAGES as u32);
-        assert_eq!((pages.free_count(), pages.take(0)), (0, None));
+        assert_eq!((pages.free_count(), pages.take(1)), (0, None));
     }
 }

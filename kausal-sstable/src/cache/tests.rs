@@ -226,6 +226,25 @@ fn a_large_block_makes_neighbours_leave() {
     );
 }
 
+/// Index and filter blocks are of any size. What such a block does not need of the next power of two is of use to others.
+#[test]
+fn a_block_takes_no_page_more_than_it_needs() {
+    let (_, cache) = cache_of(8 << 20);
+    for place in 0..5000 {
+        put(&cache, key(1, place), 5 * PAGE_BYTES - 100).unwrap();
+    }
+    let class = *cache.stats().class(BlockClass::Data);
+    assert_eq!(class.bytes, class.blocks * 5 * PAGE_BYTES);
+    // Alone they leave three pages in each eight.
+    let fit = (8 << 20) / (8 * PAGE_BYTES);
+    assert!(class.blocks > fit * 9 / 10, "{} of {fit}", class.blocks);
+    for place in 0..5000 {
+        put(&cache, key(2, place), PAGE_BYTES).unwrap();
+    }
+    let class = *cache.stats().class(BlockClass::Data);
+    assert!(class.bytes > (8 << 20) * 19 / 20, "{} bytes", class.bytes);
+}
+
 #[test]
 fn a_frame_that_was_not_filled_is_free_again() {
     let (_, cache) = cache_of(1 << 20);
@@ -333,7 +352,7 @@ fn the_report_has_a_node_for_each_class() {
     for class in BlockClass::ALL {
         let node = report.nodes().iter().find(|node| &*node.name == class.name()).unwrap();
         let exact = cache.stats().class(class).bytes;
-        assert_eq!(exact, 100 * 2 * PAGE_BYTES);
+        assert_eq!(exact, 100 * 2 * PAGE_BYTES, "5,000 bytes are two pages");
         assert!(node.used.abs_diff(exact) <= 64 << 10, "{} and {exact}", node.used);
     }
     assert_eq!(report.leaves_used(), report.root().used);

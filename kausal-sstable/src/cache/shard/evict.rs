@@ -27,25 +27,26 @@ const PINNED_MAX: usize = if cfg!(any(loom, shuttle)) { 2 } else { 64 };
 const EVICTIONS_PER_PAGE: usize = 4;
 
 impl Shard {
-    /// A frame that others had to leave for, unless too many are pinned.
+    /// A frame of `count` pages that others had to leave for, unless too many are pinned.
     pub(in crate::cache) fn take_by_force(
         &mut self,
         shared: Shared<'_>,
-        order: usize,
+        count: usize,
     ) -> Option<(u32, bool)> {
         self.has_room = false;
-        for _ in 0..EVICTIONS_PER_PAGE << order {
+        for _ in 0..EVICTIONS_PER_PAGE * count {
             let Some(page) = self.evict_one(shared) else { break };
-            if usize::from(self.pages[page].order) == order {
+            if usize::from(self.pages[page].count) == count {
                 self.pages.reuse(page);
                 return Some((page, true));
             }
             self.pages.give(page);
-            if let Some(taken) = self.pages.take(order) {
+            if let Some(taken) = self.pages.take(count) {
                 return Some(taken);
             }
         }
-        if order > 0 && self.evict_neighbours(shared, order) { self.pages.take(order) } else { None }
+        let order = count.next_power_of_two().trailing_zeros();
+        if order > 0 && self.evict_neighbours(shared, order) { self.pages.take(count) } else { None }
     }
 
     /// Evicts the frame whose turn it is, whose pages are the caller's then. `None` if there is none, or too many were pinned.
@@ -126,7 +127,7 @@ impl Shard {
         }
         self.unqueue(page);
         self.evictions = self.evictions.wrapping_add(1);
-        let (class, bytes) = (frame.class as usize, PAGE_BYTES << frame.order);
+        let (class, bytes) = (frame.class as usize, PAGE_BYTES * usize::from(frame.count));
         let stats = &mut self.stats[class];
         (stats.blocks, stats.bytes) = (stats.blocks - 1, stats.bytes - bytes);
         stats.evictions += 1;
@@ -135,7 +136,7 @@ impl Shard {
     }
 
     /// Evicts whatever lies in some aligned run of `1 << order` pages. `false` if in each somebody pins a frame.
-    fn evict_neighbours(&mut self, shared: Shared<'_>, order: usize) -> bool {
+    fn evict_neighbours(&mut self, shared: Shared<'_>, order: u32) -> bool {
         let runs = self.pages.len() >> order;
         for _ in 0..runs {
             self.hand = (self.hand + 1) % runs;
@@ -166,7 +167,7 @@ impl Shard {
                 self.pages.give(page);
             }
             // An inner page is one that has just been joined with what was freed before it.
-            page += if frame.role == Role::Inner { 1 } else { 1 << frame.order };
+            page += if frame.role == Role::Inner { 1 } else { u32::from(frame.count) };
         }
         true
     }
@@ -177,7 +178,7 @@ impl Shard {
         std::iter::from_fn(move || {
             let frame = (page < first + count).then(|| self.pages[page])?;
             let at = page;
-            page += if frame.role == Role::Inner { 1 } else { 1 << frame.order };
+            page += if frame.role == Role::Inner { 1 } else { u32::from(frame.count) };
             Some((at, frame.role))
         })
     }

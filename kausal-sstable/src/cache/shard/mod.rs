@@ -130,9 +130,9 @@ impl Shard {
         self.slabs[page as usize / SLAB_PAGES].as_ref()
     }
 
-    /// A frame of the class that nobody has to leave for, and whether all its pages have been written before.
-    pub(super) fn take_free(&mut self, order: usize) -> Option<(u32, bool)> {
-        self.pages.take(order)
+    /// A frame of `count` pages that nobody has to leave for, and whether all of them have been written before.
+    pub(super) fn take_free(&mut self, count: usize) -> Option<(u32, bool)> {
+        self.pages.take(count)
     }
 
     /// Gives back a frame that was taken and not published.
@@ -151,7 +151,7 @@ impl Shard {
         (frame.frequency, frame.is_proven, frame.is_doomed) = (0, false, false);
         frame.times = recalled.map_or(0, |recalled| recalled.times);
         frame.role = if is_wanted { Role::Main } else { Role::Small };
-        let bytes = PAGE_BYTES << frame.order;
+        let bytes = PAGE_BYTES * usize::from(frame.count);
         let list = if is_wanted { &mut self.main } else { &mut self.small };
         self.pages.push(list, page);
         let stats = &mut self.stats[class.place()];
@@ -174,7 +174,7 @@ impl Shard {
             if matches!(self.pages[page].role, Role::Small | Role::Main) {
                 self.look(shared, page);
                 if self.header(shared, page).is_pinned() {
-                    pinned += PAGE_BYTES << self.pages[page].order;
+                    pinned += PAGE_BYTES * usize::from(self.pages[page].count);
                 }
             }
         }
