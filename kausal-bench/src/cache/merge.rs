@@ -17,6 +17,12 @@ use crate::samples::{medians, timed};
 /// Lists that are merged.
 const SOURCES: [usize; 3] = [4, 16, 64];
 
+/// Keys that a list has one after the other where it has runs.
+const RUN: usize = 16;
+
+/// Sources of the merge of runs.
+const SOURCES_OF_RUNS: usize = 16;
+
 const ENTRIES: usize = 400_000;
 const ENTRIES_QUICK: usize = 40_000;
 
@@ -136,19 +142,21 @@ fn by_heap(lists: Vec<List>) -> u64 {
 /// Merges of the sizes asked for, each by the tree and by the heap in turns.
 pub fn run(options: &Options) -> Vec<Row> {
     let mut rows = Vec::new();
-    for sources in SOURCES {
-        let workload = format!("merge/{sources}");
+    let of_runs = (format!("merge_runs/{SOURCES_OF_RUNS}"), SOURCES_OF_RUNS, RUN);
+    for (workload, sources, run) in
+        SOURCES.map(|sources| (format!("merge/{sources}"), sources, 1)).into_iter().chain([of_runs])
+    {
         if options.wants(&workload) && options.wants_subject("MergingCursor") {
             options.progress(&workload, "MergingCursor, BinaryHeap");
-            rows.extend(merges(options, &workload, sources));
+            rows.extend(merges(options, &workload, (sources, run)));
         }
     }
     rows
 }
 
-fn merges(options: &Options, workload: &str, sources: usize) -> Vec<Row> {
+fn merges(options: &Options, workload: &str, (sources, run): (usize, usize)) -> Vec<Row> {
     let entries = if options.quick { ENTRIES_QUICK } else { ENTRIES };
-    let lists = lists(sources, entries, options.seed);
+    let lists = lists(sources, run, entries, options.seed);
     let ways = [by_tree, by_heap];
     assert_eq!(by_tree(lists.clone()), by_heap(lists.clone()), "the same entries in the same order");
     let nanos = medians(ways.len(), options.rounds.unwrap_or(9), |way| {
@@ -160,15 +168,19 @@ fn merges(options: &Options, workload: &str, sources: usize) -> Vec<Row> {
     vec![ours.against(&heap, Some(1.2)), ours, heap]
 }
 
-/// Random keys, dealt out at random.
-fn lists(sources: usize, entries: usize, seed: u64) -> Vec<List> {
+/// Random keys in order, dealt out `run` at a time to a list chosen at random.
+fn lists(sources: usize, run: usize, entries: usize, seed: u64) -> Vec<List> {
     let mut random = Rng::with_seed(seed);
     let mut lists = vec![List { keys: Vec::new(), place: 0 }; sources];
-    for _ in 0..entries {
-        let mut key = [7; KEY_BYTES];
-        key[..8].copy_from_slice(&random.u64(..).to_be_bytes());
-        lists[random.usize(0..sources)].keys.push(key);
+    let mut numbers: Vec<u64> = (0..entries).map(|_| random.u64(..)).collect();
+    numbers.sort_unstable();
+    for of_run in numbers.chunks(run) {
+        let list = random.usize(0..sources);
+        lists[list].keys.extend(of_run.iter().map(|number| {
+            let mut key = [7; KEY_BYTES];
+            key[..8].copy_from_slice(&number.to_be_bytes());
+            key
+        }));
     }
-    lists.iter_mut().for_each(|list| list.keys.sort_unstable());
     lists
 }

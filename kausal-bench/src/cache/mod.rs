@@ -5,7 +5,8 @@
 //! | `hit/THREADS` | a look-up of a resident block, with one byte of it read and the block let go |
 //! | `miss/MIB` | a look-up that misses and the insert after it, a copy of the block included, into a full cache |
 //! | `zipf/MIB`, `scan/MIB` | share of accesses that hit, at equal bytes; time of an access; bytes held |
-//! | `merge/SOURCES` | a step of a merge of so many sorted lists |
+//! | `drift/MIB`, `round/MIB` | the same where what is popular changes, and for a loop over a fifth more blocks than fit |
+//! | `merge/SOURCES`, `merge_runs/SOURCES` | a step of a merge of so many sorted lists, with keys dealt out one by one or in runs |
 //!
 //! | room | what lives there |
 //! |---|---|
@@ -32,6 +33,18 @@ const MISS_MEBIBYTES: usize = 64;
 
 /// Sizes of the caches whose hits are counted, in MiB.
 const MEBIBYTES: [usize; 2] = [16, 64];
+
+/// Makes a trace for a cache of so many bytes from a seed.
+type MakeTrace = fn(usize, u64) -> Trace;
+
+/// A trace by name, and whether its hits have a target. Those that have none show what the policy is not made for, and are
+/// replayed in the smaller size only.
+const TRACES: [(&str, MakeTrace, bool); 4] = [
+    ("zipf", Trace::zipf, true),
+    ("scan", Trace::scan, true),
+    ("drift", Trace::drift, false),
+    ("round", Trace::round, false),
+];
 
 /// A cache by name.
 struct Candidate {
@@ -100,11 +113,12 @@ pub fn run(options: &Options) -> Vec<Row> {
     }
     candidates.extend(flattered.into_iter().filter(wanted));
     for mebibytes in MEBIBYTES {
-        for (name, trace) in [("zipf", Trace::zipf as fn(_, _) -> Trace), ("scan", Trace::scan)] {
+        for (name, trace, has_target) in TRACES {
             let workload = format!("{name}/{mebibytes}");
-            if options.wants(&workload) && !(options.quick && mebibytes > MEBIBYTES[0]) {
+            let is_small = mebibytes == MEBIBYTES[0];
+            if options.wants(&workload) && (is_small || has_target && !options.quick) {
                 let trace = trace(mebibytes << 20, options.seed);
-                rows.extend(replays(options, &candidates, &workload, &trace, mebibytes << 20));
+                rows.extend(replays(options, &candidates, &workload, (&trace, has_target), mebibytes << 20));
             }
         }
     }
@@ -146,7 +160,7 @@ fn replays(
     options: &Options,
     candidates: &[Candidate],
     workload: &str,
-    trace: &Trace,
+    (trace, has_target): (&Trace, bool),
     bytes: usize,
 ) -> Vec<Row> {
     let samples = interleaved(candidates.len(), options.rounds.unwrap_or(3), |number| {
@@ -165,7 +179,8 @@ fn replays(
     };
     let hits = own("hit_ratio", "percent", |replay| replay.hit_percent);
     let times = own("access", "ns", |replay| replay.access_nanos);
-    let mut rows = compared(candidates, &hits, |candidate| candidate.targets.hit_ratio);
+    let mut rows =
+        compared(candidates, &hits, |candidate| candidate.targets.hit_ratio.filter(|_| has_target));
     rows.extend(compared(candidates, &times, |_| None));
     for (number, candidate) in candidates.iter().enumerate() {
         let held = of(number, |replay| replay.held_max as f64);

@@ -75,6 +75,36 @@ impl Trace {
     }
 }
 
+/// Blocks of the loop, for each hundred that a cache of the given bytes could hold.
+const LOOP_PERCENT: usize = 120;
+
+impl Trace {
+    /// The same, but what is popular changes: after every eighth of what fits, two in two hundred blocks change places.
+    pub fn drift(bytes: usize, seed: u64) -> Self {
+        let fits = bytes / BLOCK_BYTES;
+        let mut random = Rng::with_seed(seed);
+        let mut zipf = Zipf::new(fits * UNIVERSE, &mut random);
+        let mut blocks = Vec::new();
+        for number in 0..fits * 60 {
+            if number % (fits / 8) == 0 {
+                for _ in 0..zipf.places.len() / 200 {
+                    let [one, other] = [(); 2].map(|()| random.usize(0..zipf.places.len()));
+                    zipf.places.swap(one, other);
+                }
+            }
+            blocks.push(zipf.draw(&mut random));
+        }
+        Self { blocks, warm_up: fits * 20 }
+    }
+
+    /// A fifth more blocks than fit, one after the other, again and again.
+    pub fn round(bytes: usize, _: u64) -> Self {
+        let fits = bytes / BLOCK_BYTES;
+        let count = fits * LOOP_PERCENT / 100;
+        Self { blocks: (0..fits * 60).map(|number| (number % count) as u32).collect(), warm_up: fits * 20 }
+    }
+}
+
 /// Resident blocks in random order, each as likely as any other: the caches of the processor help nobody.
 pub fn probes(seed: u64, count: usize) -> Vec<u32> {
     let mut random = Rng::with_seed(seed);
