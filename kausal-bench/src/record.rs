@@ -76,8 +76,9 @@ const CACHE_NOTES: &str = "\
   is read.
 - Each peer hashes as it comes: quick_cache fast, moka with SipHash.
 - A miss copies the block once, into a frame or into a new `Arc`; no file is read. `miss_insert` asks for blocks none of which
-  comes twice, of a full cache of 64 MiB. `access` is the mean of hits and misses, the first ones into an empty cache
-  included.
+  comes twice, of a full cache of 64 MiB. `access` is the mean of hits and misses of a cache that is full, `warm_up`
+  that of those before, into a new one: ours is memory that the system maps then, the peers' is the heap's, warm from the
+  rounds before.
 - `hit/2`: time of all threads by the look-ups of one. `scan` counts the accesses of the scans too, which
   nobody can hit.
 - `merge`: both sides walk the same cursors; the heap is std's, with `peek_mut`, and compares whole keys.

@@ -60,7 +60,9 @@ pub fn miss<S: Subject>(bytes: usize, count: u32) -> f64 {
 pub struct Replay {
     /// Of the accesses after the warm-up.
     pub hit_percent: f64,
-    /// Of all accesses, filling included.
+    /// Of an access before the warm-up ends: a new cache is filled.
+    pub warm_up_nanos: f64,
+    /// Of an access after it.
     pub access_nanos: f64,
     /// Bytes held at most, or in the end.
     pub held_max: usize,
@@ -76,11 +78,12 @@ pub fn replay<S: Subject>(trace: &Trace, bytes: usize) -> Replay {
     let cache = S::new(bytes);
     let (warm_up, counted) = trace.blocks.split_at(trace.warm_up);
     let mut hits = 0;
-    let mut nanos = timed(|| _ = ask(&cache, warm_up));
-    nanos += timed(|| hits = ask(&cache, counted));
+    let warm_up_nanos = timed(|| _ = ask(&cache, warm_up)) / warm_up.len() as f64;
+    let access_nanos = timed(|| hits = ask(&cache, counted)) / counted.len() as f64;
     Replay {
         hit_percent: 100.0 * hits as f64 / counted.len() as f64,
-        access_nanos: nanos / trace.blocks.len() as f64,
+        warm_up_nanos,
+        access_nanos,
         held_max: cache.held_max().unwrap_or_else(|| {
             heap::bytes_in_use().zip(heap_before).map_or(0, |(now, before)| now.saturating_sub(before))
         }),

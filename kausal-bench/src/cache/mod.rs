@@ -179,9 +179,11 @@ fn replays(
     };
     let hits = own("hit_ratio", "percent", |replay| replay.hit_percent);
     let times = own("access", "ns", |replay| replay.access_nanos);
+    let warm_ups = own("warm_up", "ns", |replay| replay.warm_up_nanos);
     let mut rows =
         compared(candidates, &hits, |candidate| candidate.targets.hit_ratio.filter(|_| has_target));
     rows.extend(compared(candidates, &times, |_| None));
+    rows.extend(compared(candidates, &warm_ups, |_| None));
     for (number, candidate) in candidates.iter().enumerate() {
         let held = of(number, |replay| replay.held_max as f64);
         let row = Row::lower(workload, candidate.name, "held", held, "bytes");
