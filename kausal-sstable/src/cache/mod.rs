@@ -1,8 +1,8 @@
 //! The block cache: blocks of tables in page frames of a size that is never exceeded, found and pinned without a lock.
 //!
 //! 1. Memory comes in *slabs* of 1 MiB, charged to the cache's node of the budget between floor and ceiling, and goes back
-//!    in whole slabs when the budget asks ([`kausal_arena::Shrink`]). A slab is cut into *frames* of 4 KiB times a power
-//!    of two, each of which holds one block: data, index and filter blocks alike.
+//!    in whole slabs when the budget asks ([`kausal_arena::Shrink`]). A slab is cut into *frames* of any number
+//!    of pages of 4 KiB, each of which holds one block: data, index and filter blocks alike.
 //! 2. A look-up hashes the key, compares the tags in one cache line of the *directory*, and pins the frame by one addition
 //!    to its state word. That addition also counts the hit, for the statistics and for the policy. Unpinning is another
 //!    addition. There is no lock, no list, no shared counter and no call of an allocator on this way.
