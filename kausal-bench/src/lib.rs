@@ -5,8 +5,9 @@
 //! | [`arena`] | allocation, reset and release against bump arenas and general purpose allocators |
 //! | [`index`] | the in-memory indexes against each other and against the field's maps |
 //! | [`cache`] | the block cache against the field's caches, the merging cursor against a heap |
+//! | [`table`] | the table format against those of other engines |
 //! | [`samples`], [`row`] | samples in turn and their medians; one measured number |
-//! | [`table`], [`record`] | a result for people, and for the repository |
+//! | [`text`], [`record`] | a result for people, and for the repository |
 //! | [`options`] | the command line |
 //! | [`machine`] | where a record was made |
 //! | [`heap`] | general purpose allocators as values |
@@ -24,3 +25,4 @@ pub mod record;
 pub mod row;
 pub mod samples;
 pub mod table;
+pub mod text;

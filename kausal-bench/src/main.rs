@@ -1,4 +1,4 @@
-//! `kausal-bench [arena|cache|index|memtable] [OPTIONS]`: measures, prints, writes. `cargo xtask bench` builds it with the peers.
+//! `kausal-bench [arena|cache|index|memtable|table] [OPTIONS]`: measures, prints, writes. `cargo xtask bench` builds it with the peers.
 #![forbid(unsafe_code)]
 
 use std::error::Error;
@@ -8,16 +8,16 @@ use std::process::ExitCode;
 use kausal_bench::arena::{self, child};
 use kausal_bench::options::Options;
 use kausal_bench::row::Row;
-use kausal_bench::{cache, index, memtable, record, table};
+use kausal_bench::{cache, index, memtable, record, table, text};
 
 const HELP: &str = "\
-Usage: kausal-bench [arena|cache|index|memtable] [OPTIONS]
+Usage: kausal-bench [arena|cache|index|memtable|table] [OPTIONS]
        kausal-bench record --from FILE [--from FILE] [--markdown FILE]
 
   --quick          fewer samples of smaller sizes
   --only WORKLOAD  only workloads whose name contains this; may be repeated
-  --subject NAME   cache, index, memtable: only subjects whose name contains this; may be repeated
-  --entries N      index: this many entries instead of the usual two sizes
+  --subject NAME   cache, index, memtable, table: only subjects whose name contains this; may be repeated
+  --entries N      index, table: this many entries instead of the usual sizes
   --rounds N       samples per subject
   --seed N         what keys and patterns are drawn from
   --json FILE      the rows, as described in kausal-bench/README.md
@@ -55,17 +55,20 @@ fn run() -> Result<(), Box<dyn Error>> {
         "cache" => rows.extend(cache::run(&options)),
         "index" => rows.extend(index::run(&options)?),
         "memtable" => rows.extend(memtable::run(&options)),
+        "table" => rows.extend(table::run(&options)?),
         "all" => {
             rows.extend(arena::run(&options));
             rows.extend(cache::run(&options));
             rows.extend(index::run(&options)?);
             rows.extend(memtable::run(&options));
+            rows.extend(table::run(&options)?);
         }
         "record" => {
             for path in &options.from {
                 rows.extend(serde_json::from_slice::<Vec<Row>>(&fs::read(path)?)?);
             }
             index::targets::judge(&mut rows);
+            table::targets::judge(&mut rows);
         }
         _ => return Err(format!("there is no benchmark `{name}`\n\n{HELP}").into()),
     }
@@ -74,7 +77,7 @@ fn run() -> Result<(), Box<dyn Error>> {
 }
 
 fn publish(name: &str, command: &str, options: &Options, rows: &[Row]) -> Result<(), Box<dyn Error>> {
-    print!("{}\n{}", table::shown(rows), table::verdict(rows));
+    print!("{}\n{}", text::shown(rows), text::verdict(rows));
     if let Some(path) = &options.json {
         fs::write(path, serde_json::to_string_pretty(rows)? + "\n")?;
     }

@@ -20,13 +20,13 @@ pub struct Options {
     pub plot: Option<PathBuf>,
     /// Parts of workload names; none means all.
     pub only: Vec<String>,
-    /// Parts of subject names; none means all (`cache`, `index` and `memtable`).
+    /// Parts of subject names; none means all (`cache`, `index`, `memtable` and `table`).
     pub subjects: Vec<String>,
     /// Rows of earlier runs, to be shown or recorded together (`record` only).
     pub from: Vec<PathBuf>,
     /// Samples per subject.
     pub rounds: Option<usize>,
-    /// Entries of the key sets (`index` only).
+    /// Entries of the key sets, or of the table (`index` and `table`).
     pub entries: Option<usize>,
     /// What keys and patterns are drawn from.
     pub seed: u64,

@@ -5,20 +5,23 @@ use std::fmt::Write as _;
 use crate::machine;
 use crate::options::Options;
 use crate::row::Row;
-use crate::table::{distinct, number, verdict};
+use crate::text::{distinct, number, verdict};
 
 /// The peers whose versions a record names.
-const PEERS: [&str; 15] = [
+const PEERS: [&str; 18] = [
     "blink-alloc",
     "bumpalo",
     "bumpalo-herd",
     "crossbeam-skiplist",
+    "librocksdb-sys",
+    "lsm-tree",
     "mimalloc",
     "moka",
     "papaya",
     "parking_lot",
     "quick_cache",
     "rart",
+    "rocksdb",
     "scc",
     "skipdb",
     "tikv-jemallocator",
@@ -97,6 +100,26 @@ const MEMTABLE_NOTES: &str = "\
   the keys lie where no range does.
 ";
 
+/// What a reader must know about the table rows.
+const TABLE_NOTES: &str = "\
+- Keys of 16 random bytes, values of 100 of which half can be compressed. Everybody has blocks of 4 KiB, a Bloom filter of
+  10 bits a key, restart points (or what comes nearest) every 16 entries, xxh3 checksums that are checked when a block is
+  read, filter and index in memory, and LZ4 where it says so; the rest is as it comes. The peers' hash index in a block is
+  off, as it comes; ours is part of the format.
+- Files lie in memory (tmpfs), so that a sync costs nobody anything. Everybody syncs: the peers' writers insist.
+- RocksDB's reader of single tables is not in its C interface. Its tables are ingested into a database of one level with
+  nothing else in it, no compaction, no writes: a look-up passes an empty memtable and the version first, and a walk the
+  database's own cursor. That flatters us. Its writer and cursors are called through C, once or twice an entry.
+- lsm-tree's tables are written and opened by its own table types, without its tree, and merged by its own merger: that
+  flatters it. Its writer takes entries in buffers it can keep, made anew for each, which is what its tree does as well.
+- Ours pins the cache's frame and lends the value, RocksDB pins likewise (`get_pinned`), lsm-tree hands out counted slices.
+- `look_up/page_cache` has a cache of 1 MiB: nearly each look-up reads 4 KiB of the file, at the same price for everybody.
+- `4 dependent misses`: loads of which each needs the one before, over as many bytes as the entries have. Successive
+  look-ups do not depend on each other, so that their computing may overlap; the chain's loads may not.
+- `walk` touches the key and the first bytes of each value. `filter` has no peer: who is admitted is counted by the blocks
+  that are fetched for absent keys.
+";
+
 /// The record of `rows`.
 pub fn shown(title: &str, command: &str, options: &Options, rows: &[Row]) -> String {
     let mut out = format!("# {title}\n\n");
@@ -121,12 +144,14 @@ pub fn shown(title: &str, command: &str, options: &Options, rows: &[Row]) -> Str
     out += &verdict(rows);
     out += "```\n\n## What flatters or hurts us\n\n";
     let is_index = |row: &Row| row.workload.starts_with("growth") || row.metric == "get_hit";
+    let is_table = |row: &Row| row.workload.starts_with("look_up/") || row.workload.starts_with("write/");
     let is_cache = |row: &Row| row.metric == "hit_ratio" || row.workload.starts_with("hit/");
     let is_memtable = |row: &Row| row.workload.starts_with("covering/");
     out += match () {
         () if rows.iter().any(is_index) => INDEX_NOTES,
         () if rows.iter().any(is_cache) => CACHE_NOTES,
         () if rows.iter().any(is_memtable) => MEMTABLE_NOTES,
+        () if rows.iter().any(is_table) => TABLE_NOTES,
         () => ARENA_NOTES,
     };
     out += "\n## Numbers\n";

@@ -2,10 +2,9 @@
 //! asserted.
 
 use kausal_bench::arena::{architecture_table, release_memtable};
-use kausal_bench::index;
-use kausal_bench::memtable;
 use kausal_bench::options::Options;
 use kausal_bench::row::Row;
+use kausal_bench::{index, memtable, table};
 
 fn quick() -> Options {
     Options { quick: true, rounds: Some(2), entries: Some(2000), ..Options::default() }
@@ -82,6 +81,33 @@ fn a_memtable_is_compared_in_every_workload() {
     for ranges in [0, 50] {
         assert_eq!(memtable::covering(&quick(), ranges).len(), 3);
     }
+}
+
+#[test]
+fn every_workload_of_the_table_is_measured_and_named_with_its_size() {
+    let options = Options { subjects: vec!["kausal".into()], ..quick() };
+    let rows = table::run(&options).expect("room for small files");
+    let workloads = [
+        ("write/plain", "write"),
+        ("write/lz4", "file"),
+        ("look_up/cache", "hit"),
+        ("look_up/page_cache", "hit"),
+        ("look_up/absent", "miss"),
+        ("walk/cache", "walk"),
+        ("merge/8", "walk"),
+        ("filter", "probe"),
+    ];
+    for (workload, metric) in workloads {
+        let name = format!("{workload}/2000");
+        let row = rows.iter().find(|row| row.workload == name && row.metric == metric);
+        assert!(row.is_some_and(|row| row.value > 0.0), "{name} {metric}: {rows:?}");
+    }
+    let compressed = value(&rows, "kausal-sstable", "file");
+    assert!(compressed > 100.0 * 2000.0, "a plain table holds what was put in: {compressed}");
+    let admitted = value(&rows, "kausal-sstable", "false_positives");
+    assert!((0.0..3.0).contains(&admitted), "{admitted} %");
+    let chain = rows.iter().find(|row| row.peer.as_deref() == Some("4 dependent misses"));
+    assert!(chain.is_some_and(|row| row.ratio.is_some()), "a look-up is compared with the chain");
 }
 
 #[test]

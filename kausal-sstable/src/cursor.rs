@@ -10,11 +10,12 @@
 
 use kausal_index::{Cursor, EntryRef, SeqNo};
 
-use crate::block::{Block, Position};
+use crate::block::{Block, Position, Shape};
 use crate::buffer::BlockBuffer;
 use crate::error::{Damage, TableError};
 use crate::format::{BlockHandle, BlockKind};
 use crate::index::IndexBlock;
+use crate::prefetch;
 use crate::reader::Table;
 use crate::source::BlockSource;
 
@@ -36,6 +37,8 @@ pub struct TableCursor<'table, S = BlockBuffer> {
     block: usize,
     /// The block in `source`.
     loaded: Option<BlockHandle>,
+    /// Of the block in `source`, if there is one.
+    shape: Shape,
     position: Position,
     lower: Option<Box<[u8]>>,
     upper: Option<Box<[u8]>>,
@@ -55,6 +58,7 @@ impl<'table, S: BlockSource> TableCursor<'table, S> {
             segment: 0,
             block: 0,
             loaded: None,
+            shape: Shape::default(),
             position: Position::default(),
             lower: None,
             upper: None,
@@ -129,6 +133,9 @@ impl<'table, S: BlockSource> TableCursor<'table, S> {
             self.position.clear();
             let ahead = self.ahead();
             self.source.fetch(table.table_file(), handle, BlockKind::Data, ahead)?;
+            prefetch::both_ends(self.source.bytes());
+            let block = Block::new(self.source.bytes());
+            self.shape = block.map_err(|what| table.table_file().corrupt(handle.offset, what))?.shape();
             self.loaded = Some(handle);
         }
         Ok(())
@@ -140,8 +147,8 @@ impl<'table, S: BlockSource> TableCursor<'table, S> {
         &mut self,
         movement: impl FnOnce(&Block<'_>, &mut Position) -> Result<bool, Damage>,
     ) -> Result<bool, TableError> {
-        let moved = Block::new(self.source.bytes()).and_then(|block| movement(&block, &mut self.position));
-        moved.map_err(|what| {
+        let block = Block::with(self.source.bytes(), self.shape);
+        movement(&block, &mut self.position).map_err(|what| {
             self.position.clear();
             let offset = self.loaded.map_or(0, |handle| handle.offset);
             self.table.table_file().corrupt(offset, what)
@@ -203,6 +210,17 @@ impl<'table, S: BlockSource> TableCursor<'table, S> {
             return Ok(true);
         }
         self.next_block()
+    }
+
+    /// What a step of one entry did not do by itself: a key to be put together, the next block, the bound.
+    #[inline(never)]
+    fn next_in_full(&mut self, stepped: bool) -> Result<bool, TableError> {
+        if !self.position.is_valid() {
+            return Ok(false);
+        }
+        let stands =
+            stepped || self.in_block(|block, position| block.next(position))? || self.next_block()?;
+        Ok(self.heed_upper(stands))
     }
 
     fn prev_unbounded(&mut self) -> Result<bool, TableError> {
@@ -291,12 +309,10 @@ impl<S: BlockSource> Cursor for TableCursor<'_, S> {
         Ok(self.heed_lower(stands))
     }
 
+    #[inline]
     fn next(&mut self) -> Result<bool, TableError> {
-        if !self.position.is_valid() {
-            return Ok(false);
-        }
-        let stands = self.in_block(|block, position| block.next(position))? || self.next_block()?;
-        Ok(self.heed_upper(stands))
+        let stepped = Block::with(self.source.bytes(), self.shape).step(&mut self.position);
+        if stepped && self.upper.is_none() { Ok(true) } else { self.next_in_full(stepped) }
     }
 
     fn prev(&mut self) -> Result<bool, TableError> {
@@ -307,6 +323,7 @@ impl<S: BlockSource> Cursor for TableCursor<'_, S> {
         Ok(self.heed_lower(stands))
     }
 
+    #[inline]
     fn entry(&self) -> Option<EntryRef<'_>> {
         self.position.entry(self.source.bytes())
     }

@@ -90,9 +90,7 @@ impl FilterBuilder {
         for hash in self.hashes.drain(..) {
             let start = line_of(hash, lines) * LINE_BYTES;
             let line = &mut block[start..start + LINE_BYTES];
-            for bit in bits(hash, probes) {
-                line[bit / 8] |= 1 << (bit % 8);
-            }
+            for_each_bit(hash, probes, |bit| line[bit / 8] |= 1 << (bit % 8));
         }
         block[bytes - 1] = probes;
         block
@@ -118,18 +116,20 @@ fn line_of(hash: u64, lines: usize) -> usize {
     ((u128::from(hash) * lines as u128) >> 64) as usize
 }
 
-/// The bits of a hash within its line: nine bits of a mixed word name each, seven of them to a word.
+/// Calls `each` with the bits of a hash within its line: nine bits of a mixed word name each, seven of them to a word.
 #[inline]
-fn bits(hash: u64, probes: u8) -> impl Iterator<Item = usize> {
-    let mut word = 0;
-    (0..u32::from(probes)).map(move |probe| {
-        if probe % 7 == 0 {
-            // The high half chose the line: mix.
-            let mixed = if probe == 0 { hash } else { word };
-            word = (mixed ^ mixed >> 32).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+fn for_each_bit(hash: u64, probes: u8, mut each: impl FnMut(usize)) {
+    let (mut mixed, mut left) = (hash, probes);
+    while left > 0 {
+        // The high half chose the line: mix.
+        mixed = (mixed ^ mixed >> 32).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let mut slices = mixed;
+        for _ in 0..left.min(7) {
+            each((slices & (LINE_BITS - 1)) as usize);
+            slices >>= 9;
         }
-        (word >> (9 * (probe % 7)) & (LINE_BITS - 1)) as usize
-    })
+        left -= left.min(7);
+    }
 }
 
 /// Whether a filter block is well formed.
@@ -141,12 +141,15 @@ pub(crate) fn check(block: &[u8]) -> Result<(), Damage> {
 }
 
 /// Whether a checked filter block admits that its table holds the key.
+#[inline]
 pub(crate) fn may_hold(block: &[u8], hash: KeyHash) -> bool {
-    let Some((probes, lines)) = block.split_last() else { return true };
-    if lines.is_empty() {
-        return true;
-    }
-    let start = line_of(hash.0, lines.len() / LINE_BYTES) * LINE_BYTES;
-    let line = &lines[start..start + LINE_BYTES];
-    bits(hash.0, *probes).all(|bit| line[bit / 8] & (1 << (bit % 8)) != 0)
+    let Some((&probes, lines)) = block.split_last() else { return true };
+    let (lines, _) = lines.as_chunks::<LINE_BYTES>();
+    let Some(line) = lines.get(line_of(hash.0, lines.len())) else { return true };
+    // All bits are looked at, whatever the first ones say: where a key is denied is not to be predicted, and the line is
+    // here anyway.
+    let (words, _) = line.as_chunks::<8>();
+    let mut missing = 0;
+    for_each_bit(hash.0, probes, |bit| missing |= !u64::from_le_bytes(words[bit / 64]) >> (bit % 64));
+    missing & 1 == 0
 }

@@ -6,7 +6,7 @@
 //! | [`Table`], [`TableSource`] | opens, looks up, verifies |
 //! | [`TableCursor`], [`RunCursor`], [`MergingCursor`] | ordered walks over a table, a level, anything |
 //! | [`BlockSource`], [`BlockBuffer`] | where the bytes of blocks come from |
-//! | [`BlockCache`], [`PinnedBlock`], [`Pinned`] | blocks kept in memory of a fixed size |
+//! | [`BlockCache`], [`CachedBlocks`], [`PinnedBlock`], [`Pinned`] | blocks kept in memory of a fixed size |
 //! | [`Properties`], [`Footer`], [`TableError`] | what a table says about itself, and what may be wrong with it |
 //!
 //! The crate opens no file: it writes to a sink and reads from a source that its user brings. `FORMAT.md` beside this
@@ -33,13 +33,14 @@
 //! let mut buffer = BlockBuffer::new(&budget).unwrap();
 //! assert_eq!(table.get(b"beech", SeqNo::MAX, &mut buffer).unwrap().unwrap().value, b"tree");
 //! ```
-// Only the block cache has some, in the files that ARCHITECTURE.md names.
+// Only the block cache and the prefetches have some, in the files that ARCHITECTURE.md names.
 #![deny(unsafe_code)]
 
 mod block;
 mod blocks;
 mod buffer;
 mod cache;
+mod cached;
 mod compression;
 mod cursor;
 mod error;
@@ -51,6 +52,7 @@ pub mod fuzzing;
 mod ids;
 mod index;
 mod merge;
+mod prefetch;
 mod properties;
 mod range_tombstones;
 mod reader;
@@ -66,6 +68,7 @@ pub use cache::{
     BlockCache, BlockCacheOptions, BlockClass, BlockKey, CacheStats, ClassStats, InsertError, Pinned,
     PinnedBlock, Refusal,
 };
+pub use cached::CachedBlocks;
 pub use compression::{Compression, Decompressor};
 pub use cursor::TableCursor;
 pub use error::{Damage, TableError, WriteError};

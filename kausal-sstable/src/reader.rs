@@ -24,6 +24,7 @@ use crate::filter::{self, KeyHash};
 use crate::format::{BlockHandle, BlockKind, FOOTER_BYTES, Footer};
 use crate::ids::{FileNumber, TableId};
 use crate::index::IndexBlock;
+use crate::prefetch;
 use crate::properties::Properties;
 use crate::range_tombstones::RangeTombstones;
 use crate::segment::Segment;
@@ -173,6 +174,7 @@ impl Table {
     ) -> Result<Option<EntryRef<'b>>, TableError> {
         let Some(handle) = self.locate(key, hash, at, source)? else { return Ok(None) };
         source.fetch(&self.file, handle, BlockKind::Data, 0)?;
+        prefetch::end(source.bytes());
         let found = self.find_in(handle, source.bytes(), key, hash, at)?;
         Ok(found.map(|found| entry(key, found, source.bytes())))
     }
@@ -204,12 +206,31 @@ impl Table {
             };
             if held != Some(handle) {
                 source.fetch(&self.file, handle, BlockKind::Data, 0)?;
+                prefetch::end(source.bytes());
                 held = Some(handle);
             }
             let found = self.find_in(handle, source.bytes(), key, hash, at)?;
             each(place, found.map(|found| entry(key, found, source.bytes())));
         }
         Ok(())
+    }
+
+    /// Whether the table may hold `key`, of which `hash` is the hash: what key range and filter say, and nothing else is
+    /// asked.
+    ///
+    /// # Errors
+    ///
+    /// [`TableError`].
+    pub fn may_hold<S: BlockSource>(
+        &self,
+        key: &[u8],
+        hash: KeyHash,
+        source: &mut S,
+    ) -> Result<bool, TableError> {
+        match self.segment_of(key, SeqNo::MAX)? {
+            Some(place) => self.segment_may_hold(place, hash, source),
+            None => Ok(false),
+        }
     }
 
     /// Whether the table may hold a key that begins with `prefix`. Asks the filters if they were given prefixes of this
@@ -232,7 +253,7 @@ impl Table {
         let damage = |what| self.root_damage(what);
         let mut separator = Vec::new();
         for place in root.seek(prefix, SeqNo::MAX).map_err(damage)?..self.segments.len() {
-            if self.may_hold(place, hash, source)? {
+            if self.segment_may_hold(place, hash, source)? {
                 return Ok(true);
             }
             // Keys that begin so may go on in the next segment if this one does not end behind them.
@@ -276,7 +297,8 @@ impl Table {
     }
 
     /// Whether the filter of the segment at `place` admits a hash. Uses `source` unless the filter is resident.
-    pub(crate) fn may_hold<S: BlockSource>(
+    #[inline]
+    pub(crate) fn segment_may_hold<S: BlockSource>(
         &self,
         place: usize,
         hash: KeyHash,
@@ -292,6 +314,17 @@ impl Table {
         Ok(filter::may_hold(source.bytes(), hash))
     }
 
+    /// The segment that may hold the newest version of `key` at or below `at`. None for keys outside of the table's range:
+    /// the last separator of the root is the last position itself.
+    #[inline]
+    fn segment_of(&self, key: &[u8], at: SeqNo) -> Result<Option<usize>, TableError> {
+        if *key < *self.properties.key_min {
+            return Ok(None);
+        }
+        let place = self.root().seek(key, at).map_err(|what| self.root_damage(what))?;
+        Ok((place < self.segments.len()).then_some(place))
+    }
+
     /// The one data block that may hold the newest version of `key` at or below `at`.
     fn locate<S: BlockSource>(
         &self,
@@ -300,12 +333,9 @@ impl Table {
         at: SeqNo,
         source: &mut S,
     ) -> Result<Option<BlockHandle>, TableError> {
-        if *key < *self.properties.key_min || *self.properties.key_max < *key {
-            return Ok(None);
-        }
-        let place = self.root().seek(key, at).map_err(|what| self.root_damage(what))?;
-        let Some(segment) = self.segments.get(place) else { return Ok(None) };
-        if !self.may_hold(place, hash, source)? {
+        let Some(place) = self.segment_of(key, at)? else { return Ok(None) };
+        let segment = &self.segments[place];
+        if !self.segment_may_hold(place, hash, source)? {
             return Ok(None);
         }
         let damage = |what| self.file.corrupt(segment.index_handle.offset, what);

@@ -25,7 +25,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<(), F
 }
 
 /// Everybody.
-const ALL: &str = "arena-peers,cache-peers,index-peers,memtable-peers";
+const ALL: &str = "arena-peers,cache-peers,index-peers,memtable-peers,table-peers";
 
 /// The features that a benchmark needs.
 fn peers(benchmark: Option<&OsStr>) -> Result<&'static str, Failure> {
@@ -35,10 +35,11 @@ fn peers(benchmark: Option<&OsStr>) -> Result<&'static str, Failure> {
         Some("cache") => Ok("cache-peers"),
         Some("index") => Ok("index-peers"),
         Some("memtable") => Ok("memtable-peers"),
+        Some("table") => Ok("table-peers"),
         None => Ok(ALL),
         Some(option) if option.starts_with("--") => Ok(ALL),
         Some(name) => {
-            let names = "arena, cache, index, memtable or record";
+            let names = "arena, cache, index, memtable, table or record";
             Err(Failure::usage(format!("there is no benchmark `{name}`: {names}")))
         }
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use plotters::prelude::*;
 
 use crate::row::Row;
-use crate::table::distinct;
+use crate::text::distinct;
 
 /// Draws the rows of the `growth` workloads in `rows` to `path`, inserts on the left and look-ups on the right.
 ///

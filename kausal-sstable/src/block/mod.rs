@@ -24,7 +24,7 @@ mod builder;
 mod view;
 
 pub(crate) use builder::{BlockBuilder, common_prefix};
-pub(crate) use view::{Block, Found, Position};
+pub(crate) use view::{Block, Found, Position, Shape};
 
 /// Entries of a group: its head and those that share with it. The restart interval.
 const GROUP: usize = 16;

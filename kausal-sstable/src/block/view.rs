@@ -45,6 +45,16 @@ impl Position {
         Some(EntryRef { key, seqno: packed.seqno(), kind: packed.kind(), value })
     }
 
+    #[inline]
+    fn stand(&mut self, place: usize, raw: Raw) {
+        self.place = place;
+        self.shared = raw.shared;
+        self.further = raw.further;
+        self.value_end = raw.value_end;
+        self.packed = Some(raw.packed);
+    }
+
+    #[inline]
     pub(crate) fn is_valid(&self) -> bool {
         self.packed.is_some()
     }
@@ -59,6 +69,9 @@ struct Raw {
     value_end: usize,
 }
 
+/// Bytes before the key of an entry whose lengths take a byte each.
+const SHORT_BYTES: usize = 10;
+
 /// An entry found by its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
@@ -66,15 +79,21 @@ pub(crate) struct Found {
     pub(crate) value: Range<usize>,
 }
 
-/// A block's contents, taken apart once.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Block<'a> {
-    contents: &'a [u8],
+/// How contents are divided: what is read of them once, and kept by those who look at them often.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Shape {
     count: usize,
     /// Where the entries end, and the tags begin.
     entries_end: usize,
     tags_start: usize,
     is_wide: bool,
+}
+
+/// A block's contents, taken apart once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Block<'a> {
+    contents: &'a [u8],
+    shape: Shape,
 }
 
 impl<'a> Block<'a> {
@@ -89,21 +108,33 @@ impl<'a> Block<'a> {
             return Err(Damage::Block);
         }
         let entries_end = rest.len() - bytes;
-        Ok(Self { contents, count, entries_end, tags_start: entries_end + width * count, is_wide })
+        let shape = Shape { count, entries_end, tags_start: entries_end + width * count, is_wide };
+        Ok(Self { contents, shape })
+    }
+
+    /// The contents once more; `shape` is theirs.
+    #[inline]
+    pub(crate) fn with(contents: &'a [u8], shape: Shape) -> Self {
+        Self { contents, shape }
+    }
+
+    #[inline]
+    pub(crate) fn shape(&self) -> Shape {
+        self.shape
     }
 
     /// Number of entries, at least 1.
     pub(crate) fn count(&self) -> usize {
-        self.count
+        self.shape.count
     }
 
     #[inline]
     fn offset(&self, place: usize) -> usize {
-        if self.is_wide {
-            let start = self.entries_end + 4 * place;
+        if self.shape.is_wide {
+            let start = self.shape.entries_end + 4 * place;
             u32::from_le_bytes(self.contents[start..start + 4].try_into().expect("four bytes")) as usize
         } else {
-            let start = self.entries_end + 2 * place;
+            let start = self.shape.entries_end + 2 * place;
             u16::from_le_bytes(self.contents[start..start + 2].try_into().expect("two bytes")) as usize
         }
     }
@@ -111,22 +142,43 @@ impl<'a> Block<'a> {
     #[inline]
     fn raw(&self, place: usize) -> Result<Raw, Damage> {
         let start = self.offset(place);
-        let end = if place + 1 < self.count { self.offset(place + 1) } else { self.entries_end };
-        if start > end || end > self.entries_end {
-            return Err(Damage::Block);
+        let end = if place + 1 < self.shape.count { self.offset(place + 1) } else { self.shape.entries_end };
+        self.raw_at(start, end).or_else(|| self.long_raw_at(start, end)).ok_or(Damage::Block)
+    }
+
+    /// The entry from `start` to `end`, if it is sound and its lengths take a byte each.
+    #[inline]
+    fn raw_at(&self, start: usize, end: usize) -> Option<Raw> {
+        if end > self.shape.entries_end {
+            return None;
         }
-        let entry = &self.contents[start..end];
-        let (shared, further, read) = match *entry {
-            [shared, further, ..] if (shared | further) < 0x80 => (shared as usize, further as usize, 2),
-            _ => long_lengths(entry)?,
-        };
-        let further_start = read + 8;
-        if entry.len() < further_start || further > entry.len() - further_start {
-            return Err(Damage::Block);
+        let entry = self.contents.get(start..end)?;
+        let [shared, further, ..] = *entry.first_chunk::<SHORT_BYTES>()?;
+        let (shared, further) = (usize::from(shared), usize::from(further));
+        if (shared | further) >= 0x80 || further > entry.len() - SHORT_BYTES {
+            return None;
         }
-        let packed = PackedSeqNo::from_u64(word(entry, read)).ok_or(Damage::Block)?;
-        let further = start + further_start..start + further_start + further;
-        Ok(Raw { shared, packed, further, value_end: end })
+        let packed = PackedSeqNo::from_u64(word(entry, 2))?;
+        let further = start + SHORT_BYTES..start + SHORT_BYTES + further;
+        Some(Raw { shared, packed, further, value_end: end })
+    }
+
+    /// The same where a length takes more than a byte.
+    #[cold]
+    fn long_raw_at(&self, start: usize, end: usize) -> Option<Raw> {
+        if end > self.shape.entries_end {
+            return None;
+        }
+        let entry = self.contents.get(start..end)?;
+        let mut rest = entry;
+        let shared = usize::try_from(take_varint(&mut rest)?).ok()?;
+        let further = usize::try_from(take_varint(&mut rest)?).ok()?;
+        let packed = PackedSeqNo::from_u64(u64::from_le_bytes(*rest.first_chunk()?))?;
+        let further_start = end - rest.len() + 8;
+        if further > end - further_start {
+            return None;
+        }
+        Some(Raw { shared, packed, further: further_start..further_start + further, value_end: end })
     }
 
     /// The key of the head of `group`.
@@ -152,7 +204,7 @@ impl<'a> Block<'a> {
     #[inline]
     pub(crate) fn load(&self, position: &mut Position, place: usize) -> Result<bool, Damage> {
         position.packed = None;
-        if place >= self.count {
+        if place >= self.shape.count {
             return Ok(false);
         }
         let raw = self.raw(place)?;
@@ -168,11 +220,7 @@ impl<'a> Block<'a> {
             position.key.extend_from_slice(&self.contents[raw.further.clone()]);
             position.head = (group, raw.shared);
         }
-        position.place = place;
-        position.shared = raw.shared;
-        position.further = raw.further;
-        position.value_end = raw.value_end;
-        position.packed = Some(raw.packed);
+        position.stand(place, raw);
         Ok(true)
     }
 
@@ -181,7 +229,26 @@ impl<'a> Block<'a> {
     }
 
     pub(crate) fn seek_to_last(&self, position: &mut Position) -> Result<bool, Damage> {
-        self.load(position, self.count - 1)
+        self.load(position, self.shape.count - 1)
+    }
+
+    /// Stands on the next entry, if that is in the block and lies there as nearly all do. Otherwise changes nothing, and
+    /// [`next`](Self::next) knows what it is.
+    #[inline]
+    pub(crate) fn step(&self, position: &mut Position) -> bool {
+        let place = position.place + 1;
+        if position.packed.is_none() || place >= self.shape.count || self.shape.is_wide {
+            return false;
+        }
+        let end = if place + 1 < self.shape.count { self.offset(place + 1) } else { self.shape.entries_end };
+        // It begins where the one stood on ends.
+        match self.raw_at(position.value_end, end) {
+            Some(raw) if raw.shared == 0 => {
+                position.stand(place, raw);
+                true
+            }
+            _ => false,
+        }
     }
 
     #[inline]
@@ -208,14 +275,14 @@ impl<'a> Block<'a> {
     /// Number of the first entry at or after (`key`, `at`).
     fn lower_bound(&self, key: &[u8], at: SeqNo) -> Result<usize, Damage> {
         // The last group whose head is before the position, then a place in it.
-        let groups = partition_point(0, self.count.div_ceil(GROUP), |group| {
+        let groups = partition_point(0, self.shape.count.div_ceil(GROUP), |group| {
             let raw = self.raw(group * GROUP)?;
             let head = if raw.shared == 0 { &self.contents[raw.further] } else { return Err(Damage::Block) };
             Ok(compare_positions((head, raw.packed.seqno()), (key, at)) == Ordering::Less)
         })?;
         let Some(group) = groups.checked_sub(1) else { return Ok(0) };
         let head = self.head(group)?;
-        let (lower, upper) = (group * GROUP + 1, self.count.min((group + 1) * GROUP));
+        let (lower, upper) = (group * GROUP + 1, self.shape.count.min((group + 1) * GROUP));
         partition_point(lower, upper, |place| {
             let raw = self.raw(place)?;
             let shared = head.get(..raw.shared).ok_or(Damage::Block)?;
@@ -226,23 +293,14 @@ impl<'a> Block<'a> {
     }
 
     /// The newest entry of `key` at or below `at`. Touches the tags, and of entries only those whose tag is the key's.
+    #[inline]
     pub(crate) fn find(&self, key: &[u8], hash: KeyHash, at: SeqNo) -> Result<Option<Found>, Damage> {
-        const LOWEST: u64 = 0x0101_0101_0101_0101;
-        const HIGHEST: u64 = LOWEST << 7;
-        let tags = &self.contents[self.tags_start..self.tags_start + self.count];
-        let wanted = u64::from(tag(hash.0)) * LOWEST;
-        for (number, chunk) in tags.chunks(8).enumerate() {
-            let mut bytes = [0; 8];
-            bytes[..chunk.len()].copy_from_slice(chunk);
-            let differs = u64::from_le_bytes(bytes) ^ wanted;
-            // A byte that is zero, and now and then one above it: what it names is compared anyway.
-            let mut equal = differs.wrapping_sub(LOWEST) & !differs & HIGHEST;
+        let tags = &self.contents[self.shape.tags_start..self.shape.tags_start + self.shape.count];
+        for (number, tags) in tags.chunks(64).enumerate() {
+            let mut equal = places_of(tag(hash.0), tags);
             while equal != 0 {
-                let place = 8 * number + equal.trailing_zeros() as usize / 8;
+                let place = 64 * number + equal.trailing_zeros() as usize;
                 equal &= equal - 1;
-                if place >= self.count {
-                    break;
-                }
                 let raw = self.raw(place)?;
                 if !self.is_key(place, &raw, key)? {
                     continue;
@@ -256,16 +314,20 @@ impl<'a> Block<'a> {
         Ok(None)
     }
 
+    #[inline]
     fn is_key(&self, place: usize, raw: &Raw, key: &[u8]) -> Result<bool, Damage> {
-        let is_further =
-            key.get(raw.shared..).is_some_and(|rest| *rest == self.contents[raw.further.clone()]);
+        let further = &self.contents[raw.further.clone()];
+        if raw.shared == 0 {
+            return Ok(*further == *key);
+        }
+        let is_further = key.get(raw.shared..).is_some_and(|rest| *rest == *further);
         Ok(is_further && self.shared(place, raw)? == &key[..raw.shared])
     }
 
     /// The block holds `key` in versions above `at`: whether one at or below it follows.
     fn find_older(&self, key: &[u8], at: SeqNo) -> Result<Option<Found>, Damage> {
         let place = self.lower_bound(key, at)?;
-        if place >= self.count {
+        if place >= self.shape.count {
             return Ok(None);
         }
         let raw = self.raw(place)?;
@@ -274,7 +336,7 @@ impl<'a> Block<'a> {
 
     /// Whether the tag of the entry at `place` is that of its key's hash.
     pub(crate) fn has_tag(&self, place: usize, hash: KeyHash) -> bool {
-        self.contents.get(self.tags_start + place) == Some(&tag(hash.0))
+        self.contents.get(self.shape.tags_start + place) == Some(&tag(hash.0))
     }
 
     /// Whether the entries begin where the contents do, so that no byte is nobody's.
@@ -283,17 +345,37 @@ impl<'a> Block<'a> {
     }
 }
 
-fn found(raw: Raw) -> Found {
-    Found { packed: raw.packed, value: raw.further.end..raw.value_end }
+/// Bit `n` of the result says whether the tag at `n` of up to 64 may be `tag`. Without a branch on what is found: where in
+/// its block an entry lies is not to be predicted.
+#[inline]
+fn places_of(tag: u8, tags: &[u8]) -> u64 {
+    const LOWEST: u64 = 0x0101_0101_0101_0101;
+    const HIGHEST: u64 = LOWEST << 7;
+    let wanted = u64::from(tag) * LOWEST;
+    let bits = |word: [u8; 8]| {
+        let differs = u64::from_le_bytes(word) ^ wanted;
+        // A byte that is zero, and now and then one above it: what it names is compared anyway.
+        let equal = (differs.wrapping_sub(LOWEST) & !differs & HIGHEST) >> 7;
+        // The lowest bit of each byte, side by side.
+        equal.wrapping_mul(0x0102_0408_1020_4080) >> 56
+    };
+    let (words, rest) = tags.as_chunks::<8>();
+    let mut places = 0;
+    for (number, word) in words.iter().enumerate() {
+        places |= bits(*word) << (8 * number);
+    }
+    if !rest.is_empty() {
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        // The bytes behind the rest are nobody's.
+        places |= (bits(last) & ((1 << rest.len()) - 1)) << (8 * words.len());
+    }
+    places
 }
 
-/// The lengths of an entry's key where one takes more than a byte, and how many bytes they take.
-#[cold]
-fn long_lengths(entry: &[u8]) -> Result<(usize, usize, usize), Damage> {
-    let mut rest = entry;
-    let mut length = || take_varint(&mut rest).and_then(|length| usize::try_from(length).ok());
-    let (shared, further) = length().zip(length()).ok_or(Damage::Block)?;
-    Ok((shared, further, entry.len() - rest.len()))
+#[inline]
+fn found(raw: Raw) -> Found {
+    Found { packed: raw.packed, value: raw.further.end..raw.value_end }
 }
 
 /// Compares the key that consists of two pieces with `key`.

@@ -1,0 +1,239 @@
+//! The samples. Every answer is compared with what the entries say, in every sample.
+
+use std::fs;
+use std::hint::black_box;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use super::chain::Chain;
+use super::data::{Answers, Data, Entries};
+use super::subject::{OURS, Opened, Reader, Stored, Subject};
+use super::targets::CHAIN;
+use crate::options::Options;
+use crate::row::Row;
+use crate::samples::{medians, timed};
+
+/// Where files are kept if the system has it: a file system in memory.
+const MEMORY: &str = "/dev/shm";
+
+/// A cache that holds nothing to speak of, and the least that everybody takes.
+const TINY_CACHE_BYTES: usize = 1 << 20;
+
+/// Samples of a subject, but for the slow ones.
+const ROUNDS: usize = 9;
+const ROUNDS_SLOW: usize = 5;
+
+/// Who takes part, with what, and where.
+pub struct Bench<'o> {
+    options: &'o Options,
+    subjects: Vec<Box<dyn Subject>>,
+    data: Data,
+    folder: TempDir,
+}
+
+impl<'o> Bench<'o> {
+    /// With a folder of its own, which goes with it.
+    ///
+    /// # Errors
+    ///
+    /// [`io::Error`] if there can be none.
+    pub fn new(options: &'o Options, subjects: Vec<Box<dyn Subject>>, data: Data) -> io::Result<Self> {
+        let memory = Path::new(MEMORY);
+        let above = if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() };
+        let folder = tempfile::Builder::new().prefix("kausal-bench-").tempdir_in(above)?;
+        Ok(Self { options, subjects, data, folder })
+    }
+
+    /// Megabytes of keys and values in a second, and bytes of the file.
+    pub fn write(&self, workload: &str, stored: Stored) -> Vec<Row> {
+        let entries = &self.data.entries;
+        let expected = Answers::of(entries.iter());
+        let mut file_bytes = vec![0.0; self.subjects.len()];
+        for (subject, bytes) in self.subjects().zip(&mut file_bytes) {
+            let path = self.table(subject, workload, entries, stored);
+            *bytes = fs::metadata(&path).expect("it was just written").len() as f64;
+            let read = subject.open(std::slice::from_ref(&path), TINY_CACHE_BYTES).walk();
+            assert_eq!(read, expected, "{} reads what it wrote", subject.name());
+            fs::remove_file(path).unwrap_or_default();
+        }
+        let path = self.folder.path().join("sample");
+        let nanos = medians(self.subjects.len(), self.rounds(ROUNDS_SLOW), |number| {
+            let subject = &self.subjects[number];
+            self.options.progress(workload, subject.name());
+            let nanos = timed(|| subject.write(&path, entries, stored));
+            fs::remove_file(&path).expect("it was just written");
+            nanos
+        });
+        let mut rows = self.rates(workload, "write", &nanos);
+        let sizes = self.subjects().zip(&file_bytes);
+        rows.extend(compared(
+            sizes
+                .map(|(subject, &bytes)| Row::lower(workload, subject.name(), "file", bytes, "bytes"))
+                .collect(),
+        ));
+        rows
+    }
+
+    /// Look-ups that find their block in the cache, and the chain.
+    pub fn hit_cache(&self, workload: &str) -> Vec<Row> {
+        let mut opened = self.opened(workload, self.ample());
+        let chain = Chain::new(self.data.entries.bytes(), self.options.seed);
+        let nanos = medians(opened.len() + 1, self.rounds(ROUNDS), |number| match opened.get_mut(number) {
+            Some(reader) => self.hits(workload, number, &mut **reader),
+            None => chain.sample(self.data.sought.len()),
+        });
+        let (chain, nanos) = nanos.split_last().expect("one for the chain");
+        let mut own = self.times(workload, "hit", nanos);
+        own.push(Row::lower(workload, CHAIN, "hit", *chain, "ns"));
+        compared(own)
+    }
+
+    /// Look-ups whose block has to be read.
+    pub fn hit_page_cache(&self, workload: &str) -> Vec<Row> {
+        let mut opened = self.opened(workload, TINY_CACHE_BYTES);
+        let nanos = medians(opened.len(), self.rounds(ROUNDS_SLOW), |number| {
+            self.hits(workload, number, &mut *opened[number])
+        });
+        compared(self.times(workload, "hit", &nanos))
+    }
+
+    /// Look-ups that find nothing.
+    pub fn absent(&self, workload: &str) -> Vec<Row> {
+        let mut opened = self.opened(workload, self.ample());
+        let nanos = medians(opened.len(), self.rounds(ROUNDS), |number| {
+            self.options.progress(workload, self.subjects[number].name());
+            let mut answers = Answers::default();
+            let nanos = timed(|| answers = opened[number].look_up(&self.data.absent));
+            assert_eq!(answers, Answers::default(), "nothing is found");
+            nanos / self.data.absent.len() as f64
+        });
+        compared(self.times(workload, "miss", &nanos))
+    }
+
+    /// Walks over the table.
+    pub fn walk(&self, workload: &str) -> Vec<Row> {
+        self.walks(workload, self.opened(workload, self.ample()))
+    }
+
+    /// Walks over `parts` tables at once.
+    pub fn merge(&self, workload: &str, parts: usize) -> Vec<Row> {
+        let lists = self.data.dealt(parts, self.options.seed);
+        let open = |subject: &dyn Subject| {
+            let table = |(part, list): (usize, &Entries)| {
+                self.table(subject, &format!("{workload}-{part}"), list, Stored::Plain)
+            };
+            let tables: Vec<PathBuf> = lists.iter().enumerate().map(table).collect();
+            subject.open(&tables, self.ample())
+        };
+        self.walks(workload, self.subjects().map(open).collect())
+    }
+
+    /// The filter alone.
+    pub fn filter(&self, workload: &str) -> Vec<Row> {
+        let Some(ours) = self.subjects().find(|subject| subject.name() == OURS) else {
+            return Vec::new();
+        };
+        let table = self.table(ours, workload, &self.data.entries, Stored::Plain);
+        let reader = Reader::new(&[table], TINY_CACHE_BYTES);
+        let (present, absent) = (&self.data.sought, &self.data.absent);
+        assert_eq!(reader.admitted(present), present.len(), "a filter denies no key that is there");
+        let admitted = reader.fetched(absent);
+        let nanos = medians(1, self.rounds(ROUNDS), |_| {
+            self.options.progress(workload, OURS);
+            let mut count = 0;
+            let nanos = timed(|| count = black_box(reader.admitted(absent)));
+            assert_eq!(count, admitted, "who is admitted has a block fetched");
+            nanos / absent.len() as f64
+        });
+        let share = 100.0 * admitted as f64 / absent.len() as f64;
+        vec![
+            Row::lower(workload, OURS, "probe", nanos[0], "ns"),
+            Row::lower(workload, OURS, "false_positives", share, "percent"),
+        ]
+    }
+
+    fn subjects(&self) -> impl Iterator<Item = &dyn Subject> {
+        self.subjects.iter().map(|subject| &**subject)
+    }
+
+    fn rounds(&self, usual: usize) -> usize {
+        self.options.rounds.unwrap_or(usual)
+    }
+
+    /// A cache in which there is room for all blocks, however uneven its parts are used.
+    fn ample(&self) -> usize {
+        2 * self.data.entries.bytes() + (64 << 20)
+    }
+
+    /// The path of a new table of `entries`.
+    fn table(&self, subject: &dyn Subject, name: &str, entries: &Entries, stored: Stored) -> PathBuf {
+        self.options.progress(name, subject.name());
+        let path = self.folder.path().join(format!("{}-{}", subject.name(), name.replace('/', "-")));
+        subject.write(&path, entries, stored);
+        path
+    }
+
+    /// Everybody's table of all entries, in their cache as far as there is room.
+    fn opened(&self, workload: &str, cache_bytes: usize) -> Vec<Box<dyn Opened>> {
+        let expected = Answers::of(self.data.entries.iter());
+        let open = |subject: &dyn Subject| {
+            let table = self.table(subject, workload, &self.data.entries, Stored::Plain);
+            let mut opened = subject.open(&[table], cache_bytes);
+            assert_eq!(opened.walk(), expected, "{} reads what it wrote", subject.name());
+            opened
+        };
+        self.subjects().map(open).collect()
+    }
+
+    /// One sample of look-ups.
+    fn hits(&self, workload: &str, number: usize, reader: &mut dyn Opened) -> f64 {
+        self.options.progress(workload, self.subjects[number].name());
+        let mut answers = Answers::default();
+        let nanos = timed(|| answers = reader.look_up(&self.data.sought));
+        assert_eq!(answers, self.data.sought_answers, "each is found");
+        nanos / self.data.sought.len() as f64
+    }
+
+    fn walks(&self, workload: &str, mut opened: Vec<Box<dyn Opened>>) -> Vec<Row> {
+        let expected = Answers::of(self.data.entries.iter());
+        let mut walk = |number: usize| {
+            self.options.progress(workload, self.subjects[number].name());
+            let mut answers = Answers::default();
+            let nanos = timed(|| answers = opened[number].walk());
+            assert_eq!(answers, expected, "all entries in their order");
+            nanos
+        };
+        // Once before, so that everything is in the cache.
+        (0..self.subjects.len()).for_each(|number| _ = walk(number));
+        let nanos = medians(self.subjects.len(), self.rounds(ROUNDS), walk);
+        self.rates(workload, "walk", &nanos)
+    }
+
+    fn times(&self, workload: &str, metric: &str, nanos: &[f64]) -> Vec<Row> {
+        let named = self.subjects().zip(nanos);
+        named.map(|(subject, &nanos)| Row::lower(workload, subject.name(), metric, nanos, "ns")).collect()
+    }
+
+    /// Megabytes of all keys and values by the time they took.
+    fn rates(&self, workload: &str, metric: &str, nanos: &[f64]) -> Vec<Row> {
+        let rate = |nanos: f64| self.data.entries.bytes() as f64 / nanos * 1e3;
+        let named = self.subjects().zip(nanos);
+        let row = |(subject, &nanos): (&dyn Subject, &f64)| {
+            Row::higher(workload, subject.name(), metric, rate(nanos), "MB/s")
+        };
+        compared(named.map(row).collect())
+    }
+}
+
+/// The rows, and the first, if it is ours, against each of the others.
+fn compared(own: Vec<Row>) -> Vec<Row> {
+    let against: Vec<Row> = match own.split_first() {
+        Some((ours, peers)) if ours.subject == OURS => {
+            peers.iter().map(|peer| ours.against(peer, None)).collect()
+        }
+        _ => Vec::new(),
+    };
+    own.into_iter().chain(against).collect()
+}
