@@ -115,7 +115,8 @@ const TABLE_NOTES: &str = "\
 - Ours pins the cache's frame and lends the value, RocksDB pins likewise (`get_pinned`), lsm-tree hands out counted slices.
 - `look_up/page_cache` has a cache of 1 MiB: nearly each look-up reads 4 KiB of the file, at the same price for everybody.
 - `4 dependent misses`: loads of which each needs the one before, over as many bytes as the entries have. Successive
-  look-ups do not depend on each other, so that their computing may overlap; the chain's loads may not.
+  look-ups do not depend on each other, so that their computing may overlap; the chain's loads may not. `hit_near` looks a
+  few keys up over and over, so that no line is far; `misses` is what a hit takes beyond that, in loads of the chain.
 - `walk` touches the key and the first bytes of each value. `filter` has no peer: who is admitted is counted by the blocks
   that are fetched for absent keys.
 ";

@@ -6,7 +6,10 @@
 //!    outside.
 //! 3. What the cache refuses, because it is too large or because all is pinned, is lent from the buffer.
 //!
-//! At most one block is pinned at a time: the one fetched last.
+//! 4. A walk says which block comes next. If the cache has it, it is pinned as well, and its first lines are asked for while
+//!    the walk goes through the block before.
+//!
+//! At most two blocks are pinned at a time: the one fetched last, and the one that a walk wants next.
 
 use std::fmt;
 use std::ops::Deref;
@@ -18,6 +21,7 @@ use crate::cache::{BlockCache, BlockClass, BlockKey, InsertError, PinnedBlock};
 use crate::error::TableError;
 use crate::file::TableFile;
 use crate::format::{BlockHandle, BlockKind};
+use crate::prefetch;
 use crate::source::BlockSource;
 
 /// A block source that looks in a cache first, and fills it. `C` is a reference to the cache, or an `Arc` of it.
@@ -51,6 +55,8 @@ pub struct CachedBlocks<C> {
     cache: C,
     /// The block fetched last, if the cache has it.
     pinned: Option<PinnedBlock>,
+    /// The block that a walk wants next, if the cache has it.
+    next: Option<(BlockKey, PinnedBlock)>,
     /// Reads what the cache does not have; lends what it refused.
     buffer: BlockBuffer,
 }
@@ -62,7 +68,7 @@ impl<C: Deref<Target = BlockCache>> CachedBlocks<C> {
     ///
     /// [`AllocError`] if the budget has no room for a small block.
     pub fn new(cache: C, budget: &Budget) -> Result<Self, AllocError> {
-        Ok(Self { cache, pinned: None, buffer: BlockBuffer::new(budget)? })
+        Ok(Self { cache, pinned: None, next: None, buffer: BlockBuffer::new(budget)? })
     }
 
     /// The block fetched last, pinned for as long as the caller wants; `None` if the cache did not take it, or nothing was
@@ -109,9 +115,22 @@ impl<C: Deref<Target = BlockCache> + Clone> BlockSource for CachedBlocks<C> {
         ahead: u64,
     ) -> Result<(), TableError> {
         let key = BlockKey { file: file.number(), offset: handle.offset };
-        // The former block is let go only now: a walk that comes back to it finds it.
-        self.pinned = self.cache.get(&key);
+        self.pinned = match self.next.take() {
+            Some((next, block)) if next == key => Some(block),
+            _ => self.cache.get(&key),
+        };
         if self.pinned.is_some() { Ok(()) } else { self.fill(&key, file, handle, kind, ahead) }
+    }
+
+    fn fetch_soon(&mut self, file: &TableFile, handle: BlockHandle) {
+        // Where the cache does not have one block of a walk it will not have the next.
+        if self.pinned.is_some() {
+            let key = BlockKey { file: file.number(), offset: handle.offset };
+            self.next = self.cache.get(&key).map(|block| (key, block));
+            if let Some((_, block)) = &self.next {
+                prefetch::both_ends(block);
+            }
+        }
     }
 
     #[inline]
@@ -123,12 +142,12 @@ impl<C: Deref<Target = BlockCache> + Clone> BlockSource for CachedBlocks<C> {
     }
 
     fn forget(&mut self) {
-        self.pinned = None;
+        (self.pinned, self.next) = (None, None);
         self.buffer.forget();
     }
 
     fn sibling(&self) -> Result<Self, AllocError> {
-        Ok(Self { cache: self.cache.clone(), pinned: None, buffer: self.buffer.sibling()? })
+        Ok(Self { cache: self.cache.clone(), pinned: None, next: None, buffer: self.buffer.sibling()? })
     }
 }
 

@@ -15,7 +15,6 @@ use crate::buffer::BlockBuffer;
 use crate::error::{Damage, TableError};
 use crate::format::{BlockHandle, BlockKind};
 use crate::index::IndexBlock;
-use crate::prefetch;
 use crate::reader::Table;
 use crate::source::BlockSource;
 
@@ -95,23 +94,20 @@ impl<'table, S: BlockSource> TableCursor<'table, S> {
     ) -> Result<T, TableError> {
         let segment = &self.table.segments()[self.segment];
         let file = self.table.table_file();
-        let contents = match segment.index() {
-            Some(index) => index,
-            None => {
-                let source = match &mut self.index_source {
-                    Some(source) => source,
-                    empty => empty.insert(self.source.sibling().map_err(|error| file.no_memory(error))?),
-                };
-                if self.index_of != Some(self.segment) {
-                    self.index_of = None;
-                    source.fetch(file, segment.index_handle, BlockKind::Index, 0)?;
-                    self.index_of = Some(self.segment);
-                }
-                source.bytes()
-            }
+        let damage = |what| file.corrupt(segment.index_handle.offset, what);
+        if let Some(index) = segment.index() {
+            return work(&index).map_err(damage);
+        }
+        let source = match &mut self.index_source {
+            Some(source) => source,
+            empty => empty.insert(self.source.sibling().map_err(|error| file.no_memory(error))?),
         };
-        let done = IndexBlock::of_segment(contents).and_then(|index| work(&index));
-        done.map_err(|what| file.corrupt(segment.index_handle.offset, what))
+        if self.index_of != Some(self.segment) {
+            self.index_of = None;
+            source.fetch(file, segment.index_handle, BlockKind::Index, 0)?;
+            self.index_of = Some(self.segment);
+        }
+        IndexBlock::of_segment(source.bytes()).and_then(|index| work(&index)).map_err(damage)
     }
 
     /// What is wanted behind the next block.
@@ -133,7 +129,6 @@ impl<'table, S: BlockSource> TableCursor<'table, S> {
             self.position.clear();
             let ahead = self.ahead();
             self.source.fetch(table.table_file(), handle, BlockKind::Data, ahead)?;
-            prefetch::both_ends(self.source.bytes());
             let block = Block::new(self.source.bytes());
             self.shape = block.map_err(|what| table.table_file().corrupt(handle.offset, what))?.shape();
             self.loaded = Some(handle);
@@ -182,6 +177,11 @@ impl<'table, S: BlockSource> TableCursor<'table, S> {
             return self.enter_front(self.segment + 1);
         }
         self.load(self.block + 1)?;
+        if self.block + 1 < count {
+            let (table, segment, next) = (self.table, self.segment, self.block + 1);
+            let handle = self.with_index(|index| table.segments()[segment].data_block(index, next))?;
+            self.source.fetch_soon(table.table_file(), handle);
+        }
         self.in_block(|block, position| block.seek_to_first(position))
     }
 

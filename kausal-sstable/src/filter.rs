@@ -117,7 +117,7 @@ fn line_of(hash: u64, lines: usize) -> usize {
 }
 
 /// Calls `each` with the bits of a hash within its line: nine bits of a mixed word name each, seven of them to a word.
-#[inline]
+#[inline(always)]
 fn for_each_bit(hash: u64, probes: u8, mut each: impl FnMut(usize)) {
     let (mut mixed, mut left) = (hash, probes);
     while left > 0 {
@@ -149,7 +149,13 @@ pub(crate) fn may_hold(block: &[u8], hash: KeyHash) -> bool {
     // All bits are looked at, whatever the first ones say: where a key is denied is not to be predicted, and the line is
     // here anyway.
     let (words, _) = line.as_chunks::<8>();
-    let mut missing = 0;
-    for_each_bit(hash.0, probes, |bit| missing |= !u64::from_le_bytes(words[bit / 64]) >> (bit % 64));
-    missing & 1 == 0
+    let mut admitted = 1;
+    let each = |bit: usize| admitted &= u64::from_le_bytes(words[bit / 64]) >> (bit % 64);
+    // With a number that the compiler knows, the loop is none: six is what ten bits a key make.
+    if probes == 6 {
+        for_each_bit(hash.0, 6, each)
+    } else {
+        for_each_bit(hash.0, probes, each)
+    }
+    admitted != 0
 }

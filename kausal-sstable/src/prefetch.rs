@@ -20,12 +20,16 @@ pub(crate) fn end(contents: &[u8]) {
     }
 }
 
-/// Asks for the lines that a walk through `contents` begins with.
+/// Lines after which the processor has seen by itself where a walk goes.
+const LINES_AHEAD: usize = 6;
+
+/// Asks for the lines that a walk through `contents` begins with: its end, then its beginning.
 #[inline]
 pub(crate) fn both_ends(contents: &[u8]) {
     end(contents);
-    line(contents.as_ptr());
-    line(contents.as_ptr().wrapping_add(LINE_BYTES));
+    for number in 0..LINES_AHEAD {
+        line(contents.as_ptr().wrapping_add(number * LINE_BYTES));
+    }
 }
 
 #[inline]

@@ -23,7 +23,7 @@ use crate::file::{TableFile, TableSource};
 use crate::filter::{self, KeyHash};
 use crate::format::{BlockHandle, BlockKind, FOOTER_BYTES, Footer};
 use crate::ids::{FileNumber, TableId};
-use crate::index::IndexBlock;
+use crate::index::{IndexBlock, IndexShape};
 use crate::prefetch;
 use crate::properties::Properties;
 use crate::range_tombstones::RangeTombstones;
@@ -46,6 +46,7 @@ pub struct Table {
     footer: Footer,
     properties: Properties,
     root: Box<[u8]>,
+    root_shape: IndexShape,
     segments: Box<[Segment]>,
     range_tombstones: Option<Box<[u8]>>,
     residency: Residency,
@@ -115,7 +116,8 @@ impl Table {
             }
         }
         let segments = segments.into_boxed_slice();
-        Ok(Self { file, footer, properties, root, segments, range_tombstones, residency, charge })
+        let root_shape = root_block.shape();
+        Ok(Self { file, footer, properties, root, root_shape, segments, range_tombstones, residency, charge })
     }
 
     /// Number of the file.
@@ -288,8 +290,9 @@ impl Table {
         &self.segments
     }
 
+    #[inline]
     pub(crate) fn root(&self) -> IndexBlock<'_> {
-        IndexBlock::of_table(&self.root).expect("checked when the table was opened")
+        IndexBlock::with(&self.root, self.root_shape)
     }
 
     pub(crate) fn root_damage(&self, what: Damage) -> TableError {
@@ -318,11 +321,9 @@ impl Table {
     /// the last separator of the root is the last position itself.
     #[inline]
     fn segment_of(&self, key: &[u8], at: SeqNo) -> Result<Option<usize>, TableError> {
-        if *key < *self.properties.key_min {
-            return Ok(None);
-        }
         let place = self.root().seek(key, at).map_err(|what| self.root_damage(what))?;
-        Ok((place < self.segments.len()).then_some(place))
+        let is_outside = place >= self.segments.len() || (place == 0 && *key < *self.properties.key_min);
+        Ok((!is_outside).then_some(place))
     }
 
     /// The one data block that may hold the newest version of `key` at or below `at`.
@@ -339,14 +340,13 @@ impl Table {
             return Ok(None);
         }
         let damage = |what| self.file.corrupt(segment.index_handle.offset, what);
-        let contents = match segment.index() {
+        let index = match segment.index() {
             Some(index) => index,
             None => {
                 source.fetch(&self.file, segment.index_handle, BlockKind::Index, 0)?;
-                source.bytes()
+                IndexBlock::of_segment(source.bytes()).map_err(damage)?
             }
         };
-        let index = IndexBlock::of_segment(contents).map_err(damage)?;
         let place = index.seek(key, at).map_err(damage)?;
         if place == index.count() {
             // The root says that the segment ends at or after the position.

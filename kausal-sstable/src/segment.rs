@@ -9,7 +9,7 @@ use crate::error::{Damage, TableError};
 use crate::file::TableFile;
 use crate::filter;
 use crate::format::{BlockHandle, BlockKind, word};
-use crate::index::IndexBlock;
+use crate::index::{IndexBlock, IndexShape};
 
 /// Where the parts of a segment lie, and those that are resident.
 #[derive(Debug)]
@@ -26,6 +26,7 @@ pub(crate) struct Segment {
 struct Resident {
     filter: Box<[u8]>,
     index: Box<[u8]>,
+    index_shape: IndexShape,
 }
 
 impl Segment {
@@ -56,8 +57,9 @@ impl Segment {
         let filter = file.load(self.filter_handle, BlockKind::Filter, charge)?;
         filter::check(&filter).map_err(|what| file.corrupt(self.filter_handle.offset, what))?;
         let index = file.load(self.index_handle, BlockKind::Index, charge)?;
-        IndexBlock::of_segment(&index).map_err(|what| file.corrupt(self.index_handle.offset, what))?;
-        self.resident = Some(Resident { filter, index });
+        let block = IndexBlock::of_segment(&index);
+        let index_shape = block.map_err(|what| file.corrupt(self.index_handle.offset, what))?.shape();
+        self.resident = Some(Resident { filter, index, index_shape });
         Ok(())
     }
 
@@ -66,9 +68,10 @@ impl Segment {
         self.resident.as_ref().map(|resident| &*resident.filter)
     }
 
-    /// The index' contents, if they are resident.
-    pub(crate) fn index(&self) -> Option<&[u8]> {
-        self.resident.as_ref().map(|resident| &*resident.index)
+    /// The index, if it is resident.
+    #[inline]
+    pub(crate) fn index(&self) -> Option<IndexBlock<'_>> {
+        self.resident.as_ref().map(|resident| IndexBlock::with(&resident.index, resident.index_shape))
     }
 
     /// The data block at `place` of this segment, whose index is `index`. It lies before the filter.

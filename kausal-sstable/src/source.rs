@@ -28,6 +28,12 @@ pub trait BlockSource: Sized {
         ahead: u64,
     ) -> Result<(), TableError>;
 
+    /// Says that a walk wants the block at `handle` when it is through with the one fetched last, so that its bytes may be
+    /// on their way. A source that has nothing to gain by that does nothing.
+    fn fetch_soon(&mut self, file: &TableFile, handle: BlockHandle) {
+        let _ = (file, handle);
+    }
+
     /// The contents of the block fetched last; empty if there is none.
     fn bytes(&self) -> &[u8];
 

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::chain::Chain;
-use super::data::{Answers, Data, Entries};
+use super::chain::{Chain, LOADS};
+use super::data::{Answers, Data, Entries, Key};
 use super::subject::{OURS, Opened, Reader, Stored, Subject};
 use super::targets::CHAIN;
 use crate::options::Options;
@@ -24,6 +24,10 @@ const TINY_CACHE_BYTES: usize = 1 << 20;
 /// Samples of a subject, but for the slow ones.
 const ROUNDS: usize = 9;
 const ROUNDS_SLOW: usize = 5;
+
+/// Keys whose look-ups leave all lines they touch in the nearest caches, and how often they are looked up in turn.
+const NEAR_KEYS: usize = 32;
+const NEAR_TIMES: usize = 2_000;
 
 /// Who takes part, with what, and where.
 pub struct Bench<'o> {
@@ -76,18 +80,42 @@ impl<'o> Bench<'o> {
         rows
     }
 
-    /// Look-ups that find their block in the cache, and the chain.
+    /// Look-ups that find their block in the cache, the chain, and how many of its loads stand between a look-up whose
+    /// lines are all near and one of any key.
     pub fn hit_cache(&self, workload: &str) -> Vec<Row> {
         let mut opened = self.opened(workload, self.ample());
         let chain = Chain::new(self.data.entries.bytes(), self.options.seed);
-        let nanos = medians(opened.len() + 1, self.rounds(ROUNDS), |number| match opened.get_mut(number) {
-            Some(reader) => self.hits(workload, number, &mut **reader),
-            None => chain.sample(self.data.sought.len()),
-        });
-        let (chain, nanos) = nanos.split_last().expect("one for the chain");
-        let mut own = self.times(workload, "hit", nanos);
-        own.push(Row::lower(workload, CHAIN, "hit", *chain, "ns"));
-        compared(own)
+        let subjects = opened.len();
+        let nanos =
+            medians(2 * subjects + 1, self.rounds(ROUNDS), |number| match number.checked_sub(subjects) {
+                None => self.hits(workload, number, &mut *opened[number]),
+                Some(number) if number < subjects => self.near(&mut *opened[number]),
+                Some(_) => chain.sample(self.data.sought.len()),
+            });
+        let (hits, rest) = nanos.split_at(subjects);
+        let (near, chain) = (&rest[..subjects], rest[subjects]);
+        let mut own = self.times(workload, "hit", hits);
+        own.push(Row::lower(workload, CHAIN, "hit", chain, "ns"));
+        let mut rows = compared(own);
+        rows.extend(self.times(workload, "hit_near", near));
+        let misses = |(hit, near): (&f64, &f64)| (hit - near) / (chain / LOADS as f64);
+        let misses: Vec<f64> = hits.iter().zip(near).map(misses).collect();
+        rows.extend(
+            self.times(workload, "misses", &misses)
+                .into_iter()
+                .map(|row| Row { unit: "count".into(), ..row }),
+        );
+        rows
+    }
+
+    /// Nanoseconds of a look-up of one of a few keys.
+    fn near(&self, reader: &mut dyn Opened) -> f64 {
+        let keys = &self.data.sought[..NEAR_KEYS];
+        let keys: Vec<Key> = keys.iter().cycle().take(NEAR_TIMES * keys.len()).copied().collect();
+        let mut answers = Answers::default();
+        let nanos = timed(|| answers = reader.look_up(&keys));
+        assert_eq!(answers.count, keys.len(), "each is found");
+        nanos / keys.len() as f64
     }
 
     /// Look-ups whose block has to be read.

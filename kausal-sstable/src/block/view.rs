@@ -139,7 +139,7 @@ impl<'a> Block<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn raw(&self, place: usize) -> Result<Raw, Damage> {
         let start = self.offset(place);
         let end = if place + 1 < self.shape.count { self.offset(place + 1) } else { self.shape.entries_end };
@@ -147,7 +147,7 @@ impl<'a> Block<'a> {
     }
 
     /// The entry from `start` to `end`, if it is sound and its lengths take a byte each.
-    #[inline]
+    #[inline(always)]
     fn raw_at(&self, start: usize, end: usize) -> Option<Raw> {
         if end > self.shape.entries_end {
             return None;
@@ -296,10 +296,13 @@ impl<'a> Block<'a> {
     #[inline]
     pub(crate) fn find(&self, key: &[u8], hash: KeyHash, at: SeqNo) -> Result<Option<Found>, Damage> {
         let tags = &self.contents[self.shape.tags_start..self.shape.tags_start + self.shape.count];
-        for (number, tags) in tags.chunks(64).enumerate() {
-            let mut equal = places_of(tag(hash.0), tags);
+        let wanted = tag(hash.0);
+        let mut first = 0;
+        loop {
+            let rest = &tags[first..];
+            let mut equal = places_of(wanted, &rest[..rest.len().min(64)]);
             while equal != 0 {
-                let place = 64 * number + equal.trailing_zeros() as usize;
+                let place = first + equal.trailing_zeros() as usize;
                 equal &= equal - 1;
                 let raw = self.raw(place)?;
                 if !self.is_key(place, &raw, key)? {
@@ -310,8 +313,11 @@ impl<'a> Block<'a> {
                 }
                 return self.find_older(key, at);
             }
+            if rest.len() <= 64 {
+                return Ok(None);
+            }
+            first += 64;
         }
-        Ok(None)
     }
 
     #[inline]

@@ -23,7 +23,7 @@ mod builder;
 mod view;
 
 pub(crate) use builder::{IndexBuilder, separator};
-pub(crate) use view::IndexBlock;
+pub(crate) use view::{IndexBlock, IndexShape};
 
 /// Bytes before the heads: count and prefix bytes.
 const HEADER_BYTES: usize = 8;

@@ -8,21 +8,27 @@ use super::{HEAD_BYTES, HEADER_BYTES, INDEX_VALUE_BYTES, OFFSET_BYTES, ROOT_VALU
 use crate::error::Damage;
 use crate::format::{BlockHandle, partition_point, take_varint, word};
 
-/// Contents, taken apart once.
+/// How contents are divided: what is read of them once, and kept by those who look at them often.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct IndexBlock<'a> {
-    contents: &'a [u8],
+pub(crate) struct IndexShape {
     count: usize,
     value_bytes: usize,
     prefix_start: usize,
     rests_start: usize,
 }
 
+/// Contents, taken apart once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IndexBlock<'a> {
+    contents: &'a [u8],
+    shape: IndexShape,
+}
+
 impl<'a> IndexBlock<'a> {
     /// The index of a segment.
     pub(crate) fn of_segment(contents: &'a [u8]) -> Result<Self, Damage> {
         let block = Self::new(contents, INDEX_VALUE_BYTES)?;
-        if block.count == 0 { Err(Damage::Index) } else { Ok(block) }
+        if block.shape.count == 0 { Err(Damage::Index) } else { Ok(block) }
     }
 
     /// The root of a table; it may name no segment.
@@ -39,16 +45,26 @@ impl<'a> IndexBlock<'a> {
         if rests_start > contents.len() {
             return Err(Damage::Index);
         }
-        Ok(Self { contents, count, value_bytes, prefix_start, rests_start })
+        Ok(Self { contents, shape: IndexShape { count, value_bytes, prefix_start, rests_start } })
+    }
+
+    /// The contents once more; `shape` is theirs.
+    #[inline]
+    pub(crate) fn with(contents: &'a [u8], shape: IndexShape) -> Self {
+        Self { contents, shape }
+    }
+
+    pub(crate) fn shape(&self) -> IndexShape {
+        self.shape
     }
 
     /// Number of blocks named.
     pub(crate) fn count(&self) -> usize {
-        self.count
+        self.shape.count
     }
 
     fn prefix(&self) -> &'a [u8] {
-        &self.contents[self.prefix_start..self.rests_start]
+        &self.contents[self.shape.prefix_start..self.shape.rests_start]
     }
 
     #[inline]
@@ -69,8 +85,8 @@ impl<'a> IndexBlock<'a> {
     /// What is said of the block at `place`.
     #[inline]
     pub(crate) fn value(&self, place: usize) -> &'a [u8] {
-        let start = HEADER_BYTES + HEAD_BYTES * self.count + self.value_bytes * place;
-        &self.contents[start..start + self.value_bytes]
+        let start = HEADER_BYTES + HEAD_BYTES * self.shape.count + self.shape.value_bytes * place;
+        &self.contents[start..start + self.shape.value_bytes]
     }
 
     /// The data block at `place` of the segment that begins at `start`.
@@ -85,14 +101,14 @@ impl<'a> IndexBlock<'a> {
 
     /// Length behind the prefix, sequence number, and bytes behind the head of a separator.
     fn rest(&self, place: usize) -> Result<(usize, SeqNo, &'a [u8]), Damage> {
-        let offsets = HEADER_BYTES + (HEAD_BYTES + self.value_bytes) * self.count;
+        let offsets = HEADER_BYTES + (HEAD_BYTES + self.shape.value_bytes) * self.shape.count;
         let offset = |place: usize| {
             let start = offsets + OFFSET_BYTES * place;
             let bytes = self.contents[start..start + OFFSET_BYTES].try_into().expect("four bytes");
             u32::from_le_bytes(bytes) as usize
         };
-        let rests = &self.contents[self.rests_start..];
-        let end = if place + 1 < self.count { offset(place + 1) } else { rests.len() };
+        let rests = &self.contents[self.shape.rests_start..];
+        let end = if place + 1 < self.shape.count { offset(place + 1) } else { rests.len() };
         let mut rest = if cfg!(kausal_planted = "sst_index") {
             &rests[offset(place)..end]
         } else {
@@ -119,17 +135,20 @@ impl<'a> IndexBlock<'a> {
     /// Number of the first block whose separator is at or after (`key`, `at`); the count if there is none.
     #[inline]
     pub(crate) fn seek(&self, key: &[u8], at: SeqNo) -> Result<usize, Damage> {
-        let prefix = self.prefix();
-        let (beginning, behind) = key.split_at(prefix.len().min(key.len()));
-        match beginning.cmp(prefix) {
-            // Also a key that ends within the prefix.
-            Ordering::Less => return Ok(0),
-            Ordering::Greater => return Ok(self.count),
-            Ordering::Equal => {}
+        let mut behind = key;
+        if self.shape.prefix_start < self.shape.rests_start {
+            let prefix = self.prefix();
+            let (beginning, rest) = key.split_at(prefix.len().min(key.len()));
+            match beginning.cmp(prefix) {
+                // Also a key that ends within the prefix.
+                Ordering::Less => return Ok(0),
+                Ordering::Greater => return Ok(self.shape.count),
+                Ordering::Equal => behind = rest,
+            }
         }
         let head = head_of(behind);
-        let lower = self.first_head(0, self.count, |other| other < head);
-        if lower == self.count || self.head(lower) != head {
+        let lower = self.first_head(0, self.shape.count, |other| other < head);
+        if lower == self.shape.count || self.head(lower) != head {
             return Ok(lower);
         }
         self.seek_equal(lower, head, behind, at)
@@ -138,7 +157,7 @@ impl<'a> IndexBlock<'a> {
     /// Goes on with a search where heads from `lower` on are equal to `head`, nearly always one: compares the rests.
     #[inline(never)]
     fn seek_equal(&self, lower: usize, head: u64, behind: &[u8], at: SeqNo) -> Result<usize, Damage> {
-        let upper = self.first_head(lower, self.count, |other| other == head);
+        let upper = self.first_head(lower, self.shape.count, |other| other == head);
         let behind = (behind.len(), behind.get(HEAD_BYTES..).unwrap_or_default());
         partition_point(lower, upper, |place| {
             let (len, seqno, rest) = self.rest(place)?;
