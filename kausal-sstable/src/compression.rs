@@ -147,18 +147,20 @@ impl Compressor {
         self.was_compressed
     }
 
+    /// Makes the output as long as it may become, with the length of the contents at its front.
     fn begin(&mut self, contents: &[u8]) {
-        let room = LENGTH_BYTES + get_maximum_output_size(contents.len()) + crate::format::TRAILER_BYTES;
-        self.output.clear();
+        let len = LENGTH_BYTES + get_maximum_output_size(contents.len());
+        let room = len + crate::format::TRAILER_BYTES;
         if self.output.capacity() < room {
-            self.output.reserve_exact(room);
+            self.output = Vec::with_capacity(room);
         }
-        self.output.extend_from_slice(&(contents.len() as u32).to_le_bytes());
+        // What is there from the block before is written over, and needs not be cleared first.
+        self.output.resize(len, 0);
+        self.output[..LENGTH_BYTES].copy_from_slice(&(contents.len() as u32).to_le_bytes());
     }
 
     fn lz4(&mut self, contents: &[u8]) -> Option<u8> {
         self.begin(contents);
-        self.output.resize(LENGTH_BYTES + get_maximum_output_size(contents.len()), 0);
         let bytes =
             compress_into_with_table(contents, &mut self.output[LENGTH_BYTES..], &mut self.lz4).ok()?;
         self.output.truncate(LENGTH_BYTES + bytes);
@@ -173,8 +175,6 @@ impl Compressor {
     #[cfg(feature = "zstd")]
     fn zstd(&mut self, contents: &[u8]) -> Option<u8> {
         self.begin(contents);
-        let room = LENGTH_BYTES + get_maximum_output_size(contents.len());
-        self.output.resize(room, 0);
         let zstd = self.zstd.as_mut()?;
         let bytes = zstd.compress(contents, &mut self.output[LENGTH_BYTES..])?;
         self.output.truncate(LENGTH_BYTES + bytes);

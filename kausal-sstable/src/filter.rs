@@ -116,13 +116,18 @@ fn line_of(hash: u64, lines: usize) -> usize {
     ((u128::from(hash) * lines as u128) >> 64) as usize
 }
 
+/// The word whose slices name bits. The high half of a hash chose the line already.
+#[inline]
+fn mix(word: u64) -> u64 {
+    (word ^ word >> 32).wrapping_mul(0x9E37_79B9_7F4A_7C15)
+}
+
 /// Calls `each` with the bits of a hash within its line: nine bits of a mixed word name each, seven of them to a word.
-#[inline(always)]
+#[inline]
 fn for_each_bit(hash: u64, probes: u8, mut each: impl FnMut(usize)) {
     let (mut mixed, mut left) = (hash, probes);
     while left > 0 {
-        // The high half chose the line: mix.
-        mixed = (mixed ^ mixed >> 32).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        mixed = mix(mixed);
         let mut slices = mixed;
         for _ in 0..left.min(7) {
             each((slices & (LINE_BITS - 1)) as usize);
@@ -146,16 +151,17 @@ pub(crate) fn may_hold(block: &[u8], hash: KeyHash) -> bool {
     let Some((&probes, lines)) = block.split_last() else { return true };
     let (lines, _) = lines.as_chunks::<LINE_BYTES>();
     let Some(line) = lines.get(line_of(hash.0, lines.len())) else { return true };
-    // All bits are looked at, whatever the first ones say: where a key is denied is not to be predicted, and the line is
-    // here anyway.
     let (words, _) = line.as_chunks::<8>();
-    let mut admitted = 1;
-    let each = |bit: usize| admitted &= u64::from_le_bytes(words[bit / 64]) >> (bit % 64);
-    // With a number that the compiler knows, the loop is none: six is what ten bits a key make.
+    // In its lowest bit: the bit that the lowest nine bits of `slices` name.
+    let bit = |slices: u64| u64::from_le_bytes(words[(slices >> 6 & 7) as usize]).wrapping_shr(slices as u32);
     if probes == 6 {
-        for_each_bit(hash.0, 6, each)
-    } else {
-        for_each_bit(hash.0, probes, each)
+        // Ten bits a key. Three bits at once, whatever the first one says: where a key is denied is not to be predicted,
+        // but of eight that are, seven are denied by the first three.
+        let word = mix(hash.0);
+        let three = |slices: u64| bit(slices) & bit(slices >> 9) & bit(slices >> 18) & 1;
+        return three(word) != 0 && three(word >> 27) != 0;
     }
+    let mut admitted = 1;
+    for_each_bit(hash.0, probes, |place| admitted &= bit(place as u64));
     admitted != 0
 }
