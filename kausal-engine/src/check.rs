@@ -93,7 +93,14 @@ impl Check<'_> {
     }
 
     fn table(&mut self, meta: &TableMeta) -> Result<(), Error> {
-        let file = TableFile::open(self.vfs, self.directory, meta.clone(), Vec::new(), &self.budget)?;
+        let file = TableFile::open(
+            self.vfs,
+            self.directory,
+            meta.clone(),
+            Vec::new(),
+            &self.budget,
+            OpenMode::Read,
+        )?;
         let properties = file.table().properties();
         let agrees = properties.entry_count == meta.entry_count
             && properties.tombstone_count == meta.tombstone_count

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use kausal_sstable::Compression;
 
+use crate::vfs::OpenMode;
+
 /// Smallest memory budget a database opens with.
 pub const MEMORY_BUDGET_MIN: usize = 8 << 20;
 
@@ -53,6 +55,7 @@ pub struct Options {
     pub(crate) create: bool,
     pub(crate) block_bytes: usize,
     pub(crate) filter_bits_per_key: u32,
+    pub(crate) direct_reads: bool,
     compression: [Compression; COMPRESSION_LEVELS],
     pub(crate) level0_compaction_count: usize,
     pub(crate) level0_stall_count: usize,
@@ -74,6 +77,7 @@ impl Options {
             create: true,
             block_bytes: 4 << 10,
             filter_bits_per_key: 10,
+            direct_reads: false,
             compression: [Compression::None; COMPRESSION_LEVELS],
             level0_compaction_count: 4,
             level0_stall_count: 12,
@@ -109,6 +113,19 @@ impl Options {
     pub fn filter_bits_per_key(mut self, bits: u32) -> Self {
         self.filter_bits_per_key = bits;
         self
+    }
+
+    /// Whether tables are read past the kernel's page cache, where the file system can do that. Default `false`.
+    ///
+    /// What is read twice is then read from the disk twice, unless this process keeps it.
+    pub fn direct_reads(mut self, direct: bool) -> Self {
+        self.direct_reads = direct;
+        self
+    }
+
+    /// How tables are opened.
+    pub(crate) fn table_open_mode(&self) -> OpenMode {
+        if self.direct_reads { OpenMode::ReadDirect } else { OpenMode::Read }
     }
 
     /// How tables of `level` and of all deeper ones are compressed when they are written. Default none. A table keeps

@@ -237,7 +237,7 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
     }
 
     fn open_tables(&mut self, state: &ManifestState) -> Result<(), Error> {
-        let vfs = &self.environment.vfs;
+        let (vfs, mode) = (&self.environment.vfs, self.options.table_open_mode());
         let mut blobs: BTreeMap<FileNumber, Arc<BlobFile>> = BTreeMap::new();
         for meta in state.tables.values() {
             let held = meta.blobs.iter().map(|&number| {
@@ -247,7 +247,7 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
                 Arc::clone(blob)
             });
             let held = held.collect();
-            let file = TableFile::open(vfs, self.directory, meta.clone(), held, &self.plan.tables)?;
+            let file = TableFile::open(vfs, self.directory, meta.clone(), held, &self.plan.tables, mode)?;
             self.tables.push(Arc::new(file));
         }
         self.last_seqno = state.last_seqno;

@@ -122,7 +122,14 @@ impl<'a> TableOutput<'a> {
         let place = &self.place;
         let blobs = blobs.into_iter().filter_map(|number| (place.blob)(number)).collect();
         let vfs = &place.environment.vfs;
-        let table = TableFile::open(vfs, place.directory, meta, blobs, place.tables_budget)?;
+        let table = TableFile::open(
+            vfs,
+            place.directory,
+            meta,
+            blobs,
+            place.tables_budget,
+            place.options.table_open_mode(),
+        )?;
         self.finished.push(Arc::new(table));
         self.written += summary.file_bytes;
         Ok(())

@@ -315,7 +315,7 @@ impl SimVfs {
         let mut disk = self.disk.lock();
         disk.call().1?;
         let inode = match mode {
-            OpenMode::Read | OpenMode::ReadWrite => disk.inode(path)?,
+            OpenMode::Read | OpenMode::ReadDirect | OpenMode::ReadWrite => disk.inode(path)?,
             OpenMode::CreateNew if disk.names.contains_key(path) => {
                 return Err(io::ErrorKind::AlreadyExists.into());
             }

@@ -46,9 +46,10 @@ impl TableFile {
         meta: TableMeta,
         blobs: Vec<Arc<BlobFile>>,
         budget: &Budget,
+        mode: OpenMode,
     ) -> Result<Self, Error> {
         let path = file_path(directory, FileKind::Table(meta.file));
-        let file = vfs.open(&path, OpenMode::Read).map_err(Error::io("open", &path))?;
+        let file = vfs.open(&path, mode).map_err(Error::io("open", &path))?;
         file.advise(Advice::Random);
         let expected = Some((meta.table_id, meta.file_bytes));
         let table = Table::open(Arc::new(Source(file)), meta.file, expected, budget)

@@ -12,6 +12,8 @@
 //!
 //! `std::fs` appears nowhere else but in the command line tool, tests and project tasks.
 
+#[cfg(target_os = "linux")]
+mod direct;
 mod std_vfs;
 
 pub use std_vfs::StdVfs;
@@ -27,6 +29,8 @@ use std::sync::Arc;
 pub enum OpenMode {
     /// An existing file, for reading.
     Read,
+    /// The same past the page cache, where the file system can do that; otherwise as `Read`.
+    ReadDirect,
     /// An existing file, for reading and writing.
     ReadWrite,
     /// A file that must not exist yet, for reading and writing.

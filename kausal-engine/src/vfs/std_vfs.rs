@@ -18,19 +18,28 @@ struct StdFile {
     file: File,
     /// Where `append` writes next.
     end: Mutex<u64>,
+    /// Whether reads go past the page cache.
+    is_direct: bool,
 }
 
 impl StdFile {
     fn open(path: &Path, mode: OpenMode) -> io::Result<Self> {
+        #[cfg(target_os = "linux")]
+        if mode == OpenMode::ReadDirect
+            && let Some(file) = super::direct::open(path)?
+        {
+            let end = Mutex::new(file.metadata()?.len());
+            return Ok(Self { file, end, is_direct: true });
+        }
         let mut options = OpenOptions::new();
         match mode {
-            OpenMode::Read => options.read(true),
+            OpenMode::Read | OpenMode::ReadDirect => options.read(true),
             OpenMode::ReadWrite => options.read(true).write(true),
             OpenMode::CreateNew => options.read(true).write(true).create_new(true),
         };
         let file = options.open(path)?;
         let end = Mutex::new(file.metadata()?.len());
-        Ok(Self { file, end })
+        Ok(Self { file, end, is_direct: false })
     }
 }
 
@@ -96,6 +105,10 @@ fn advise(_file: &File, _advice: Advice) {}
 
 impl VfsFile for StdFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        #[cfg(target_os = "linux")]
+        if self.is_direct {
+            return super::direct::read_at(&self.file, buffer, offset);
+        }
         read_at(&self.file, buffer, offset)
     }
 

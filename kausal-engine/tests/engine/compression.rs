@@ -57,7 +57,11 @@ fn deeper_levels_are_compressed_as_they_are_written() {
     assert!(compressed < raw / 2);
     engine.close().unwrap();
 
-    let engine = StorageEngine::open(folder.path(), options(Compression::None)).unwrap();
-    assert_filled(&engine, 20_000);
-    engine.close().unwrap();
+    // The same by way of the page cache, and past it.
+    for direct in [false, true] {
+        let options = options(Compression::None).direct_reads(direct);
+        let engine = StorageEngine::open(folder.path(), options).unwrap();
+        assert_filled(&engine, 20_000);
+        engine.close().unwrap();
+    }
 }
