@@ -48,15 +48,17 @@ pub fn rustc() -> String {
     output("rustc", &["--version"])
 }
 
-/// `name version` of each of `names`, from the metadata cargo gives of the workspace in the current folder.
+/// `name version` of each of `names`, or all versions of it that there are, from the metadata cargo gives of the workspace in the current folder.
 pub fn versions(names: &[&str]) -> Vec<String> {
     let arguments = ["metadata", "--format-version", "1", "--offline", "--all-features"];
     let metadata: serde_json::Value = serde_json::from_str(&output("cargo", &arguments)).unwrap_or_default();
     let packages = metadata["packages"].as_array().map(Vec::as_slice).unwrap_or_default();
+    // A peer may bring another version of one that is a peer itself.
     let version = |name: &&str| {
-        let package = packages.iter().find(|package| package["name"] == **name);
-        let version = package.and_then(|package| package["version"].as_str()).unwrap_or("unknown");
-        format!("{name} {version}")
+        let of_name = packages.iter().filter(|package| package["name"] == **name);
+        let versions: Vec<&str> = of_name.filter_map(|package| package["version"].as_str()).collect();
+        let versions = if versions.is_empty() { "unknown".into() } else { versions.join(" and ") };
+        format!("{name} {versions}")
     };
     names.iter().map(version).collect()
 }
