@@ -13,7 +13,7 @@
 //! `std::fs` appears nowhere else but in the command line tool, tests and project tasks.
 
 #[cfg(target_os = "linux")]
-mod direct;
+mod std_direct;
 mod std_vfs;
 
 pub use std_vfs::StdVfs;

@@ -1,4 +1,4 @@
-//! The operating system's file system: the one place of the engine that calls `std::fs`.
+//! The operating system's file system: the one place of the engine, with `std_direct`, that calls `std::fs`.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -26,7 +26,7 @@ impl StdFile {
     fn open(path: &Path, mode: OpenMode) -> io::Result<Self> {
         #[cfg(target_os = "linux")]
         if mode == OpenMode::ReadDirect
-            && let Some(file) = super::direct::open(path)?
+            && let Some(file) = super::std_direct::open(path)?
         {
             let end = Mutex::new(file.metadata()?.len());
             return Ok(Self { file, end, is_direct: true });
@@ -107,7 +107,7 @@ impl VfsFile for StdFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         #[cfg(target_os = "linux")]
         if self.is_direct {
-            return super::direct::read_at(&self.file, buffer, offset);
+            return super::std_direct::read_at(&self.file, buffer, offset);
         }
         read_at(&self.file, buffer, offset)
     }
