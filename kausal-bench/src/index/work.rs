@@ -1,6 +1,6 @@
 //! How the work of an operation grows with the entries, in instructions: what time says, without what caches do to it.
 //!
-//! A child below callgrind fills an index, and then inserts or looks up [`OPERATIONS`] random keys. The logarithm of the
+//! A child below callgrind fills an index, and then inserts or looks up ten thousand random keys. The logarithm of the
 //! largest number of entries is 1.5 times that of the smallest: an ordered index may grow as much, the hash may not grow.
 
 use std::hint::black_box;
