@@ -5,12 +5,13 @@
 //! | [`arena`] | allocation, reset and release against bump arenas and general purpose allocators |
 //! | [`index`] | the in-memory indexes against each other and against the field's maps |
 //! | [`cache`] | the block cache against the field's caches, the merging cursor against a heap |
+//! | [`memtable`] | a memtable beside its index and beside maps that own their entries |
 //! | [`table`] | the table format against those of other engines |
 //! | [`samples`], [`row`] | samples in turn and their medians; one measured number |
 //! | [`text`], [`record`] | a result for people, and for the repository |
 //! | [`options`] | the command line |
 //! | [`machine`] | where a record was made |
-//! | [`heap`] | general purpose allocators as values |
+//! | [`heap`], [`maps`] | general purpose allocators as values, maps whose entries are dropped one by one |
 //!
 //! An absolute time on a shared machine means nothing; quote the ratio.
 
@@ -19,6 +20,7 @@ pub mod cache;
 pub mod heap;
 pub mod index;
 pub mod machine;
+pub mod maps;
 pub mod memtable;
 pub mod options;
 pub mod record;

@@ -46,7 +46,7 @@ fn run() -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
     if name == "child" {
-        return child::run(rest).ok_or_else(|| "no such mode of a child".into());
+        return child::run(rest).ok_or_else(|| "no such mode of a child, or no memory for it".into());
     }
     let options = Options::parse(lexopt::Parser::from_args(rest))?;
     let mut rows = Vec::new();

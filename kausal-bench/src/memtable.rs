@@ -9,7 +9,6 @@
 //! Entries have 16 and 84 bytes, so that the most there are nearly fill the region, and come in scattered order. A flush has
 //! walked over all of them before the release, so they are as warm as they get.
 
-use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -17,6 +16,7 @@ use kausal_arena::{Budget, Region, RegionPool};
 use kausal_index::{BlockIndex, Cursor, EntryRef, Kind, SeqNo, TreeIndex};
 use kausal_memtable::{BatchPart, KeyspaceId, Memtable, MemtableManager};
 
+use crate::maps::{self, Subject};
 use crate::options::Options;
 use crate::row::Row;
 use crate::samples::{medians, timed};
@@ -33,9 +33,6 @@ const COVERED: [u64; 4] = [0, 10, 1_000, 10_000];
 const RELEASE_TARGET: f64 = 100_000.0;
 
 type Manager = MemtableManager<TreeIndex>;
-
-/// A name, and nanoseconds.
-type Subject<'a> = (&'static str, Box<dyn Fn() -> f64 + 'a>);
 
 /// All workloads.
 pub fn run(options: &Options) -> Vec<Row> {
@@ -58,11 +55,9 @@ pub fn release(options: &Options, entries: u64) -> Vec<Row> {
     options.progress(&workload, "all");
     let pool = pool(2);
     let manager = Manager::new(pool.coordinator(), ()).expect("the pool is new");
-    let mut subjects: Vec<Subject<'_>> = vec![
-        ("memtable in a region", Box::new(|| release_memtable(&pool, &manager, entries))),
-        ("BTreeMap", Box::new(move || btree(entries))),
-    ];
-    subjects.extend(peers::all(entries));
+    let mut subjects: Vec<Subject<'_>> =
+        vec![("memtable in a region", Box::new(|| release_memtable(&pool, &manager, entries)))];
+    subjects.extend(maps::releases(entries, VALUE_BYTES, key));
     let target = (entries == RELEASED[2]).then_some(RELEASE_TARGET);
     compared(options, &workload, "release", subjects, target, 1.0)
 }
@@ -232,12 +227,6 @@ fn give_back(manager: &Manager, sealed: Arc<Memtable<TreeIndex>>) {
     drop(sealed);
 }
 
-/// Likewise.
-#[inline(never)]
-fn give_back_map<M>(map: M) {
-    drop(map);
-}
-
 fn flushed(memtable: &Memtable<TreeIndex>) -> u64 {
     let mut cursor = memtable.cursor().expect("the tree is ordered while it lives");
     let (mut entries, Ok(mut more)) = (0, cursor.seek_to_first());
@@ -247,40 +236,4 @@ fn flushed(memtable: &Memtable<TreeIndex>) -> u64 {
         more = moved;
     }
     entries
-}
-
-fn btree(entries: u64) -> f64 {
-    let mut map = BTreeMap::new();
-    for number in 0..entries {
-        map.insert(key(number).to_vec(), vec![7; VALUE_BYTES]);
-    }
-    assert_eq!(map.len() as u64, entries, "what is timed holds what it should");
-    timed(|| give_back_map(map))
-}
-
-#[cfg(not(feature = "memtable-peers"))]
-mod peers {
-    use super::Subject;
-
-    pub(super) fn all(_entries: u64) -> [Subject<'static>; 0] {
-        []
-    }
-}
-
-#[cfg(feature = "memtable-peers")]
-mod peers {
-    use super::{Subject, VALUE_BYTES, give_back_map, key, timed};
-
-    pub(super) fn all(entries: u64) -> [Subject<'static>; 1] {
-        [("crossbeam SkipMap", Box::new(move || skip_map(entries)))]
-    }
-
-    fn skip_map(entries: u64) -> f64 {
-        let map = crossbeam_skiplist::SkipMap::new();
-        for number in 0..entries {
-            map.insert(key(number).to_vec(), vec![7; VALUE_BYTES]);
-        }
-        assert_eq!(map.len() as u64, entries, "what is timed holds what it should");
-        timed(|| give_back_map(map))
-    }
 }

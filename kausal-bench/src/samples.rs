@@ -13,10 +13,16 @@ use std::time::{Duration, Instant};
 /// costs more than some of what is measured.
 #[inline]
 pub fn timed(work: impl FnOnce()) -> f64 {
+    timed_with_answer(work).0
+}
+
+/// The same, and the answer of `work`.
+#[inline]
+pub fn timed_with_answer<T>(work: impl FnOnce() -> T) -> (f64, T) {
     black_box(Instant::now());
     let begun = Instant::now();
-    work();
-    nanos(begun.elapsed())
+    let answer = work();
+    (nanos(begun.elapsed()), answer)
 }
 
 /// `duration` in nanoseconds.
@@ -68,6 +74,23 @@ pub fn interleaved<T>(subjects: usize, rounds: usize, mut sample: impl FnMut(usi
 /// [`interleaved`], reduced to the median of each subject.
 pub fn medians(subjects: usize, rounds: usize, sample: impl FnMut(usize) -> f64) -> Vec<f64> {
     interleaved(subjects, rounds, sample).iter_mut().map(|samples| median(samples)).collect()
+}
+
+/// The same where a sample can fail.
+///
+/// # Errors
+///
+/// What a sample answered.
+pub fn try_medians<E>(
+    subjects: usize,
+    rounds: usize,
+    sample: impl FnMut(usize) -> Result<f64, E>,
+) -> Result<Vec<f64>, E> {
+    let median_of = |samples: Vec<Result<f64, E>>| {
+        let samples: Result<Vec<f64>, E> = samples.into_iter().collect();
+        samples.map(|mut samples| median(&mut samples))
+    };
+    interleaved(subjects, rounds, sample).into_iter().map(median_of).collect()
 }
 
 /// Nanoseconds from the common start of `threads` threads to the end of the last one. What `prepare` makes for a thread,

@@ -32,7 +32,7 @@ pub fn command(program: &[&str], arguments: &[&str]) -> Command {
     command
 }
 
-/// Does what the mode says; `None` if there is no such mode.
+/// Does what the mode says; `None` if there is no such mode, or no memory for it.
 pub fn run(arguments: &[String]) -> Option<()> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {

@@ -4,11 +4,10 @@
 //! Up to a million entries come in scattered order, as a memtable meets them. More come in order, because building the
 //! peers takes minutes otherwise: their nodes then lie side by side and are freed faster, which flatters them.
 
-use std::collections::BTreeMap;
-
 use kausal_arena::{Budget, RegionPool};
 use kausal_index::{BlockIndex, EntryRef, InsertError, Kind, SeqNo, SkipListIndex};
 
+use crate::maps::{self, Subject};
 use crate::options::Options;
 use crate::row::Row;
 use crate::samples::{medians, timed};
@@ -20,9 +19,6 @@ const SCATTERED_MAX: u64 = 1_000_000;
 
 /// The size at which a target is set, and the target.
 const TARGET: (u64, f64) = (500_000, 100_000.0);
-
-/// A name, and nanoseconds to give everything back.
-type Subject<'a> = (&'static str, Box<dyn Fn() -> f64 + 'a>);
 
 /// All sizes.
 pub fn run(options: &Options) -> Vec<Row> {
@@ -51,9 +47,8 @@ pub fn size(options: &Options, entries: u64) -> Vec<Row> {
         let index = fill(&pool, entries).expect("the region was sized for the entries");
         timed(|| drop(index))
     };
-    let mut subjects: Vec<Subject<'_>> =
-        vec![("SkipListIndex in a region", Box::new(region)), ("BTreeMap", Box::new(move || btree(entries)))];
-    subjects.extend(peers::all(entries));
+    let mut subjects: Vec<Subject<'_>> = vec![("SkipListIndex in a region", Box::new(region))];
+    subjects.extend(maps::releases(entries, VALUE_BYTES, move |number| key(number, entries)));
     let rounds = options.rounds.unwrap_or(if entries > 100_000 { 3 } else { 9 });
     let rounds = if entries > SCATTERED_MAX { 1 } else { rounds };
     let times = medians(subjects.len(), rounds, |number| (subjects[number].1)());
@@ -88,40 +83,4 @@ fn fill(pool: &RegionPool, entries: u64) -> Result<SkipListIndex, InsertError> {
     }
     assert_eq!(index.len() as u64, entries, "what is timed holds what it should");
     Ok(index)
-}
-
-fn btree(entries: u64) -> f64 {
-    let mut map = BTreeMap::new();
-    for number in 0..entries {
-        map.insert(key(number, entries).to_vec(), vec![7; VALUE_BYTES]);
-    }
-    assert_eq!(map.len() as u64, entries, "what is timed holds what it should");
-    timed(|| drop(map))
-}
-
-#[cfg(not(feature = "arena-peers"))]
-mod peers {
-    use super::Subject;
-
-    pub(super) fn all(_entries: u64) -> [Subject<'static>; 0] {
-        []
-    }
-}
-
-#[cfg(feature = "arena-peers")]
-mod peers {
-    use super::{Subject, VALUE_BYTES, key, timed};
-
-    pub(super) fn all(entries: u64) -> [Subject<'static>; 1] {
-        [("crossbeam SkipMap", Box::new(move || skip_map(entries)))]
-    }
-
-    fn skip_map(entries: u64) -> f64 {
-        let map = crossbeam_skiplist::SkipMap::new();
-        for number in 0..entries {
-            map.insert(key(number, entries).to_vec(), vec![7; VALUE_BYTES]);
-        }
-        assert_eq!(map.len() as u64, entries, "what is timed holds what it should");
-        timed(|| drop(map))
-    }
 }

@@ -20,7 +20,7 @@ const SAMPLE_BYTES: usize = 16 << 20;
 /// One allocation, one copy.
 fn value(block: u32) -> Value {
     let mut value: Value = Arc::from(contents().as_slice());
-    write_number(block, Arc::get_mut(&mut value).expect("it is new"));
+    write_number(block, Arc::get_mut(&mut value).expect("made above, and nobody else has it"));
     value
 }
 

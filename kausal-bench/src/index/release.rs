@@ -6,7 +6,7 @@
 use std::hint::black_box;
 
 use fastrand::Rng;
-use kausal_arena::{Budget, Region, RegionPool};
+use kausal_arena::{Budget, Region, RegionPool, Writer};
 use kausal_index::{ArtIndex, BlockIndex, EntryRef, HashIndex, Kind, SeqNo, SkipListIndex, TreeIndex};
 
 use crate::arena::counts;
@@ -35,40 +35,52 @@ pub fn instructions(workload: &str, options: &Options) -> Vec<Row> {
     })
 }
 
-/// What the child does; `None` if there is no such index.
+/// What the child does; `None` if there is no such index, or no room.
 pub fn run(index: &str, entries: usize) -> Option<()> {
     match index {
         "TreeIndex" => release::<TreeIndex>(entries),
         "ArtIndex" => release::<ArtIndex>(entries),
         "HashIndex" => release::<HashIndex>(entries),
         "SkipListIndex" => release::<SkipListIndex>(entries),
-        _ => return None,
+        _ => None,
     }
+}
+
+fn release<I: BlockIndex>(entries: usize) -> Option<()> {
+    let pool = pool()?;
+    // The first return of a process is not like the others.
+    drop(pool.coordinator().take().ok()?);
+    let region = pool.coordinator().take().ok()?;
+    let index: I = filled(&region, &keys(entries, &mut Rng::with_seed(1)))?;
+    counted_by_callgrind_release(index, region);
     Some(())
 }
 
-fn release<I: BlockIndex>(entries: usize) {
-    let pool =
-        RegionPool::new(&Budget::unlimited("bench"), REGION_BYTES, 1, || {}).expect("memory for a benchmark");
-    let take = || pool.coordinator().take().expect("the region has come back");
-    // The first return of a process is not like the others.
-    drop(take());
-    let region = take();
-    let index = filled::<I>(&region, entries);
-    counted_by_callgrind_release(index, region);
+/// One region, with room for the entries of any index; `None` if the system has no memory for it.
+pub fn pool() -> Option<RegionPool> {
+    RegionPool::new(&Budget::unlimited("bench"), REGION_BYTES, 1, || {}).ok()
 }
 
-fn filled<I: BlockIndex>(region: &Region, entries: usize) -> I {
+/// Random keys.
+pub fn keys(count: usize, rng: &mut Rng) -> Vec<[u8; 8]> {
+    std::iter::repeat_with(|| rng.u64(..).to_be_bytes()).take(count).collect()
+}
+
+/// An index of `keys`; `None` if there are more than the region has room for.
+pub fn filled<I: BlockIndex>(region: &Region, keys: &[[u8; 8]]) -> Option<I> {
     let pen = region.writer();
-    let index = I::create(region.lease(), &pen).expect("an empty region has room for an index");
-    let mut rng = Rng::with_seed(1);
-    for number in 1..=entries as u64 {
-        let (key, seqno) = (rng.u64(..).to_be_bytes(), SeqNo::new(number).expect("far below 2^56"));
-        index
-            .insert(&pen, EntryRef { key: &key, seqno, kind: Kind::Put, value: &number.to_le_bytes() })
-            .expect("the region has room for all");
+    let index = I::create(region.lease(), &pen).ok()?;
+    insert(&index, &pen, keys, 1)?;
+    Some(index)
+}
+
+/// Inserts `keys`, numbered from `first` on; `None` as for [`filled`].
+pub fn insert<I: BlockIndex>(index: &I, pen: &Writer, keys: &[[u8; 8]], first: u64) -> Option<()> {
+    for (number, key) in (first..).zip(keys) {
+        let (seqno, value) = (SeqNo::new(number)?, number.to_le_bytes());
+        index.insert(pen, EntryRef { key, seqno, kind: Kind::Put, value: &value }).ok()?;
     }
-    index
+    Some(())
 }
 
 #[inline(never)]

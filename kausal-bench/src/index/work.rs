@@ -6,9 +6,10 @@
 use std::hint::black_box;
 
 use fastrand::Rng;
-use kausal_arena::{Budget, RegionPool, Writer};
-use kausal_index::{ArtIndex, BlockIndex, EntryRef, HashIndex, Kind, SeqNo, SkipListIndex, TreeIndex};
+use kausal_arena::Writer;
+use kausal_index::{ArtIndex, BlockIndex, HashIndex, SeqNo, SkipListIndex, TreeIndex};
 
+use super::release;
 use crate::arena::counts;
 use crate::options::Options;
 use crate::row::Row;
@@ -18,9 +19,6 @@ const SIZES: [usize; 3] = [10_000, 100_000, 1_000_000];
 
 /// Operations that are counted together.
 const OPERATIONS: usize = 10_000;
-
-/// Room for the entries of any index.
-const REGION_BYTES: usize = 256 << 20;
 
 /// An index, and how much more work the largest size may be than the smallest.
 const INDEXES: [(&str, f64); 4] =
@@ -48,7 +46,7 @@ pub fn instructions(workload: &str, options: &Options) -> Vec<Row> {
     })
 }
 
-/// What the child does; `None` if there is no such index or operation.
+/// What the child does; `None` if there is no such index or operation, or no room.
 pub fn run(index: &str, operation: &str, entries: usize) -> Option<()> {
     match index {
         "TreeIndex" => work::<TreeIndex>(operation, entries),
@@ -60,44 +58,39 @@ pub fn run(index: &str, operation: &str, entries: usize) -> Option<()> {
 }
 
 fn work<I: BlockIndex>(operation: &str, entries: usize) -> Option<()> {
-    let pool =
-        RegionPool::new(&Budget::unlimited("bench"), REGION_BYTES, 1, || {}).expect("memory for a benchmark");
-    let region = pool.coordinator().take().expect("the only region is free");
-    let pen = region.writer();
-    let index = I::create(region.lease(), &pen).expect("an empty region has room for an index");
+    let pool = release::pool()?;
+    let region = pool.coordinator().take().ok()?;
     let mut rng = Rng::with_seed(1);
-    let keys: Vec<[u8; 8]> = std::iter::repeat_with(|| rng.u64(..).to_be_bytes()).take(entries).collect();
-    insert(&index, &pen, &keys, 1);
-    let more: Vec<[u8; 8]> = std::iter::repeat_with(|| rng.u64(..).to_be_bytes()).take(OPERATIONS).collect();
+    let there = release::keys(entries, &mut rng);
+    let index: I = release::filled(&region, &there)?;
     match operation {
-        "insert" => counted_by_callgrind_insert(&index, &pen, &more, 1 + entries as u64),
+        "insert" => {
+            let more = release::keys(OPERATIONS, &mut rng);
+            counted_by_callgrind_insert(&index, &region.writer(), &more, 1 + entries as u64)
+        }
         "get" => {
             let sought: Vec<[u8; 8]> =
-                std::iter::repeat_with(|| keys[rng.usize(..entries)]).take(OPERATIONS).collect();
-            counted_by_callgrind_get(&index, &sought);
+                std::iter::repeat_with(|| there[rng.usize(..entries)]).take(OPERATIONS).collect();
+            counted_by_callgrind_get(&index, &sought)
         }
-        _ => return None,
+        _ => None,
+    }
+}
+
+#[inline(never)]
+fn counted_by_callgrind_insert<I: BlockIndex>(
+    index: &I,
+    pen: &Writer,
+    keys: &[[u8; 8]],
+    first: u64,
+) -> Option<()> {
+    release::insert(index, pen, black_box(keys), first)
+}
+
+#[inline(never)]
+fn counted_by_callgrind_get<I: BlockIndex>(index: &I, keys: &[[u8; 8]]) -> Option<()> {
+    for key in black_box(keys) {
+        black_box(index.get(key, SeqNo::MAX)?);
     }
     Some(())
-}
-
-fn insert<I: BlockIndex>(index: &I, pen: &Writer, keys: &[[u8; 8]], first: u64) {
-    for (number, key) in (first..).zip(keys) {
-        let (seqno, value) = (SeqNo::new(number).expect("far below 2^56"), number.to_le_bytes());
-        let entry = EntryRef { key, seqno, kind: Kind::Put, value: &value };
-        index.insert(pen, entry).expect("the region has room for all");
-    }
-}
-
-#[inline(never)]
-fn counted_by_callgrind_insert<I: BlockIndex>(index: &I, pen: &Writer, keys: &[[u8; 8]], first: u64) {
-    insert(index, pen, black_box(keys), first);
-}
-
-#[inline(never)]
-fn counted_by_callgrind_get<I: BlockIndex>(index: &I, keys: &[[u8; 8]]) {
-    for key in black_box(keys) {
-        let found = index.get(key, SeqNo::MAX).expect("every key was inserted");
-        black_box(found);
-    }
 }

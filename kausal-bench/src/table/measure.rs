@@ -1,4 +1,5 @@
-//! The samples. Every answer is compared with what the entries say, in every sample.
+//! The samples. Every answer is compared with what the entries say, in every sample; a wrong one is a panic, a file that
+//! cannot be written or read an error.
 
 use std::fs;
 use std::hint::black_box;
@@ -13,7 +14,7 @@ use super::subject::{OURS, Opened, Reader, Stored, Subject};
 use super::targets::CHAIN;
 use crate::options::Options;
 use crate::row::Row;
-use crate::samples::{medians, timed};
+use crate::samples::{timed_with_answer, try_medians};
 
 /// Where files are kept if the system has it: a file system in memory.
 const MEMORY: &str = "/dev/shm";
@@ -51,25 +52,29 @@ impl<'o> Bench<'o> {
     }
 
     /// Megabytes of keys and values in a second, and bytes of the file.
-    pub fn write(&self, workload: &str, stored: Stored) -> Vec<Row> {
+    ///
+    /// # Errors
+    ///
+    /// What a format or the system answers, here and below.
+    pub fn write(&self, workload: &str, stored: Stored) -> io::Result<Vec<Row>> {
         let entries = &self.data.entries;
         let expected = Answers::of(entries.iter());
         let mut file_bytes = vec![0.0; self.subjects.len()];
         for (subject, bytes) in self.subjects().zip(&mut file_bytes) {
-            let path = self.table(subject, workload, entries, stored);
-            *bytes = fs::metadata(&path).expect("it was just written").len() as f64;
-            let read = subject.open(std::slice::from_ref(&path), TINY_CACHE_BYTES).walk();
+            let path = self.table(subject, workload, entries, stored)?;
+            *bytes = fs::metadata(&path)?.len() as f64;
+            let read = subject.open(std::slice::from_ref(&path), TINY_CACHE_BYTES)?.walk()?;
             assert_eq!(read, expected, "{} reads what it wrote", subject.name());
-            fs::remove_file(path).unwrap_or_default();
+            fs::remove_file(path)?;
         }
         let path = self.folder.path().join("sample");
-        let nanos = medians(self.subjects.len(), self.rounds(ROUNDS_SLOW), |number| {
+        let nanos = try_medians(self.subjects.len(), self.rounds(ROUNDS_SLOW), |number| {
             let subject = &self.subjects[number];
             self.options.progress(workload, subject.name());
-            let nanos = timed(|| subject.write(&path, entries, stored));
-            fs::remove_file(&path).expect("it was just written");
-            nanos
-        });
+            let (nanos, ()) = answered(|| subject.write(&path, entries, stored))?;
+            fs::remove_file(&path)?;
+            io::Result::Ok(nanos)
+        })?;
         let mut rows = self.rates(workload, "write", &nanos);
         let sizes = self.subjects().zip(&file_bytes);
         rows.extend(compared(
@@ -77,21 +82,26 @@ impl<'o> Bench<'o> {
                 .map(|(subject, &bytes)| Row::lower(workload, subject.name(), "file", bytes, "bytes"))
                 .collect(),
         ));
-        rows
+        Ok(rows)
     }
 
     /// Look-ups that find their block in the cache, the chain, and how many of its loads stand between a look-up whose
     /// lines are all near and one of any key.
-    pub fn hit_cache(&self, workload: &str) -> Vec<Row> {
-        let mut opened = self.opened(workload, self.ample());
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
+    pub fn hit_cache(&self, workload: &str) -> io::Result<Vec<Row>> {
+        let mut opened = self.opened(workload, self.ample())?;
         let chain = Chain::new(self.data.entries.bytes(), self.options.seed);
         let subjects = opened.len();
-        let nanos =
-            medians(2 * subjects + 1, self.rounds(ROUNDS), |number| match number.checked_sub(subjects) {
+        let nanos = try_medians(2 * subjects + 1, self.rounds(ROUNDS), |number| {
+            match number.checked_sub(subjects) {
                 None => self.hits(workload, number, &mut *opened[number]),
                 Some(number) if number < subjects => self.near(&mut *opened[number]),
-                Some(_) => chain.sample(self.data.sought.len()),
-            });
+                Some(_) => Ok(chain.sample(self.data.sought.len())),
+            }
+        })?;
         let (hits, rest) = nanos.split_at(subjects);
         let (near, chain) = (&rest[..subjects], rest[subjects]);
         let mut own = self.times(workload, "hit", hits);
@@ -105,81 +115,98 @@ impl<'o> Bench<'o> {
                 .into_iter()
                 .map(|row| Row { unit: "count".into(), ..row }),
         );
-        rows
+        Ok(rows)
     }
 
     /// Nanoseconds of a look-up of one of a few keys.
-    fn near(&self, reader: &mut dyn Opened) -> f64 {
+    fn near(&self, reader: &mut dyn Opened) -> io::Result<f64> {
         let keys = &self.data.sought[..NEAR_KEYS];
         let keys: Vec<Key> = keys.iter().cycle().take(NEAR_TIMES * keys.len()).copied().collect();
-        let mut answers = Answers::default();
-        let nanos = timed(|| answers = reader.look_up(&keys));
+        let (nanos, answers) = answered(|| reader.look_up(&keys))?;
         assert_eq!(answers.count, keys.len(), "each is found");
-        nanos / keys.len() as f64
+        Ok(nanos / keys.len() as f64)
     }
 
     /// Look-ups whose block has to be read.
-    pub fn hit_page_cache(&self, workload: &str) -> Vec<Row> {
-        let mut opened = self.opened(workload, TINY_CACHE_BYTES);
-        let nanos = medians(opened.len(), self.rounds(ROUNDS_SLOW), |number| {
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
+    pub fn hit_page_cache(&self, workload: &str) -> io::Result<Vec<Row>> {
+        let mut opened = self.opened(workload, TINY_CACHE_BYTES)?;
+        let nanos = try_medians(opened.len(), self.rounds(ROUNDS_SLOW), |number| {
             self.hits(workload, number, &mut *opened[number])
-        });
-        compared(self.times(workload, "hit", &nanos))
+        })?;
+        Ok(compared(self.times(workload, "hit", &nanos)))
     }
 
     /// Look-ups that find nothing.
-    pub fn absent(&self, workload: &str) -> Vec<Row> {
-        let mut opened = self.opened(workload, self.ample());
-        let nanos = medians(opened.len(), self.rounds(ROUNDS), |number| {
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
+    pub fn absent(&self, workload: &str) -> io::Result<Vec<Row>> {
+        let mut opened = self.opened(workload, self.ample())?;
+        let nanos = try_medians(opened.len(), self.rounds(ROUNDS), |number| {
             self.options.progress(workload, self.subjects[number].name());
-            let mut answers = Answers::default();
-            let nanos = timed(|| answers = opened[number].look_up(&self.data.absent));
+            let (nanos, answers) = answered(|| opened[number].look_up(&self.data.absent))?;
             assert_eq!(answers, Answers::default(), "nothing is found");
-            nanos / self.data.absent.len() as f64
-        });
-        compared(self.times(workload, "miss", &nanos))
+            io::Result::Ok(nanos / self.data.absent.len() as f64)
+        })?;
+        Ok(compared(self.times(workload, "miss", &nanos)))
     }
 
     /// Walks over the table.
-    pub fn walk(&self, workload: &str) -> Vec<Row> {
-        self.walks(workload, self.opened(workload, self.ample()))
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
+    pub fn walk(&self, workload: &str) -> io::Result<Vec<Row>> {
+        self.walks(workload, self.opened(workload, self.ample())?)
     }
 
     /// Walks over `parts` tables at once.
-    pub fn merge(&self, workload: &str, parts: usize) -> Vec<Row> {
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
+    pub fn merge(&self, workload: &str, parts: usize) -> io::Result<Vec<Row>> {
         let lists = self.data.dealt(parts, self.options.seed);
         let open = |subject: &dyn Subject| {
             let table = |(part, list): (usize, &Entries)| {
                 self.table(subject, &format!("{workload}-{part}"), list, Stored::Plain)
             };
-            let tables: Vec<PathBuf> = lists.iter().enumerate().map(table).collect();
+            let tables = lists.iter().enumerate().map(table).collect::<io::Result<Vec<PathBuf>>>()?;
             subject.open(&tables, self.ample())
         };
-        self.walks(workload, self.subjects().map(open).collect())
+        self.walks(workload, self.subjects().map(open).collect::<io::Result<_>>()?)
     }
 
     /// The filter alone.
-    pub fn filter(&self, workload: &str) -> Vec<Row> {
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write).
+    pub fn filter(&self, workload: &str) -> io::Result<Vec<Row>> {
         let Some(ours) = self.subjects().find(|subject| subject.name() == OURS) else {
-            return Vec::new();
+            return Ok(Vec::new());
         };
-        let table = self.table(ours, workload, &self.data.entries, Stored::Plain);
-        let reader = Reader::new(&[table], TINY_CACHE_BYTES);
+        let table = self.table(ours, workload, &self.data.entries, Stored::Plain)?;
+        let reader = Reader::new(&[table], TINY_CACHE_BYTES)?;
         let (present, absent) = (&self.data.sought, &self.data.absent);
-        assert_eq!(reader.admitted(present), present.len(), "a filter denies no key that is there");
-        let admitted = reader.fetched(absent);
-        let nanos = medians(1, self.rounds(ROUNDS), |_| {
+        assert_eq!(reader.admitted(present)?, present.len(), "a filter denies no key that is there");
+        let admitted = reader.fetched(absent)?;
+        let nanos = try_medians(1, self.rounds(ROUNDS), |_| {
             self.options.progress(workload, OURS);
-            let mut count = 0;
-            let nanos = timed(|| count = black_box(reader.admitted(absent)));
+            let (nanos, count) = answered(|| reader.admitted(absent))?;
             assert_eq!(count, admitted, "who is admitted has a block fetched");
-            nanos / absent.len() as f64
-        });
+            io::Result::Ok(nanos / absent.len() as f64)
+        })?;
         let share = 100.0 * admitted as f64 / absent.len() as f64;
-        vec![
+        Ok(vec![
             Row::lower(workload, OURS, "probe", nanos[0], "ns"),
             Row::lower(workload, OURS, "false_positives", share, "percent"),
-        ]
+        ])
     }
 
     fn subjects(&self) -> impl Iterator<Item = &dyn Subject> {
@@ -196,47 +223,53 @@ impl<'o> Bench<'o> {
     }
 
     /// The path of a new table of `entries`.
-    fn table(&self, subject: &dyn Subject, name: &str, entries: &Entries, stored: Stored) -> PathBuf {
+    fn table(
+        &self,
+        subject: &dyn Subject,
+        name: &str,
+        entries: &Entries,
+        stored: Stored,
+    ) -> io::Result<PathBuf> {
         self.options.progress(name, subject.name());
         let path = self.folder.path().join(format!("{}-{}", subject.name(), name.replace('/', "-")));
-        subject.write(&path, entries, stored);
-        path
+        subject.write(&path, entries, stored)?;
+        Ok(path)
     }
 
     /// Everybody's table of all entries, in their cache as far as there is room.
-    fn opened(&self, workload: &str, cache_bytes: usize) -> Vec<Box<dyn Opened>> {
+    fn opened(&self, workload: &str, cache_bytes: usize) -> io::Result<Vec<Box<dyn Opened>>> {
         let expected = Answers::of(self.data.entries.iter());
         let open = |subject: &dyn Subject| {
-            let table = self.table(subject, workload, &self.data.entries, Stored::Plain);
-            let mut opened = subject.open(&[table], cache_bytes);
-            assert_eq!(opened.walk(), expected, "{} reads what it wrote", subject.name());
-            opened
+            let table = self.table(subject, workload, &self.data.entries, Stored::Plain)?;
+            let mut opened = subject.open(&[table], cache_bytes)?;
+            assert_eq!(opened.walk()?, expected, "{} reads what it wrote", subject.name());
+            Ok(opened)
         };
         self.subjects().map(open).collect()
     }
 
     /// One sample of look-ups.
-    fn hits(&self, workload: &str, number: usize, reader: &mut dyn Opened) -> f64 {
+    fn hits(&self, workload: &str, number: usize, reader: &mut dyn Opened) -> io::Result<f64> {
         self.options.progress(workload, self.subjects[number].name());
-        let mut answers = Answers::default();
-        let nanos = timed(|| answers = reader.look_up(&self.data.sought));
+        let (nanos, answers) = answered(|| reader.look_up(&self.data.sought))?;
         assert_eq!(answers, self.data.sought_answers, "each is found");
-        nanos / self.data.sought.len() as f64
+        Ok(nanos / self.data.sought.len() as f64)
     }
 
-    fn walks(&self, workload: &str, mut opened: Vec<Box<dyn Opened>>) -> Vec<Row> {
+    fn walks(&self, workload: &str, mut opened: Vec<Box<dyn Opened>>) -> io::Result<Vec<Row>> {
         let expected = Answers::of(self.data.entries.iter());
         let mut walk = |number: usize| {
             self.options.progress(workload, self.subjects[number].name());
-            let mut answers = Answers::default();
-            let nanos = timed(|| answers = opened[number].walk());
+            let (nanos, answers) = answered(|| opened[number].walk())?;
             assert_eq!(answers, expected, "all entries in their order");
-            nanos
+            io::Result::Ok(nanos)
         };
         // Once before, so that everything is in the cache.
-        (0..self.subjects.len()).for_each(|number| _ = walk(number));
-        let nanos = medians(self.subjects.len(), self.rounds(ROUNDS), walk);
-        self.rates(workload, "walk", &nanos)
+        for number in 0..self.subjects.len() {
+            walk(number)?;
+        }
+        let nanos = try_medians(self.subjects.len(), self.rounds(ROUNDS), walk)?;
+        Ok(self.rates(workload, "walk", &nanos))
     }
 
     fn times(&self, workload: &str, metric: &str, nanos: &[f64]) -> Vec<Row> {
@@ -253,6 +286,12 @@ impl<'o> Bench<'o> {
         };
         compared(named.map(row).collect())
     }
+}
+
+/// Nanoseconds that `work` takes, and its answer.
+fn answered<T>(work: impl FnOnce() -> io::Result<T>) -> io::Result<(f64, T)> {
+    let (nanos, answer) = timed_with_answer(|| black_box(work()));
+    Ok((nanos, answer?))
 }
 
 /// The rows, and the first, if it is ours, against each of the others.

@@ -61,7 +61,7 @@ fn peers() -> [Box<dyn Subject>; 2] {
 ///
 /// # Errors
 ///
-/// [`io::Error`] if there is no room for the files.
+/// [`io::Error`] if a file cannot be written or read.
 ///
 /// # Panics
 ///
@@ -88,15 +88,15 @@ pub fn run(options: &Options) -> io::Result<Vec<Row>> {
     let mut rows = Vec::new();
     for ((_, workload), name) in workloads.iter().zip(&names) {
         if options.wants(name) {
-            rows.extend(workload(&bench, name));
+            rows.extend(workload(&bench, name)?);
         }
     }
     if options.wants(&filter) {
-        rows.extend(bench.filter(&filter));
+        rows.extend(bench.filter(&filter)?);
     }
     targets::judge(&mut rows);
     Ok(rows)
 }
 
 /// A workload under its full name.
-type Workload<'o> = fn(&Bench<'o>, &str) -> Vec<Row>;
+type Workload<'o> = fn(&Bench<'o>, &str) -> io::Result<Vec<Row>>;

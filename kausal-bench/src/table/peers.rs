@@ -4,6 +4,7 @@
 //! anything else in it, where they lie at the only level. A look-up there passes an empty memtable first. lsm-tree's are
 //! opened by its table type itself, without the tree.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -47,26 +48,27 @@ impl Subject for RocksDb {
         "RocksDB"
     }
 
-    fn write(&self, path: &Path, entries: &Entries, stored: Stored) {
+    fn write(&self, path: &Path, entries: &Entries, stored: Stored) -> io::Result<()> {
         let options = options(stored, &Cache::new_lru_cache(1 << 20));
         let mut writer = SstFileWriter::create(&options);
-        writer.open(path).expect("a new file");
+        writer.open(path).map_err(io::Error::other)?;
         for (key, value) in entries.iter() {
-            writer.put(key, value).expect("entries are sorted");
+            writer.put(key, value).map_err(io::Error::other)?;
         }
         // This syncs.
-        writer.finish().expect("the file takes it");
+        writer.finish().map_err(io::Error::other)?;
+        Ok(())
     }
 
-    fn open(&self, tables: &[PathBuf], cache_bytes: usize) -> Box<dyn Opened> {
+    fn open(&self, tables: &[PathBuf], cache_bytes: usize) -> io::Result<Box<dyn Opened>> {
         let options = options(Stored::Plain, &Cache::new_lru_cache(cache_bytes));
         let folder = tables[0].with_extension(format!("{cache_bytes}.db"));
-        let database = DB::open(&options, &folder).expect("an empty database");
+        let database = DB::open(&options, &folder).map_err(io::Error::other)?;
         let ingestion = IngestExternalFileOptions::default();
         for table in tables {
-            database.ingest_external_file_opts(&ingestion, vec![table]).expect("a sound table");
+            database.ingest_external_file_opts(&ingestion, vec![table]).map_err(io::Error::other)?;
         }
-        Box::new(RocksDbReader { database, reads: ReadOptions::default(), folder })
+        Ok(Box::new(RocksDbReader { database, reads: ReadOptions::default(), folder }))
     }
 }
 
@@ -77,17 +79,17 @@ struct RocksDbReader {
 }
 
 impl Opened for RocksDbReader {
-    fn look_up(&mut self, keys: &[Key]) -> Answers {
+    fn look_up(&mut self, keys: &[Key]) -> io::Result<Answers> {
         let mut answers = Answers::default();
         for key in keys {
-            if let Some(value) = self.database.get_pinned_opt(key, &self.reads).expect("a sound table") {
+            if let Some(value) = self.database.get_pinned_opt(key, &self.reads).map_err(io::Error::other)? {
                 answers.add(key, &value);
             }
         }
-        answers
+        Ok(answers)
     }
 
-    fn walk(&mut self) -> Answers {
+    fn walk(&mut self) -> io::Result<Answers> {
         let mut cursor: DBRawIterator<'_> = self.database.raw_iterator_opt(ReadOptions::default());
         let mut answers = Answers::default();
         cursor.seek_to_first();
@@ -95,8 +97,8 @@ impl Opened for RocksDbReader {
             answers.add(key, value);
             cursor.next();
         }
-        cursor.status().expect("sound tables");
-        answers
+        cursor.status().map_err(io::Error::other)?;
+        Ok(answers)
     }
 }
 
@@ -116,26 +118,27 @@ impl Subject for LsmTree {
         "lsm-tree"
     }
 
-    fn write(&self, path: &Path, entries: &Entries, stored: Stored) {
+    fn write(&self, path: &Path, entries: &Entries, stored: Stored) -> io::Result<()> {
         let compression = match stored {
             Stored::Plain => CompressionType::None,
             Stored::Lz4 => CompressionType::Lz4,
         };
         let mut writer = lsm_tree::table::Writer::new(path.to_owned(), 1, 0)
-            .expect("a new file")
+            .map_err(io::Error::other)?
             .use_data_block_size(BLOCK_BYTES as u32)
             .use_data_block_restart_interval(RESTART_INTERVAL)
             .use_data_block_compression(compression)
             .use_bloom_policy(BloomConstructionPolicy::BitsPerKey(BITS_PER_KEY as f32));
         for (key, value) in entries.iter() {
             let item = InternalValue::from_components(&key[..], value, 1, ValueType::Value);
-            writer.write(item).expect("entries are sorted");
+            writer.write(item).map_err(io::Error::other)?;
         }
         // This syncs.
-        writer.finish().expect("the file takes it");
+        writer.finish().map_err(io::Error::other)?;
+        Ok(())
     }
 
-    fn open(&self, tables: &[PathBuf], cache_bytes: usize) -> Box<dyn Opened> {
+    fn open(&self, tables: &[PathBuf], cache_bytes: usize) -> io::Result<Box<dyn Opened>> {
         let cache = Arc::new(lsm_tree::Cache::with_capacity_bytes(cache_bytes as u64));
         let open = |(number, path): (usize, &PathBuf)| {
             // The tree's number stands in for the table's, which is 1 in each file.
@@ -150,28 +153,29 @@ impl Subject for LsmTree {
                 true,
                 true,
             )
-            .expect("a sound table")
+            .map_err(io::Error::other)
         };
-        Box::new(LsmTreeReader(tables.iter().enumerate().map(open).collect()))
+        let tables = tables.iter().enumerate().map(open).collect::<io::Result<_>>()?;
+        Ok(Box::new(LsmTreeReader(tables)))
     }
 }
 
 struct LsmTreeReader(Vec<lsm_tree::Table>);
 
 impl Opened for LsmTreeReader {
-    fn look_up(&mut self, keys: &[Key]) -> Answers {
+    fn look_up(&mut self, keys: &[Key]) -> io::Result<Answers> {
         let mut answers = Answers::default();
         for key in keys {
             let hash = standard_bloom::Builder::get_hash(key);
-            let found = self.0[0].get(key, lsm_tree::SeqNo::MAX, hash).expect("a sound table");
+            let found = self.0[0].get(key, lsm_tree::SeqNo::MAX, hash).map_err(io::Error::other)?;
             if let Some(item) = found {
                 answers.add(key, &item.value);
             }
         }
-        answers
+        Ok(answers)
     }
 
-    fn walk(&mut self) -> Answers {
+    fn walk(&mut self) -> io::Result<Answers> {
         match &self.0[..] {
             [table] => walked(table.iter()),
             tables => walked(Merger::new(tables.iter().map(lsm_tree::Table::iter).collect())),
@@ -179,11 +183,11 @@ impl Opened for LsmTreeReader {
     }
 }
 
-fn walked(items: impl Iterator<Item = lsm_tree::Result<InternalValue>>) -> Answers {
+fn walked(items: impl Iterator<Item = lsm_tree::Result<InternalValue>>) -> io::Result<Answers> {
     let mut answers = Answers::default();
     for item in items {
-        let item = item.expect("a sound table");
+        let item = item.map_err(io::Error::other)?;
         answers.add(&item.key.user_key, &item.value);
     }
-    answers
+    Ok(answers)
 }

@@ -45,25 +45,41 @@ impl Stored {
     }
 }
 
-/// A table format. Every failure of a file is a panic: a benchmark without its files is none.
+/// A table format.
 pub trait Subject {
     /// Its name.
     fn name(&self) -> &'static str;
 
     /// Writes a table of `entries` as a new file, and syncs it.
-    fn write(&self, path: &Path, entries: &Entries, stored: Stored);
+    ///
+    /// # Errors
+    ///
+    /// What the format or the system answers.
+    fn write(&self, path: &Path, entries: &Entries, stored: Stored) -> io::Result<()>;
 
     /// Opens tables with a cache of `cache_bytes` for all of them together. Filters and indexes stay in memory.
-    fn open(&self, tables: &[PathBuf], cache_bytes: usize) -> Box<dyn Opened>;
+    ///
+    /// # Errors
+    ///
+    /// What the format or the system answers.
+    fn open(&self, tables: &[PathBuf], cache_bytes: usize) -> io::Result<Box<dyn Opened>>;
 }
 
 /// Tables that were opened.
 pub trait Opened {
     /// Looks up each of `keys` in the only table, and answers what was found.
-    fn look_up(&mut self, keys: &[Key]) -> Answers;
+    ///
+    /// # Errors
+    ///
+    /// What the format or the system answers.
+    fn look_up(&mut self, keys: &[Key]) -> io::Result<Answers>;
 
     /// Walks over all entries of all tables, in order.
-    fn walk(&mut self) -> Answers;
+    ///
+    /// # Errors
+    ///
+    /// What the format or the system answers.
+    fn walk(&mut self) -> io::Result<Answers>;
 }
 
 /// kausal-sstable.
@@ -97,7 +113,7 @@ impl Subject for Ours {
         OURS
     }
 
-    fn write(&self, path: &Path, entries: &Entries, stored: Stored) {
+    fn write(&self, path: &Path, entries: &Entries, stored: Stored) -> io::Result<()> {
         let compression = match stored {
             Stored::Plain => Compression::None,
             Stored::Lz4 => Compression::Lz4,
@@ -108,21 +124,21 @@ impl Subject for Ours {
             compression,
             ..TableOptions::default()
         };
-        let sink = Sink(File::create_new(path).expect("a new file"));
+        let sink = Sink(File::create_new(path)?);
         let budget = Budget::unlimited("writer");
         let mut writer = TableWriter::new(sink, TableId(7), KeyspaceId::DEFAULT, options, &budget)
-            .expect("the budget is unlimited");
+            .map_err(io::Error::other)?;
         let seqno = SeqNo::new(1).expect("1 is one");
         for (key, value) in entries.iter() {
             let entry = EntryRef { key, seqno, kind: Kind::Put, value };
-            writer.add(entry).expect("entries are sorted");
+            writer.add(entry).map_err(io::Error::other)?;
         }
-        let (sink, _) = writer.finish().expect("the file takes it");
-        sink.0.sync_all().expect("the file takes it");
+        let (sink, _) = writer.finish().map_err(io::Error::other)?;
+        sink.0.sync_all()
     }
 
-    fn open(&self, tables: &[PathBuf], cache_bytes: usize) -> Box<dyn Opened> {
-        Box::new(Reader::new(tables, cache_bytes))
+    fn open(&self, tables: &[PathBuf], cache_bytes: usize) -> io::Result<Box<dyn Opened>> {
+        Ok(Box::new(Reader::new(tables, cache_bytes)?))
     }
 }
 
@@ -136,84 +152,92 @@ pub struct Reader {
 impl Reader {
     /// Opens `tables` with a cache of `cache_bytes`.
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// If one cannot be opened.
-    pub fn new(tables: &[PathBuf], cache_bytes: usize) -> Self {
+    /// [`io::Error`] if one cannot be opened, or the cache is too small for its directory.
+    pub fn new(tables: &[PathBuf], cache_bytes: usize) -> io::Result<Self> {
         let budget = Budget::unlimited("tables");
         let node = Budget::root("block cache", cache_bytes);
-        let cache = BlockCache::new(&node, BlockCacheOptions::default()).expect("room for the directory");
+        let cache = BlockCache::new(&node, BlockCacheOptions::default()).map_err(io::Error::other)?;
         let open = |(number, path): (usize, &PathBuf)| {
-            let source = Arc::new(Source(File::open(path).expect("it was written")));
-            Table::open(source, FileNumber(number as u64 + 1), None, &budget).expect("a sound table")
+            let source = Arc::new(Source(File::open(path)?));
+            Table::open(source, FileNumber(number as u64 + 1), None, &budget).map_err(io::Error::other)
         };
-        let tables = tables.iter().enumerate().map(open).collect();
-        Self { cache, tables, budget }
+        let tables = tables.iter().enumerate().map(open).collect::<io::Result<_>>()?;
+        Ok(Self { cache, tables, budget })
     }
 
-    fn blocks(&self) -> CachedBlocks<&BlockCache> {
-        CachedBlocks::new(&self.cache, &self.budget).expect("the budget is unlimited")
+    fn blocks(&self) -> io::Result<CachedBlocks<&BlockCache>> {
+        CachedBlocks::new(&self.cache, &self.budget).map_err(io::Error::other)
     }
 
     /// How many of `keys` the filters admit.
     ///
-    /// # Panics
+    /// # Errors
     ///
-    /// If a table cannot be read.
-    pub fn admitted(&self, keys: &[Key]) -> usize {
-        let (mut blocks, table) = (self.blocks(), &self.tables[0]);
-        let admits = |key: &&Key| {
-            table.may_hold(&key[..], KeyHash::of(&key[..]), &mut blocks).expect("filters are resident")
-        };
-        keys.iter().filter(admits).count()
+    /// [`io::Error`] if a table cannot be read.
+    pub fn admitted(&self, keys: &[Key]) -> io::Result<usize> {
+        let (mut blocks, table) = (self.blocks()?, &self.tables[0]);
+        let mut count = 0;
+        for key in keys {
+            let admits = table.may_hold(&key[..], KeyHash::of(&key[..]), &mut blocks);
+            count += usize::from(admits.map_err(io::Error::other)?);
+        }
+        Ok(count)
     }
 
     /// How many data blocks looking up `keys`, none of which is there, fetches.
     ///
+    /// # Errors
+    ///
+    /// [`io::Error`] if a table cannot be read.
+    ///
     /// # Panics
     ///
-    /// If a table cannot be read, or holds one of them.
-    pub fn fetched(&self, keys: &[Key]) -> usize {
-        let mut blocks = Counting { blocks: self.blocks(), fetched: 0 };
+    /// If it holds one of them.
+    pub fn fetched(&self, keys: &[Key]) -> io::Result<usize> {
+        let mut blocks = Counting { blocks: self.blocks()?, fetched: 0 };
         for key in keys {
-            let found = self.tables[0].get(key, SeqNo::MAX, &mut blocks).expect("a sound table");
+            let found = self.tables[0].get(key, SeqNo::MAX, &mut blocks).map_err(io::Error::other)?;
             assert_eq!(found, None, "an absent key");
         }
-        blocks.fetched
+        Ok(blocks.fetched)
     }
 }
 
 impl Opened for Reader {
-    fn look_up(&mut self, keys: &[Key]) -> Answers {
-        let (mut blocks, table) = (self.blocks(), &self.tables[0]);
+    fn look_up(&mut self, keys: &[Key]) -> io::Result<Answers> {
+        let (mut blocks, table) = (self.blocks()?, &self.tables[0]);
         let mut answers = Answers::default();
         for key in keys {
-            if let Some(entry) = table.get(key, SeqNo::MAX, &mut blocks).expect("a sound table") {
+            if let Some(entry) = table.get(key, SeqNo::MAX, &mut blocks).map_err(io::Error::other)? {
                 answers.add(key, entry.value);
             }
         }
-        answers
+        Ok(answers)
     }
 
-    fn walk(&mut self) -> Answers {
-        let mut cursors: Vec<_> = self.tables.iter().map(|table| table.cursor_from(self.blocks())).collect();
-        match cursors.len() {
+    fn walk(&mut self) -> io::Result<Answers> {
+        let cursors = self.tables.iter().map(|table| Ok(table.cursor_from(self.blocks()?)));
+        let mut cursors = cursors.collect::<io::Result<Vec<_>>>()?;
+        let walked = match cursors.len() {
             1 => walked(&mut cursors[0]),
             _ => walked(&mut MergingCursor::new(cursors)),
-        }
+        };
+        walked.map_err(io::Error::other)
     }
 }
 
-fn walked(cursor: &mut impl Cursor<Error = TableError>) -> Answers {
+fn walked(cursor: &mut impl Cursor<Error = TableError>) -> Result<Answers, TableError> {
     let mut answers = Answers::default();
-    let mut stands = cursor.seek_to_first().expect("a sound table");
+    let mut stands = cursor.seek_to_first()?;
     while stands {
         if let Some(entry) = cursor.entry() {
             answers.add(entry.key, entry.value);
         }
-        stands = cursor.next().expect("a sound table");
+        stands = cursor.next()?;
     }
-    answers
+    Ok(answers)
 }
 
 /// Counts what is fetched.
