@@ -60,6 +60,7 @@ mod handle;
 mod lease;
 mod permits;
 mod pool;
+mod prefetch;
 mod region;
 mod region_pool;
 mod report;
@@ -86,6 +87,7 @@ pub use error::{
 pub use handle::Handle;
 pub use lease::Lease;
 pub use pool::{Pool, Pooled};
+pub use prefetch::prefetch_line;
 pub use region::{Permit, Region};
 pub use region_pool::{RegionCoordinator, RegionPool};
 pub use report::{LeaseReport, MemoryReport, NodeReport};

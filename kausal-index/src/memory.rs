@@ -13,7 +13,7 @@ use std::alloc::Layout;
 use std::ptr::{self, NonNull};
 use std::slice;
 
-use kausal_arena::{AllocError, Lease, Writer};
+use kausal_arena::{AllocError, Lease, Writer, prefetch_line};
 
 /// The memory of one generation, and the lease that keeps it.
 pub(crate) struct Memory {
@@ -70,15 +70,7 @@ impl Memory {
     /// Asks for the cache line at `offset`, which may be any number.
     #[inline]
     pub(crate) fn prefetch(&self, offset: u32) {
-        let line = self.base.as_ptr().wrapping_add(offset as usize);
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: a prefetch is a hint: it accesses nothing and cannot fault.
-        unsafe {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            _mm_prefetch::<_MM_HINT_T0>(line.cast());
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = line;
+        prefetch_line(self.at(offset));
     }
 
     #[inline]

@@ -1,28 +1,12 @@
 //! One keyspace of a memtable: an index and range tombstones, in the region that all keyspaces of the memtable share.
 
 use std::convert::Infallible;
-use std::fmt;
 
 use kausal_arena::sync::{AtomicBool, Ordering};
 use kausal_arena::{AllocError, Lease, Writer};
-use kausal_index::{BlockIndex, Cursor, EntryRef, IndexBytes, SeqNo, Unordered};
+use kausal_index::{BlockIndex, Cursor, EntryRef, IndexBytes, KeyspaceId, SeqNo, Unordered};
 
 use crate::range_tombstones::RangeTombstones;
-
-/// Names a keyspace; keys of different keyspaces have nothing to do with each other.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyspaceId(pub u32);
-
-impl KeyspaceId {
-    /// The keyspace that every memtable has from its beginning.
-    pub const DEFAULT: Self = Self(0);
-}
-
-impl fmt::Display for KeyspaceId {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(out)
-    }
-}
 
 /// The smallest and the largest key of something.
 pub type KeyBounds<'a> = (&'a [u8], &'a [u8]);

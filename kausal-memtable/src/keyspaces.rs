@@ -14,9 +14,9 @@ use std::sync::OnceLock;
 
 use kausal_arena::sync::{AtomicU64, AtomicUsize, Mutex, Ordering};
 use kausal_arena::{PermitRefused, Region};
-use kausal_index::BlockIndex;
+use kausal_index::{BlockIndex, KeyspaceId};
 
-use crate::keyspace::{Keyspace, KeyspaceId};
+use crate::keyspace::Keyspace;
 use crate::memtable::BatchRefused;
 
 #[derive(Debug)]

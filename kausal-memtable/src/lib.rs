@@ -48,10 +48,11 @@ mod pinned;
 mod range_tombstones;
 mod tally;
 
-pub use keyspace::{BatchPart, KeyBounds, Keyspace, KeyspaceId};
+pub use kausal_index::{KeyspaceId, RangeTombstone};
+pub use keyspace::{BatchPart, KeyBounds, Keyspace};
 pub use manager::{MemtableManager, RotateRefused, Tables};
 pub use memtable::{BatchRefused, FreezeRefused, Memtable, MemtableBytes, Stage};
 pub use parking::{Parked, ParkingCursor, Resumed, WalkRefused};
 #[cfg(not(any(loom, shuttle)))]
 pub use pinned::Pinned;
-pub use range_tombstones::{Fragments, RangeRefused, RangeTombstone, RangeTombstones};
+pub use range_tombstones::{Fragments, RangeRefused, RangeTombstones};

@@ -18,11 +18,13 @@ use std::convert::Infallible;
 
 use kausal_arena::sync::{AtomicU8, Mutex, Ordering};
 use kausal_arena::{AllocError, Permit, PermitRefused, PermitsLive, Region};
-use kausal_index::{BlockIndex, Cursor, EntryRef, IndexBytes, InsertError, SeqNo, Unordered};
+use kausal_index::{
+    BlockIndex, Cursor, EntryRef, IndexBytes, InsertError, KeyspaceId, RangeTombstone, SeqNo, Unordered,
+};
 
-use crate::keyspace::{BatchPart, Keyspace, KeyspaceId};
+use crate::keyspace::{BatchPart, Keyspace};
 use crate::keyspaces::Keyspaces;
-use crate::range_tombstones::{RangeRefused, RangeTombstone};
+use crate::range_tombstones::RangeRefused;
 use crate::tally::Tally;
 
 /// Where a memtable stands in its life.

@@ -16,9 +16,8 @@
 use std::cmp::Ordering;
 use std::convert::Infallible;
 
-use kausal_index::{BlockIndex, Cursor, SeqNo, Unordered};
+use kausal_index::{BlockIndex, Cursor, KeyspaceId, SeqNo, Unordered};
 
-use crate::keyspace::KeyspaceId;
 use crate::manager::Tables;
 use crate::memtable::Memtable;
 

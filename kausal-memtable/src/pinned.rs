@@ -16,10 +16,9 @@ use std::ops::Deref;
 
 use kausal_arena::Lease;
 use kausal_arena::sync::Arc;
-use kausal_index::{BlockIndex, Kind, SeqNo};
+use kausal_index::{BlockIndex, KeyspaceId, Kind, SeqNo};
 use yoke::Yoke;
 
-use crate::keyspace::KeyspaceId;
 use crate::memtable::Memtable;
 
 /// A value in a memtable's region, which stays there while this lives.

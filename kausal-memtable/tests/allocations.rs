@@ -3,50 +3,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
 use kausal_arena::Budget;
 use kausal_index::{
     ArtIndex, BlockIndex, Cursor, EntryRef, HashIndex, Kind, SeqNo, SkipListIndex, TreeIndex,
 };
 use kausal_memtable::{BatchPart, KeyspaceId, MemtableManager, Parked};
 
-struct Counting;
-
-thread_local! {
-    static CALLS: Cell<u64> = const { Cell::new(0) };
-}
-
-fn count() {
-    // A constant without a destructor: reaching it allocates nothing, and it is there until the thread is gone.
-    CALLS.with(|calls| calls.set(calls.get() + 1));
-}
-
-/// Calls of the allocator during `work`.
+/// Calls of the allocator during `work`: what it takes, and what it gives back.
 fn calls_of<T>(work: impl FnOnce() -> T) -> (u64, T) {
-    let before = CALLS.with(Cell::get);
-    let answer = work();
-    (CALLS.with(Cell::get) - before, answer)
+    let mut answer = None;
+    let counted = allocation_counter::measure(|| answer = Some(work()));
+    let given_back = counted.count_total as i64 - counted.count_current;
+    (counted.count_total + given_back as u64, answer.unwrap())
 }
-
-// SAFETY: every call goes to the system's allocator with its arguments unchanged; counting touches no memory but its own.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: the caller keeps `alloc`'s contract, and this is the same call.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        count();
-        // SAFETY: the block came from `alloc` above, that is from the system's allocator, with this layout.
-        unsafe { System.dealloc(block, layout) };
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 fn seqno(number: u64) -> SeqNo {
     SeqNo::new(number).unwrap()

@@ -21,18 +21,3 @@ impl fmt::Display for TableId {
         write!(out, "{:016x}", self.0)
     }
 }
-
-/// Number of a keyspace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyspaceId(pub u32);
-
-impl KeyspaceId {
-    /// The keyspace that every database has.
-    pub const DEFAULT: Self = Self(0);
-}
-
-impl fmt::Display for KeyspaceId {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(out)
-    }
-}

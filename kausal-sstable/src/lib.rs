@@ -33,7 +33,7 @@
 //! let mut buffer = BlockBuffer::new(&budget).unwrap();
 //! assert_eq!(table.get(b"beech", SeqNo::MAX, &mut buffer).unwrap().unwrap().value, b"tree");
 //! ```
-// Only the block cache and the prefetches have some, in the files that ARCHITECTURE.md names.
+// Only the block cache has some, in the files that ARCHITECTURE.md names.
 #![deny(unsafe_code)]
 
 mod block;
@@ -75,10 +75,11 @@ pub use error::{Damage, TableError, WriteError};
 pub use file::{StoredBlock, TableFile, TableSource};
 pub use filter::KeyHash;
 pub use format::{BlockHandle, BlockKind, FORMAT_VERSION, Footer, TRAILER_BYTES};
-pub use ids::{FileNumber, KeyspaceId, TableId};
+pub use ids::{FileNumber, TableId};
+pub use kausal_index::{KeyspaceId, RangeTombstone};
 pub use merge::MergingCursor;
 pub use properties::Properties;
-pub use range_tombstones::{RangeTombstone, RangeTombstones};
+pub use range_tombstones::RangeTombstones;
 pub use reader::{Residency, Table};
 pub use run::RunCursor;
 pub use source::BlockSource;

@@ -4,7 +4,7 @@
 //! where the entry is. The lines of count, tags and offsets are neighbours, but each would be asked for only when the one
 //! behind it has come.
 
-#![expect(unsafe_code, reason = "the instruction that asks for a line takes a pointer")]
+use kausal_arena::prefetch_line;
 
 const LINE_BYTES: usize = 64;
 
@@ -16,7 +16,7 @@ const LINES: usize = 3;
 pub(crate) fn end(contents: &[u8]) {
     let last = contents.as_ptr().wrapping_add(contents.len()).wrapping_sub(1);
     for number in 0..LINES {
-        line(last.wrapping_sub(number * LINE_BYTES));
+        prefetch_line(last.wrapping_sub(number * LINE_BYTES));
     }
 }
 
@@ -28,18 +28,6 @@ const LINES_AHEAD: usize = 6;
 pub(crate) fn both_ends(contents: &[u8]) {
     end(contents);
     for number in 0..LINES_AHEAD {
-        line(contents.as_ptr().wrapping_add(number * LINE_BYTES));
+        prefetch_line(contents.as_ptr().wrapping_add(number * LINE_BYTES));
     }
-}
-
-#[inline]
-fn line(address: *const u8) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch is a hint: it accesses nothing and cannot fault, whatever the address.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(address.cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = address;
 }

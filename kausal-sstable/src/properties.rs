@@ -9,12 +9,11 @@
 //! | 16 | 15 × 8 | the counts below, in this order |
 //! | 136 | | first key, last key: length (varint), bytes, each |
 
-use kausal_index::{EntryRef, Kind, SeqNo};
+use kausal_index::{EntryRef, KeyspaceId, Kind, SeqNo};
 
 use crate::compression::name;
 use crate::error::Damage;
 use crate::format::{put_varint, take_bytes, take_part, take_varint, word};
-use crate::ids::KeyspaceId;
 use crate::writer::TableOptions;
 
 const COUNTS: usize = 15;

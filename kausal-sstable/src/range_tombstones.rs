@@ -13,32 +13,19 @@
 //!
 //! Not here: cutting ranges into fragments. Who writes them keeps the order; the writer refuses what is out of it.
 
-use kausal_index::SeqNo;
+use kausal_index::{RangeTombstone, SeqNo};
 
 use crate::error::Damage;
 use crate::format::{put_varint, take_bytes, take_part, word};
 
-/// A fragment of a range tombstone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RangeTombstone<'a> {
-    /// The first key covered.
-    pub start: &'a [u8],
-    /// The first key behind it that is not covered.
-    pub end: &'a [u8],
-    /// When it was written: entries below have no value.
-    pub seqno: SeqNo,
+/// Whether `next` may follow `last` in a table.
+fn may_follow(last: &RangeTombstone<'_>, next: &RangeTombstone<'_>) -> bool {
+    let is_same_range = last.start == next.start && last.end == next.end;
+    (is_same_range && next.seqno < last.seqno) || last.end <= next.start
 }
 
-impl RangeTombstone<'_> {
-    /// Whether `next` may follow in a table.
-    fn may_precede(&self, next: &RangeTombstone<'_>) -> bool {
-        let is_same_range = self.start == next.start && self.end == next.end;
-        (is_same_range && next.seqno < self.seqno) || self.end <= next.start
-    }
-
-    fn is_sound(&self) -> bool {
-        self.start < self.end && self.seqno != SeqNo::ZERO
-    }
+fn is_sound(fragment: &RangeTombstone<'_>) -> bool {
+    fragment.start < fragment.end && fragment.seqno != SeqNo::ZERO
 }
 
 /// Collects fragments.
@@ -66,7 +53,7 @@ impl RangeTombstonesBuilder {
     /// Adds the next fragment; `false` if it is out of order or covers nothing.
     pub(crate) fn add(&mut self, fragment: RangeTombstone<'_>) -> bool {
         let last = self.offsets.last().and_then(|&offset| fragment_at(&self.contents, offset as usize));
-        if !fragment.is_sound() || last.is_some_and(|last| !last.may_precede(&fragment)) {
+        if !is_sound(&fragment) || last.is_some_and(|last| !may_follow(&last, &fragment)) {
             return false;
         }
         self.offsets.push(self.contents.len() as u32);
@@ -130,7 +117,7 @@ impl<'a> RangeTombstones<'a> {
                 return Err(Damage::RangeTombstones);
             }
             let fragment = take_fragment(&mut rest).ok_or(Damage::RangeTombstones)?;
-            if !fragment.is_sound() || last.is_some_and(|last| !last.may_precede(&fragment)) {
+            if !is_sound(&fragment) || last.is_some_and(|last| !may_follow(&last, &fragment)) {
                 return Err(Damage::RangeTombstones);
             }
             last = Some(fragment);

@@ -15,7 +15,7 @@ use std::cmp::Ordering;
 use std::io;
 
 use kausal_arena::{Budget, Reservation};
-use kausal_index::{EntryRef, Kind, PackedSeqNo, SeqNo, compare_positions};
+use kausal_index::{EntryRef, KeyspaceId, Kind, PackedSeqNo, RangeTombstone, SeqNo, compare_positions};
 
 use crate::block::BlockBuilder;
 use crate::compression::{Compression, Compressor, RAW};
@@ -24,10 +24,10 @@ use crate::filter::{FilterBuilder, KeyHash};
 use crate::format::{
     BLOCK_BYTES_MAX, BlockHandle, BlockKind, FOOTER_BYTES, Footer, FooterOffsets, TRAILER_BYTES, seal,
 };
-use crate::ids::{KeyspaceId, TableId};
+use crate::ids::TableId;
 use crate::index::{IndexBuilder, separator};
 use crate::properties::Properties;
-use crate::range_tombstones::{RangeTombstone, RangeTombstonesBuilder};
+use crate::range_tombstones::RangeTombstonesBuilder;
 
 /// Bytes of an entry in a block beside key and value: two short lengths, the sequence number, offset and tag.
 const ENTRY_BYTES: usize = 13;

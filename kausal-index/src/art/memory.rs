@@ -14,7 +14,7 @@ use std::alloc::Layout;
 use std::ptr::NonNull;
 
 use kausal_arena::sync::{AtomicU32, Ordering};
-use kausal_arena::{AllocError, Lease, Writer};
+use kausal_arena::{AllocError, Lease, Writer, prefetch_line};
 
 /// Alignment of everything a link names: three bits of an offset are free for the kind.
 pub(super) const UNIT: usize = 8;
@@ -153,14 +153,6 @@ impl Memory {
 
     #[inline]
     fn prefetch(&self, link: Link, bytes: usize) {
-        #[cfg(target_arch = "x86_64")]
-        {
-            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-            let line = self.base.as_ptr().wrapping_add(link.offset() + bytes);
-            // SAFETY: a prefetch is a hint: it accesses nothing and cannot fault, whatever the address.
-            unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast::<i8>()) };
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = (link, bytes);
+        prefetch_line(self.base.as_ptr().wrapping_add(link.offset() + bytes));
     }
 }

@@ -17,7 +17,7 @@ use std::cmp::Ordering;
 use std::ptr::{self, NonNull};
 use std::slice;
 
-use kausal_arena::{AllocError, Lease, Writer};
+use kausal_arena::{AllocError, Lease, Writer, prefetch_line};
 
 use crate::entry::{EntryRef, PackedSeqNo};
 use crate::tree::search::Target;
@@ -193,15 +193,3 @@ impl Memory {
         }
     }
 }
-
-#[cfg(target_arch = "x86_64")]
-#[inline]
-fn prefetch_line(address: *const u8) {
-    use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-    // SAFETY: a prefetch faults on no address, and SSE is part of this architecture.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-#[inline]
-fn prefetch_line(_address: *const u8) {}

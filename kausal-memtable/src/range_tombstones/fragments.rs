@@ -10,9 +10,8 @@
 //!
 //! Not here: what may be left out because nobody can see it. Who writes the table knows the snapshots.
 
-use kausal_index::SeqNo;
+use kausal_index::{RangeTombstone, SeqNo};
 
-use super::RangeTombstone;
 use super::tree::{Root, Tree};
 
 /// Sequence numbers fetched by one walk: enough for what is usual, and half a kilobyte of cursor.

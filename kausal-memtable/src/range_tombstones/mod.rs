@@ -22,21 +22,10 @@ mod tree;
 
 use kausal_arena::sync::{AtomicUsize, Mutex, Ordering};
 use kausal_arena::{AllocError, Lease, Writer};
-use kausal_index::{IndexBytes, KEY_BYTES_MAX, SeqNo};
+use kausal_index::{IndexBytes, KEY_BYTES_MAX, RangeTombstone, SeqNo};
 
 pub use self::fragments::Fragments;
 use self::tree::{Root, Tree};
-
-/// A range tombstone, or a fragment of one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct RangeTombstone<'a> {
-    /// The first key covered.
-    pub start: &'a [u8],
-    /// The first key behind it that is not covered.
-    pub end: &'a [u8],
-    /// When it was written: entries below have no value.
-    pub seqno: SeqNo,
-}
 
 /// Why a range tombstone was refused. What there was is as it was.
 #[derive(Debug, thiserror::Error)]

@@ -9,9 +9,9 @@
 use std::cmp::Ordering;
 
 use kausal_arena::{AllocError, Handle, Lease, Writer};
-use kausal_index::SeqNo;
+use kausal_index::{RangeTombstone, SeqNo};
 
-use super::{RangeRefused, RangeTombstone};
+use super::RangeRefused;
 
 /// A whole tree, or what is below a node; `None` is empty.
 pub(super) type Root = Option<Handle<Node>>;
