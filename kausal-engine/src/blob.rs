@@ -221,6 +221,20 @@ impl BlobReader {
         self.reference.len
     }
 
+    /// Whether the value is `expected`. Reads no further than to the first chunk that differs.
+    pub(crate) fn equals(mut self, expected: &[u8]) -> Result<bool, Error> {
+        if self.reference.len != expected.len() as u64 {
+            return Ok(false);
+        }
+        for expected in expected.chunks(CHUNK_BYTES) {
+            self.load()?;
+            if self.chunk != expected {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     fn load(&mut self) -> Result<(), Error> {
         let chunk_index = self.read / CHUNK_BYTES as u64;
         let offset = HEADER_BYTES + chunk_index * (CHUNK_BYTES as u64 + CHECKSUM_BYTES);

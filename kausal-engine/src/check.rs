@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use kausal_arena::Budget;
+use kausal_sstable::Table;
 
+use crate::batch::{ChangeKind, ChangeRef};
 use crate::blob::{BlobReader, BlobRef};
 use crate::error::{Damage, Error};
 use crate::file_names::{FileKind, file_path};
@@ -82,9 +84,10 @@ impl Check<'_> {
     /// Below level 0 no two tables of a level share a key.
     fn levels(&self, state: &ManifestState) -> Result<(), Error> {
         let mut tables: Vec<&TableMeta> = state.tables.values().filter(|table| table.level > 0).collect();
-        tables.sort_by(|left, right| (left.level, &left.key_min).cmp(&(right.level, &right.key_min)));
+        let place = |table: &&TableMeta| (table.keyspace, table.level);
+        tables.sort_by(|left, right| (place(left), &left.key_min).cmp(&(place(right), &right.key_min)));
         for pair in tables.windows(2) {
-            if pair[0].level == pair[1].level && pair[0].key_max >= pair[1].key_min {
+            if place(&pair[0]) == place(&pair[1]) && !pair[0].ends_before(&pair[1].key_min) {
                 let path = file_path(self.directory, FileKind::Table(pair[1].file));
                 return Err(Error::corruption(&path, 0, Damage::LevelOverlap));
             }
@@ -104,7 +107,9 @@ impl Check<'_> {
         let properties = file.table().properties();
         let agrees = properties.entry_count == meta.entry_count
             && properties.tombstone_count == meta.tombstone_count
-            && (&properties.key_min, &properties.key_max) == (&meta.key_min, &meta.key_max)
+            && properties.range_tombstone_count == meta.range_tombstone_count
+            && properties.keyspace == meta.keyspace
+            && is_inside(file.table(), meta)
             && (properties.seqno_min, properties.seqno_max) == (meta.seqno_min, meta.seqno_max);
         if !agrees {
             let offset = file.table().footer().properties.offset;
@@ -143,10 +148,10 @@ impl Check<'_> {
                 match log.next()? {
                     Scanned::Batch(batch) => {
                         self.report.batch_count += 1;
-                        let blobs =
-                            batch.entries().filter(|(_, entry)| entry.kind == kausal_index::Kind::Blob);
-                        for (_, entry) in blobs {
-                            if let Some(reference) = BlobRef::from_bytes(entry.value) {
+                        let is_blob = |change: &ChangeRef<'_>| change.kind == ChangeKind::Blob;
+                        let changes = batch.changes().map(|(_, change)| change);
+                        for change in changes.filter(is_blob).filter(|change| state.has(change.keyspace)) {
+                            if let Some(reference) = BlobRef::from_bytes(change.value) {
                                 self.blobs.insert(reference.file, reference);
                             }
                         }
@@ -199,4 +204,21 @@ impl Check<'_> {
         });
         self.report.unnamed_file_count = unnamed.count() as u64;
     }
+}
+
+/// Whether the bounds in the manifest are those of the table's entries and range tombstones.
+fn is_inside(table: &Table, meta: &TableMeta) -> bool {
+    let properties = table.properties();
+    let ranges = table.range_tombstones();
+    let first = ranges.iter().next().map(|range| range.start);
+    let end = ranges.iter().last().map(|range| range.end);
+    let keys = (properties.entry_count > 0).then_some((&properties.key_min[..], &properties.key_max[..]));
+    let lower = keys.map(|(first, _)| first).into_iter().chain(first).min();
+    let last = keys.map(|(_, last)| last);
+    let upper = match (last, end) {
+        (Some(last), Some(end)) if end <= last => Some((last, false)),
+        (_, Some(end)) => Some((end, true)),
+        (last, None) => last.map(|last| (last, false)),
+    };
+    lower == Some(&meta.key_min[..]) && upper == Some((&meta.key_max[..], meta.key_max_is_excluded))
 }

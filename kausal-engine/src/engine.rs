@@ -7,18 +7,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use kausal_arena::MemoryReport;
-use kausal_index::{BlockIndex, Kind, TreeIndex};
+use kausal_index::{BlockIndex, TreeIndex};
 
 use crate::batch::WriteBatch;
 use crate::core::Core;
 use crate::environment::Environment;
 use crate::error::Error;
+use crate::ids::KeyspaceId;
+use crate::keyspace::Keyspace;
 use crate::options::{Options, WriteOptions};
 use crate::recovery::{self, RecoveryReport};
 use crate::request::Request;
 use crate::scan::{Cursor, KeyRange, ValueReader};
 use crate::snapshot::Snapshot;
 use crate::stats::{LevelStats, Stats};
+use crate::version::LEVEL_COUNT;
 
 /// Bytes of a request's arena unless it asks for more or less.
 const REQUEST_BYTES: usize = 256 << 10;
@@ -95,8 +98,45 @@ impl StorageEngine<TreeIndex> {
 }
 
 impl<I: BlockIndex + 'static> StorageEngine<I> {
-    pub(crate) fn core(&self) -> &Core<I> {
+    pub(crate) fn core(&self) -> &Arc<Core<I>> {
         &self.core
+    }
+
+    /// The keyspace that every database has; the methods of the engine itself are its methods.
+    pub fn default_keyspace(&self) -> Keyspace<'_, I> {
+        Keyspace::new(self, KeyspaceId::DEFAULT)
+    }
+
+    /// The keyspace with this name, if there is one. The default one's is `default`.
+    pub fn keyspace(&self, name: &str) -> Option<Keyspace<'_, I>> {
+        self.core.keyspace(name).map(|id| Keyspace::new(self, id))
+    }
+
+    /// The keyspace with this name, created if there is none. Durable when this returns.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] if the name is empty or longer than
+    /// [`KEYSPACE_NAME_BYTES_MAX`](crate::KEYSPACE_NAME_BYTES_MAX); [`Error::Io`], after which the database takes no more
+    /// writes; [`Error::Poisoned`], [`Error::ReadOnly`].
+    pub fn create_keyspace(&self, name: &str) -> Result<Keyspace<'_, I>, Error> {
+        self.core.create_keyspace(name).map(|id| Keyspace::new(self, id))
+    }
+
+    /// Drops the keyspace with this name and all that is in it. Durable when this returns; the space comes back with the last
+    /// reader. Answers whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] for the default keyspace; otherwise as [`create_keyspace`](Self::create_keyspace).
+    pub fn drop_keyspace(&self, name: &str) -> Result<bool, Error> {
+        self.core.drop_keyspace(name)
+    }
+
+    /// Names and numbers of all keyspaces, in order of their numbers.
+    pub fn keyspaces(&self) -> Vec<(String, KeyspaceId)> {
+        let view = self.core.view();
+        view.version.trees().iter().map(|tree| (tree.name().to_string(), tree.keyspace())).collect()
     }
 
     /// Sets `key` to `value`.
@@ -105,9 +145,7 @@ impl<I: BlockIndex + 'static> StorageEngine<I> {
     ///
     /// As [`write`](Self::write).
     pub fn put(&self, key: &[u8], value: &[u8]) -> Result<(), Error> {
-        let mut batch = WriteBatch::new();
-        batch.put(key, value)?;
-        self.write(&batch, WriteOptions::default())
+        self.default_keyspace().put(key, value)
     }
 
     /// Sets `key` to the `len` bytes that `source` gives. However long, no more than 1 MiB of it is in memory at once,
@@ -123,7 +161,7 @@ impl<I: BlockIndex + 'static> StorageEngine<I> {
         len: u64,
         options: WriteOptions,
     ) -> Result<(), Error> {
-        self.core.put_reader(key, source, len, options)
+        self.default_keyspace().put_reader(key, source, len, options)
     }
 
     /// Removes `key`; no error if it is absent.
@@ -132,15 +170,38 @@ impl<I: BlockIndex + 'static> StorageEngine<I> {
     ///
     /// As [`write`](Self::write).
     pub fn delete(&self, key: &[u8]) -> Result<(), Error> {
-        let mut batch = WriteBatch::new();
-        batch.delete(key)?;
-        self.write(&batch, WriteOptions::default())
+        self.default_keyspace().delete(key)
+    }
+
+    /// Removes every key from `start` to before `end`, at the cost of one write, however many there are.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] if the range is empty; otherwise as [`write`](Self::write).
+    pub fn delete_range(&self, start: &[u8], end: &[u8]) -> Result<(), Error> {
+        self.default_keyspace().delete_range(start, end)
+    }
+
+    /// Sets `key` to `new`, or removes it, if its value is `expected`, or if it has none. Answers whether it was so.
+    /// [`WriteBatch::require`] does the same for several keys at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`write`](Self::write), and as [`get`](Self::get).
+    pub fn compare_and_swap(
+        &self,
+        key: &[u8],
+        expected: Option<&[u8]>,
+        new: Option<&[u8]>,
+    ) -> Result<bool, Error> {
+        self.default_keyspace().compare_and_swap(key, expected, new)
     }
 
     /// Applies all changes of `batch` as one: visible together, durable together.
     ///
     /// # Errors
     ///
+    /// [`Error::Conflict`] if something that the batch requires does not hold, [`Error::NoKeyspace`],
     /// [`Error::BatchTooLarge`], [`Error::Stalled`], [`Error::Poisoned`], [`Error::Io`], [`Error::MemoryBudget`]. Unless
     /// the error is `Poisoned` or from a sync, nothing of the batch was applied.
     pub fn write(&self, batch: &WriteBatch, options: WriteOptions) -> Result<(), Error> {
@@ -153,7 +214,7 @@ impl<I: BlockIndex + 'static> StorageEngine<I> {
     ///
     /// [`Error::Corruption`], [`Error::Io`], [`Error::MemoryBudget`].
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        self.lookup(key, None)
+        self.default_keyspace().get(key)
     }
 
     /// A copy of the value that `key` had at `snapshot`.
@@ -166,12 +227,7 @@ impl<I: BlockIndex + 'static> StorageEngine<I> {
     ///
     /// If the snapshot is of another database.
     pub fn get_at(&self, snapshot: &Snapshot, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
-        self.lookup(key, Some(snapshot))
-    }
-
-    fn lookup(&self, key: &[u8], snapshot: Option<&Snapshot>) -> Result<Option<Vec<u8>>, Error> {
-        let reader = self.open_value(key, snapshot)?;
-        reader.map(|reader| reader.into_bytes(&self.core.directory)).transpose()
+        self.default_keyspace().get_at(snapshot, key)
     }
 
     /// The value of `key`, to be read from front to back, however large.
@@ -180,23 +236,7 @@ impl<I: BlockIndex + 'static> StorageEngine<I> {
     ///
     /// As [`get`](Self::get).
     pub fn get_reader(&self, key: &[u8]) -> Result<Option<ValueReader>, Error> {
-        self.open_value(key, None)
-    }
-
-    fn open_value(&self, key: &[u8], snapshot: Option<&Snapshot>) -> Result<Option<ValueReader>, Error> {
-        if let Some(snapshot) = snapshot {
-            assert!(snapshot.is_of(&self.core.snapshots), "a snapshot of another database");
-        }
-        let view = self.core.view();
-        let at = snapshot.map_or_else(|| self.core.visible(), Snapshot::seqno);
-        let found = self.core.buffers.with(|buffer| {
-            view.get(key, at, buffer, |entry| match entry.kind {
-                Kind::Delete => Ok(None),
-                Kind::Blob => self.core.open_blob(&view, entry.value).map(ValueReader::blob).map(Some),
-                _ => Ok(Some(ValueReader::inline(entry.value.to_vec()))),
-            })
-        })??;
-        found.unwrap_or(Ok(None))
+        self.default_keyspace().get_reader(key)
     }
 
     /// The present moment, to be read at later.
@@ -210,7 +250,7 @@ impl<I: BlockIndex + 'static> StorageEngine<I> {
     ///
     /// [`Error::MemoryBudget`].
     pub fn cursor(&self, range: KeyRange) -> Result<Cursor<I>, Error> {
-        Cursor::new(&self.core, self.snapshot(), range)
+        self.default_keyspace().cursor(range)
     }
 
     /// A cursor over `range` at `snapshot`.
@@ -223,8 +263,7 @@ impl<I: BlockIndex + 'static> StorageEngine<I> {
     ///
     /// If the snapshot is of another database.
     pub fn cursor_at(&self, snapshot: &Snapshot, range: KeyRange) -> Result<Cursor<I>, Error> {
-        assert!(snapshot.is_of(&self.core.snapshots), "a snapshot of another database");
-        Cursor::new(&self.core, snapshot.clone(), range)
+        self.default_keyspace().cursor_at(snapshot, range)
     }
 
     /// A request with an arena of 256 KiB.
@@ -283,14 +322,12 @@ impl<I: BlockIndex + 'static> StorageEngine<I> {
     /// The state of the tree, and what was done since it was opened.
     pub fn stats(&self) -> Stats {
         let view = self.core.view();
-        let levels = view.version.levels().iter().map(|level| LevelStats {
-            table_count: level.files().len(),
-            bytes: level.bytes(),
-            entry_count: level.files().iter().map(|file| file.meta().entry_count).sum(),
-            tombstone_count: level.files().iter().map(|file| file.meta().tombstone_count).sum(),
-        });
+        let mut levels = vec![LevelStats::default(); LEVEL_COUNT];
+        for file in view.version.files() {
+            levels[usize::from(file.meta().level)].count(file.meta());
+        }
         let mut stats = Stats {
-            levels: levels.collect(),
+            levels,
             memtable_entry_count: view.memtables().map(|memtable| memtable.len()).sum(),
             blob_count: view.version.files().map(|file| file.blobs().len()).sum(),
             last_seqno: self.core.visible().get(),

@@ -41,6 +41,8 @@ pub enum Damage {
     Table(kausal_sstable::Damage),
     #[error("the manifest and the table disagree about its properties")]
     TableMeta,
+    #[error("a change names keyspace {0}, which there never was")]
+    Keyspace(crate::ids::KeyspaceId),
 }
 
 /// Why an operation failed.
@@ -84,6 +86,12 @@ pub enum Error {
     /// The caller asked for something that cannot be.
     #[error("invalid argument: {what}")]
     InvalidArgument { what: String },
+    /// There is no such keyspace: it was dropped, or never created. Create it, or take it out of the batch.
+    #[error("there is no keyspace {keyspace}")]
+    NoKeyspace { keyspace: crate::ids::KeyspaceId },
+    /// A key does not have the value that the batch requires: nothing was applied. Read it and try again.
+    #[error("a key of {} bytes in keyspace {keyspace} does not have the value that the batch requires", key.len())]
+    Conflict { keyspace: crate::ids::KeyspaceId, key: Vec<u8> },
     /// 2^56 changes have been made.
     #[error("the sequence numbers are used up; copy the data into a new database")]
     SequenceExhausted,

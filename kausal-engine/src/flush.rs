@@ -1,40 +1,67 @@
 //! Flush: a frozen memtable becomes a table of level 0, and its region goes back in O(1).
 //!
-//! 1. Walk the memtable in order into a table, leaving out what no snapshot can see.
-//! 2. Sync the table, then its name, then the manifest edit that adds it and forgets the log.
+//! 1. Walk each keyspace of the memtable in order into a table of its own, leaving out what no snapshot can see, and
+//!    keyspaces that were dropped.
+//! 2. Sync the tables, then their names, then the manifest edit that adds them and forgets the log.
 //! 3. Exchange the view; the memtable's region returns with its last reader. Remove the log.
 
 use std::sync::Arc;
 
 use kausal_index::{BlockIndex, Cursor};
-use kausal_memtable::Memtable;
+use kausal_memtable::{Keyspace, Memtable};
 
 use crate::blob::BlobFile;
 use crate::core::Core;
 use crate::error::Error;
 use crate::file_names::{FileKind, file_path};
 use crate::generation::Generation;
-use crate::ids::FileNumber;
+use crate::ids::{FileNumber, KeyspaceId};
 use crate::manifest::VersionEdit;
+use crate::range_fragments::FragmentsBuilder;
 use crate::read::View;
-use crate::retention::Retention;
-use crate::table_output::{TableOutput, Workplace, Written};
+use crate::retention::{Retention, Stripes};
+use crate::table_output::{TableOutput, Target, Workplace, Written};
 use crate::version::{Change, Place, TableFile};
 
-/// Writes the entries of `memtable` that `retention` keeps into tables of level 0.
+/// Writes what the `stripes` let somebody see of `memtable` into tables of level 0, one for each keyspace that `is_there`.
 pub(crate) fn write_memtable<I: BlockIndex>(
     memtable: &Memtable<I, Generation>,
     place: Workplace<'_>,
-    mut retention: Retention,
+    stripes: &Stripes,
+    is_there: impl Fn(KeyspaceId) -> bool,
 ) -> Result<Written, Error> {
     // No permit is out: batches end under the lock that a rotation takes.
     memtable.freeze()?;
-    let mut output = TableOutput::new(place, 0, u64::MAX);
-    let mut cursor = memtable.cursor()?;
+    let (mut tables, mut bytes) = (Vec::new(), 0);
+    for keyspace in memtable.keyspaces().filter(|keyspace| is_there(keyspace.id()) && !keyspace.is_empty()) {
+        // Of what was written for other keyspaces nothing is named yet if this one fails.
+        let written = write_keyspace(keyspace, place, stripes).inspect_err(|_| {
+            tables.iter().for_each(|table: &Arc<TableFile>| table.mark_obsolete());
+        })?;
+        tables.extend(written.0);
+        bytes += written.1;
+    }
+    Ok((tables, bytes))
+}
+
+fn write_keyspace<I: BlockIndex>(
+    keyspace: &Keyspace<I>,
+    place: Workplace<'_>,
+    stripes: &Stripes,
+) -> Result<Written, Error> {
+    let mut fragments = FragmentsBuilder::new(place.budget)?;
+    for fragment in keyspace.range_tombstones().fragments() {
+        fragments.add(fragment)?;
+    }
+    let fragments = fragments.build(stripes, |_, _| false)?;
+    let target = Target { keyspace: keyspace.id(), level: 0, file_bytes: u64::MAX };
+    let mut output = TableOutput::new(place, target, fragments);
+    let mut retention = Retention::new(stripes.clone());
+    let mut cursor = keyspace.cursor()?;
     let Ok(mut more) = cursor.seek_to_first();
     while more {
         if let Some(entry) = cursor.entry()
-            && retention.keeps(entry, || false)
+            && retention.keeps(entry, output.fragments(), || false)
         {
             output.add(entry)?;
         }
@@ -80,11 +107,14 @@ impl<I: BlockIndex + 'static> Core<I> {
             new_number: &|| self.new_file_number(),
             blob: &|number| memtable.attached().blob(number),
         };
-        let (added, bytes) = write_memtable(memtable, place, Retention::new(self.snapshots.seqnos()))?;
+        let stripes = Stripes::new(self.snapshots.seqnos());
+        let version = Arc::clone(&self.view().version);
+        let is_there = |keyspace| version.tree(keyspace).is_some();
+        let (added, bytes) = write_memtable(memtable, place, &stripes, is_there)?;
         let after = self.memtables.tables();
         let next = after.frozen.get(1).unwrap_or(&after.active).attached().log();
-        let change = Change { added, oldest_log: Some(next), removed: Vec::new() };
-        self.install(&change, |view, version| View {
+        let mut change = Change { added, oldest_log: Some(next), removed: Vec::new() };
+        self.install(&mut change, |view, version| View {
             active: Arc::clone(&view.active),
             frozen: view.frozen.iter().filter(|frozen| !Arc::ptr_eq(frozen, memtable)).cloned().collect(),
             version,
@@ -102,7 +132,7 @@ impl<I: BlockIndex + 'static> Core<I> {
     /// Makes a change of the version durable and visible.
     pub(crate) fn install(
         &self,
-        change: &Change,
+        change: &mut Change,
         view: impl FnOnce(&View<I>, Arc<crate::version::Version>) -> View<I>,
     ) -> Result<(), Error> {
         let mut versions = self.versions.lock();

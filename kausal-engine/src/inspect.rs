@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kausal_arena::Budget;
-use kausal_index::Kind;
 use kausal_sstable::{BlockInfo, FORMAT_VERSION, Properties, Residency, Table, TableSource};
 
 pub use kausal_sstable::BlockKind;
 
+use crate::batch::ChangeKind;
 use crate::error::Error;
 use crate::file_names::FileKind;
-use crate::ids::{FileNumber, TableId};
+use crate::ids::{FileNumber, KeyspaceId, TableId};
 use crate::manifest::read_manifest;
 use crate::version::Source;
 use crate::vfs::{OpenMode, Vfs};
@@ -46,12 +46,14 @@ pub struct TableDescription {
 pub struct LogDescription {
     /// Batches in it.
     pub batch_count: u64,
-    /// Puts, deletes and blob references of all batches.
+    /// Puts, deletes, blob references and range deletes of all batches.
     pub put_count: u64,
     /// See `put_count`.
     pub delete_count: u64,
     /// See `put_count`.
     pub blob_count: u64,
+    /// Range deletes of all batches.
+    pub range_delete_count: u64,
     /// First and last sequence number.
     pub seqnos: Option<(u64, u64)>,
     /// Bytes that were known to be synced when its last batch was written.
@@ -65,6 +67,8 @@ pub struct LogDescription {
 /// One table as the manifest has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ManifestTable {
+    /// Its keyspace.
+    pub keyspace: KeyspaceId,
     /// Its level.
     pub level: u8,
     /// Its file.
@@ -73,9 +77,11 @@ pub struct ManifestTable {
     pub file_bytes: u64,
     /// Entries in it.
     pub entry_count: u64,
+    /// Fragments of range tombstones in it.
+    pub range_tombstone_count: u64,
     /// First key.
     pub key_min: Vec<u8>,
-    /// Last key.
+    /// Last key, or the end of the last range tombstone.
     pub key_max: Vec<u8>,
     /// Blob files that it refers to.
     pub blob_count: usize,
@@ -96,6 +102,8 @@ pub struct ManifestDescription {
     pub last_seqno: u64,
     /// The oldest log that still counts.
     pub oldest_log: FileNumber,
+    /// The keyspaces beside the default one.
+    pub keyspaces: Vec<(KeyspaceId, String)>,
     /// Every table.
     pub tables: Vec<ManifestTable>,
 }
@@ -155,6 +163,7 @@ pub fn log(vfs: &dyn Vfs, path: &Path) -> Result<LogDescription, Error> {
         put_count: 0,
         delete_count: 0,
         blob_count: 0,
+        range_delete_count: 0,
         seqnos: None,
         synced_through: 0,
         end: 0,
@@ -166,11 +175,12 @@ pub fn log(vfs: &dyn Vfs, path: &Path) -> Result<LogDescription, Error> {
                 described.batch_count += 1;
                 let first = described.seqnos.map_or(batch.first.get(), |(first, _)| first);
                 described.seqnos = Some((first, batch.last().get()));
-                for (_, entry) in batch.entries() {
-                    match entry.kind {
-                        Kind::Delete => described.delete_count += 1,
-                        Kind::Blob => described.blob_count += 1,
-                        _ => described.put_count += 1,
+                for (_, change) in batch.changes() {
+                    match change.kind {
+                        ChangeKind::Put => described.put_count += 1,
+                        ChangeKind::Delete => described.delete_count += 1,
+                        ChangeKind::Blob => described.blob_count += 1,
+                        ChangeKind::DeleteRange => described.range_delete_count += 1,
                     }
                 }
             }
@@ -194,10 +204,12 @@ pub fn manifest(vfs: &dyn Vfs, directory: &Path) -> Result<ManifestDescription, 
     let state = read_manifest(vfs, directory)?;
     let state = state.ok_or_else(|| Error::NotFound { path: directory.to_owned() })?;
     let tables = state.tables.into_values().map(|table| ManifestTable {
+        keyspace: table.keyspace,
         level: table.level,
         file: table.file,
         file_bytes: table.file_bytes,
         entry_count: table.entry_count,
+        range_tombstone_count: table.range_tombstone_count,
         key_min: table.key_min,
         key_max: table.key_max,
         blob_count: table.blobs.len(),
@@ -209,6 +221,7 @@ pub fn manifest(vfs: &dyn Vfs, directory: &Path) -> Result<ManifestDescription, 
         record_count: state.record_count,
         last_seqno: state.last_seqno.get(),
         oldest_log: state.oldest_log,
+        keyspaces: state.keyspaces.into_iter().collect(),
         tables: tables.collect(),
     })
 }

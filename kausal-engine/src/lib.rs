@@ -5,6 +5,7 @@
 //! | room | what lives there |
 //! |---|---|
 //! | [`StorageEngine`], [`Builder`], [`Options`] | open, write, read, close |
+//! | [`Keyspace`] | separate maps of keys to values in one database |
 //! | [`WriteBatch`], [`Durability`] | changes that are one, and what they survive |
 //! | [`Snapshot`], [`Cursor`], [`Request`] | reading a moment; walking it; results in an arena of their own |
 //! | [`check`] | every checksum, order, manifest and filter of a closed database |
@@ -50,9 +51,11 @@ mod flush;
 mod generation;
 mod ids;
 pub mod inspect;
+mod keyspace;
 mod manifest;
 mod memory;
 mod options;
+mod range_fragments;
 mod read;
 mod recovery;
 mod request;
@@ -79,6 +82,7 @@ pub use error::{Damage, Error};
 pub use ids::{FileNumber, KeyspaceId, TableId};
 pub use kausal_arena::{MemoryReport, NodeReport};
 pub use kausal_sstable::Compression;
+pub use keyspace::{KEYSPACE_NAME_BYTES_MAX, Keyspace};
 pub use options::{Durability, MEMORY_BUDGET_MIN, Options, WriteOptions};
 pub use recovery::RecoveryReport;
 pub use request::{Page, Pair, Request};

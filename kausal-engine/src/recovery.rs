@@ -16,9 +16,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use kausal_arena::{PermitRefused, RegionPool};
-use kausal_index::{BlockIndex, EntryRef, Kind, SeqNo};
-use kausal_memtable::{MemtableManager, RotateRefused};
+use kausal_index::{BlockIndex, EntryRef, SeqNo};
+use kausal_memtable::{BatchPart, BatchRefused, MemtableManager, RotateRefused};
 
+use crate::batch::{ChangeKind, ChangeRef};
 use crate::blob::{BlobFile, BlobRef};
 use crate::core::{Core, Parts};
 use crate::environment::Environment;
@@ -27,16 +28,19 @@ use crate::event::Event;
 use crate::file_names::{FileKind, file_path};
 use crate::flush::write_memtable;
 use crate::generation::Generation;
-use crate::ids::FileNumber;
+use crate::ids::{FileNumber, KeyspaceId};
 use crate::manifest::{ManifestState, ManifestWriter, VersionEdit, read_manifest};
 use crate::memory::{MemoryPlan, REGION_COUNT};
 use crate::options::{MEMORY_BUDGET_MIN, Options};
-use crate::retention::Retention;
+use crate::retention::Stripes;
 use crate::table_output::Workplace;
 use crate::version::{TableFile, Version, VersionSet};
 use crate::vfs::{OpenMode, Vfs};
 use crate::wal::{FrameBuilder, LogScan, Scanned, WalWriter};
 use crate::write::WriteState;
+
+/// Keyspaces that one memtable has places for. A batch for one more rotates to the next memtable.
+pub(crate) const KEYSPACES_PER_MEMTABLE: usize = 64;
 
 /// What opening a database did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -64,6 +68,8 @@ struct Opening<'a, I: BlockIndex> {
     next_file: AtomicU64,
     memtables: MemtableManager<I, Generation>,
     tables: Vec<Arc<TableFile>>,
+    keyspaces: BTreeMap<KeyspaceId, String>,
+    next_keyspace: KeyspaceId,
     last_seqno: SeqNo,
     report: RecoveryReport,
 }
@@ -96,8 +102,10 @@ pub(crate) fn open<I: BlockIndex + 'static>(
     let progress = Arc::new(Event::new());
     let signal = Arc::clone(&progress);
     let regions = RegionPool::new(&plan.memtables, plan.region_bytes, REGION_COUNT, move || signal.signal())?;
+    let generation = Generation::new(FileNumber(0));
     let memtables =
-        MemtableManager::new(regions.coordinator(), Generation::new(FileNumber(0))).map_err(rotate_error)?;
+        MemtableManager::with_keyspaces(regions.coordinator(), KEYSPACES_PER_MEMTABLE, generation)
+            .map_err(rotate_error)?;
     let files = files_of(&*vfs, &directory)?;
     let highest = files.iter().filter_map(|kind| kind.number()).max().unwrap_or(FileNumber(0));
     let next_file = state.as_ref().map_or(1, |state| state.next_file.0).max(highest.0 + 1);
@@ -109,6 +117,8 @@ pub(crate) fn open<I: BlockIndex + 'static>(
         next_file: AtomicU64::new(next_file),
         memtables,
         tables: Vec::new(),
+        keyspaces: BTreeMap::new(),
+        next_keyspace: KeyspaceId(1),
         last_seqno: SeqNo::ZERO,
         report: RecoveryReport::default(),
     };
@@ -250,6 +260,8 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
             let file = TableFile::open(vfs, self.directory, meta.clone(), held, &self.plan.tables, mode)?;
             self.tables.push(Arc::new(file));
         }
+        self.keyspaces.clone_from(&state.keyspaces);
+        self.next_keyspace = state.next_keyspace;
         self.last_seqno = state.last_seqno;
         self.report.was_clean = state.current.clean_log.is_some();
         self.report.dropped_bytes = state.dropped;
@@ -270,11 +282,17 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
             self.report.log_count += 1;
             let mut log = scan(plan.number, plan.trusted)?;
             let end = loop {
+                let offset = log.offset();
                 match log.next()? {
                     Scanned::Batch(batch) => {
                         self.report.batch_count += 1;
-                        for (_, entry) in batch.entries() {
-                            self.insert(entry)?;
+                        for (seqno, change) in batch.changes() {
+                            if change.keyspace >= self.next_keyspace {
+                                let path = file_path(directory, FileKind::Log(plan.number));
+                                let what = Damage::Keyspace(change.keyspace);
+                                return Err(Error::corruption(&path, offset, what));
+                            }
+                            self.insert(change, seqno)?;
                         }
                         self.last_seqno = self.last_seqno.max(batch.last());
                     }
@@ -292,27 +310,42 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
         Ok(())
     }
 
-    /// Inserts one entry, making room if need be.
-    fn insert(&mut self, entry: EntryRef<'_>) -> Result<(), Error> {
+    /// Inserts one change, making room if need be. A change of a keyspace that was dropped later is gone with it.
+    fn insert(&mut self, change: ChangeRef<'_>, seqno: SeqNo) -> Result<(), Error> {
+        let ChangeRef { keyspace, key, value, .. } = change;
+        if keyspace != KeyspaceId::DEFAULT && !self.keyspaces.contains_key(&keyspace) {
+            return Ok(());
+        }
         let active = self.memtables.active();
-        let permit = match active.permit(1, entry.payload_bytes()) {
+        let mut part = BatchPart::new(keyspace);
+        change.count_in(&mut part);
+        let permit = match active.permit_batch(&[part]) {
             Ok(permit) => permit,
-            Err(PermitRefused::TooLarge { need, max }) => return Err(Error::BatchTooLarge { need, max }),
+            Err(BatchRefused::Permit(PermitRefused::TooLarge { need, max })) => {
+                return Err(Error::BatchTooLarge { need, max });
+            }
             Err(_) => {
                 drop(active);
                 self.flush_active()?;
-                return self.insert(entry);
+                return self.insert(change, seqno);
             }
         };
-        if entry.kind == Kind::Blob
-            && let Some(reference) = BlobRef::from_bytes(entry.value)
+        if change.kind == ChangeKind::Blob
+            && let Some(reference) = BlobRef::from_bytes(value)
         {
             let blob = BlobFile::new(&self.environment.vfs, self.directory, reference.file);
             active.attached().keep(Arc::new(blob));
         }
-        active
-            .insert(&permit, entry)
-            .map_err(|error| Error::invalid(format!("the log repeats an entry: {error}")))
+        let repeated =
+            |error: &dyn std::fmt::Display| Error::invalid(format!("the log repeats a change: {error}"));
+        match change.kind.of_entry() {
+            Some(kind) => active
+                .insert_into(&permit, keyspace, EntryRef { key, seqno, kind, value })
+                .map_err(|error| repeated(&error)),
+            None => {
+                active.delete_range(&permit, keyspace, key, value, seqno).map_err(|error| repeated(&error))
+            }
+        }
     }
 
     /// Writes the active memtable to a table of level 0 and puts an empty one in its place.
@@ -327,7 +360,8 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
             new_number: &|| self.new_number(),
             blob: &|number| frozen.attached().blob(number),
         };
-        let (tables, _) = write_memtable(&frozen, place, Retention::new(Vec::new()))?;
+        // What was dropped is not inserted.
+        let (tables, _) = write_memtable(&frozen, place, &Stripes::default(), |_| true)?;
         self.memtables.release(&frozen);
         self.tables.extend(tables);
         Ok(())
@@ -352,10 +386,12 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
             last_seqno: Some(self.last_seqno),
             oldest_log: Some(number),
             added_tables: self.tables.iter().map(|file| file.meta().clone()).collect(),
-            removed_tables: Vec::new(),
+            next_keyspace: Some(self.next_keyspace),
+            added_keyspaces: self.keyspaces.iter().map(|(&id, name)| (id, name.clone())).collect(),
+            ..VersionEdit::default()
         };
         let manifest = ManifestWriter::begin(vfs, self.directory, database_id, manifest, &state)?;
-        let version = Arc::new(Version::of(self.tables.drain(..)));
+        let version = Arc::new(Version::of(self.tables.drain(..), &self.keyspaces));
         let writer = WriteState {
             log,
             unsynced: Vec::new(),
@@ -365,7 +401,7 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
             // The manifest's switch has synced the directory.
             name_synced: true,
         };
-        Ok((writer, VersionSet::new(manifest, version)))
+        Ok((writer, VersionSet::new(manifest, version, self.next_keyspace)))
     }
 
     /// Removes the files found at the beginning that the new manifest does not name.

@@ -14,6 +14,8 @@ use kausal_index::{BlockIndex, Kind};
 use crate::core::Core;
 use crate::engine::StorageEngine;
 use crate::error::Error;
+use crate::ids::KeyspaceId;
+use crate::keyspace::Keyspace;
 use crate::scan::KeyRange;
 use crate::snapshot::Snapshot;
 
@@ -65,11 +67,20 @@ impl<'engine, I: BlockIndex + 'static> Request<'engine, I> {
     /// [`Error::MemoryBudget`] if the value does not fit into the rest of the arena, [`Error::Corruption`],
     /// [`Error::Io`].
     pub fn get(&self, key: &[u8]) -> Result<Option<&[u8]>, Error> {
+        self.get_in(KeyspaceId::DEFAULT, key)
+    }
+
+    /// The value of `key` of `keyspace` at the request's moment, in the request's arena.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get); [`Error::NoKeyspace`].
+    pub fn get_in(&self, keyspace: KeyspaceId, key: &[u8]) -> Result<Option<&[u8]>, Error> {
         let core = self.core();
         let view = core.view();
         let at = self.snapshot.seqno();
         let found = core.buffers.with(|buffer| {
-            view.get(key, at, buffer, |entry| match entry.kind {
+            view.get(keyspace, key, at, buffer, |entry| match entry.kind {
                 Kind::Delete => Ok(None),
                 Kind::Blob => {
                     let reader = core.open_blob(&view, entry.value)?;
@@ -88,7 +99,16 @@ impl<'engine, I: BlockIndex + 'static> Request<'engine, I> {
     ///
     /// [`Error::Corruption`], [`Error::Io`], [`Error::MemoryBudget`] if not even the first pair fits.
     pub fn scan(&self, range: KeyRange, limit: usize) -> Result<Page<'_>, Error> {
-        let mut cursor = self.engine.cursor_at(&self.snapshot, range)?;
+        self.scan_in(KeyspaceId::DEFAULT, range, limit)
+    }
+
+    /// Up to `limit` keys of `range` of `keyspace`, as [`scan`](Self::scan) has them.
+    ///
+    /// # Errors
+    ///
+    /// As [`scan`](Self::scan); [`Error::NoKeyspace`].
+    pub fn scan_in(&self, keyspace: KeyspaceId, range: KeyRange, limit: usize) -> Result<Page<'_>, Error> {
+        let mut cursor = Keyspace::new(self.engine, keyspace).cursor_at(&self.snapshot, range)?;
         let mut page = Page { pairs: Vec::new(), has_more: false };
         let mut more = cursor.seek_to_first()?;
         while more {

@@ -17,7 +17,8 @@ use kausal_sstable::{MergingCursor, RunCursor, TableError};
 use crate::blob::{BlobReader, BlobRef};
 use crate::core::Core;
 use crate::error::{Damage, Error};
-use crate::read::View;
+use crate::ids::KeyspaceId;
+use crate::read::{Cover, View};
 use crate::snapshot::Snapshot;
 use crate::source::Source;
 
@@ -96,6 +97,7 @@ struct Item {
 /// An owned, `'static` walk over a snapshot.
 pub struct Cursor<I: BlockIndex> {
     core: Arc<Core<I>>,
+    keyspace: KeyspaceId,
     snapshot: Snapshot,
     range: KeyRange,
     direction: Direction,
@@ -110,10 +112,16 @@ pub struct Cursor<I: BlockIndex> {
 }
 
 impl<I: BlockIndex + 'static> Cursor<I> {
-    pub(crate) fn new(core: &Arc<Core<I>>, snapshot: Snapshot, range: KeyRange) -> Result<Self, Error> {
+    pub(crate) fn new(
+        core: &Arc<Core<I>>,
+        keyspace: KeyspaceId,
+        snapshot: Snapshot,
+        range: KeyRange,
+    ) -> Result<Self, Error> {
         let charge = core.plan.reads.reserve(0)?;
         Ok(Self {
             core: Arc::clone(core),
+            keyspace,
             snapshot,
             range,
             direction: Direction::Forward,
@@ -258,14 +266,17 @@ impl<I: BlockIndex + 'static> Cursor<I> {
     /// Walks the merge of everything in `view` and keeps what the snapshot sees.
     fn fill(&mut self, view: &View<I>, from: From<'_>) -> Result<(), FillError> {
         let budget = &self.core.plan.reads.clone();
+        let keyspace = self.keyspace;
+        let tree = view.version.tree(keyspace).ok_or(Error::NoKeyspace { keyspace })?;
+        let covers = view.covers(keyspace);
         let mut sources = Vec::new();
-        for memtable in view.memtables() {
-            sources.push(Source::Memtable(memtable.cursor().map_err(Error::from)?));
+        for part in view.memtables().filter_map(|memtable| memtable.keyspace(keyspace)) {
+            sources.push(Source::Memtable(part.cursor().map_err(Error::from)?));
         }
-        for table in view.version.level(0).tables() {
+        for table in tree.level(0).tables() {
             sources.push(Source::Table(table.cursor(budget)?));
         }
-        let deeper = view.version.levels()[1..].iter().filter(|level| !level.tables().is_empty());
+        let deeper = tree.levels()[1..].iter().filter(|level| !level.tables().is_empty());
         for level in deeper {
             sources.push(Source::Run(RunCursor::new(level.tables(), budget).map_err(Error::from)?));
         }
@@ -273,11 +284,11 @@ impl<I: BlockIndex + 'static> Cursor<I> {
         match self.direction {
             Direction::Forward => {
                 let more = self.seek_forward(&mut merge, from)?;
-                self.fill_forward(&mut merge, more)
+                self.fill_forward(&mut merge, &covers, more)
             }
             Direction::Backward => {
                 let more = self.seek_backward(&mut merge, from)?;
-                self.fill_backward(&mut merge, more)
+                self.fill_backward(&mut merge, &covers, more)
             }
         }
     }
@@ -318,7 +329,12 @@ impl<I: BlockIndex + 'static> Cursor<I> {
         }
     }
 
-    fn fill_forward<C>(&mut self, merge: &mut MergingCursor<C>, mut more: bool) -> Result<(), FillError>
+    fn fill_forward<C>(
+        &mut self,
+        merge: &mut MergingCursor<C>,
+        covers: &[Cover<'_>],
+        mut more: bool,
+    ) -> Result<(), FillError>
     where
         C: kausal_index::Cursor<Error = TableError>,
     {
@@ -338,7 +354,7 @@ impl<I: BlockIndex + 'static> Cursor<I> {
                 let key = decided.get_or_insert_default();
                 key.clear();
                 key.extend_from_slice(entry.key);
-                if entry.kind != Kind::Delete {
+                if entry.kind != Kind::Delete && !is_hidden(covers, entry, at) {
                     self.push(entry)?;
                 }
             }
@@ -348,7 +364,12 @@ impl<I: BlockIndex + 'static> Cursor<I> {
     }
 
     /// Versions come oldest first here, so a key is decided when the next one begins.
-    fn fill_backward<C>(&mut self, merge: &mut MergingCursor<C>, mut more: bool) -> Result<(), FillError>
+    fn fill_backward<C>(
+        &mut self,
+        merge: &mut MergingCursor<C>,
+        covers: &[Cover<'_>],
+        mut more: bool,
+    ) -> Result<(), FillError>
     where
         C: kausal_index::Cursor<Error = TableError>,
     {
@@ -357,7 +378,7 @@ impl<I: BlockIndex + 'static> Cursor<I> {
         while more {
             let Some(entry) = merge.entry() else { break };
             if newest.as_ref().is_some_and(|newest| newest.key != entry.key) {
-                self.decide(newest.take())?;
+                self.decide(covers, newest.take())?;
                 if self.is_full() {
                     self.is_last = false;
                     return Ok(());
@@ -371,14 +392,14 @@ impl<I: BlockIndex + 'static> Cursor<I> {
             }
             more = merge.prev()?;
         }
-        self.decide(newest)
+        self.decide(covers, newest)
     }
 
-    fn decide(&mut self, newest: Option<kausal_index::Entry>) -> Result<(), FillError> {
-        match newest {
-            Some(entry) if entry.kind != Kind::Delete => self.push(entry.as_ref()),
-            _ => Ok(()),
-        }
+    fn decide(&mut self, covers: &[Cover<'_>], newest: Option<kausal_index::Entry>) -> Result<(), FillError> {
+        let Some(entry) = newest else { return Ok(()) };
+        let is_there =
+            entry.kind != Kind::Delete && !is_hidden(covers, entry.as_ref(), self.snapshot.seqno());
+        if is_there { self.push(entry.as_ref()) } else { Ok(()) }
     }
 
     fn is_full(&self) -> bool {
@@ -401,6 +422,11 @@ impl<I: BlockIndex + 'static> Cursor<I> {
         self.items.push(item);
         Ok(())
     }
+}
+
+/// Whether a range tombstone at or below `at` is newer than the entry it covers.
+fn is_hidden(covers: &[Cover<'_>], entry: EntryRef<'_>, at: SeqNo) -> bool {
+    covers.iter().filter_map(|cover| cover.covering(entry.key, at)).any(|seqno| seqno > entry.seqno)
 }
 
 /// The last entry of all keys before `key`.

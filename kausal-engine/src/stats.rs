@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::manifest::TableMeta;
+
 /// A counter that only grows.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
@@ -30,7 +32,7 @@ pub(crate) struct Counters {
     pub(crate) compaction_bytes_written: Counter,
 }
 
-/// One level of the tree.
+/// One level, over all keyspaces.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct LevelStats {
     /// Tables.
@@ -41,6 +43,19 @@ pub struct LevelStats {
     pub entry_count: u64,
     /// Of these, tombstones.
     pub tombstone_count: u64,
+    /// Fragments of range tombstones.
+    pub range_tombstone_count: u64,
+}
+
+impl LevelStats {
+    /// Counts one more table.
+    pub(crate) fn count(&mut self, table: &TableMeta) {
+        self.table_count += 1;
+        self.bytes += table.file_bytes;
+        self.entry_count += table.entry_count;
+        self.tombstone_count += table.tombstone_count;
+        self.range_tombstone_count += table.range_tombstone_count;
+    }
 }
 
 /// The state of a database, and what was done since it was opened.

@@ -1,4 +1,7 @@
 //! Writes the tables of a flush or a compaction: opens files, cuts them at the target size, makes them durable.
+//!
+//! Range tombstones go with the entries: a table gets those fragments that lie between the border before it and its own, cut
+//! at both.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -16,6 +19,7 @@ use crate::file_names::{FileKind, file_path};
 use crate::ids::{FileNumber, KeyspaceId, TableId};
 use crate::manifest::TableMeta;
 use crate::options::Options;
+use crate::range_fragments::RangeFragments;
 use crate::version::TableFile;
 use crate::vfs::{OpenMode, VfsFile};
 
@@ -40,6 +44,7 @@ struct Open {
 pub(crate) type Written = (Vec<Arc<TableFile>>, u64);
 
 /// What a table output works with.
+#[derive(Clone, Copy)]
 pub(crate) struct Workplace<'a> {
     pub(crate) environment: &'a Environment,
     pub(crate) directory: &'a std::path::Path,
@@ -54,33 +59,50 @@ pub(crate) struct Workplace<'a> {
     pub(crate) blob: &'a dyn Fn(FileNumber) -> Option<Arc<BlobFile>>,
 }
 
+/// Which tables are written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target {
+    pub(crate) keyspace: KeyspaceId,
+    pub(crate) level: u8,
+    /// Length from which on a file ends.
+    pub(crate) file_bytes: u64,
+}
+
 /// Tables of one level, in order.
 pub(crate) struct TableOutput<'a> {
     place: Workplace<'a>,
-    level: u8,
-    file_bytes_target: u64,
+    target: Target,
+    fragments: RangeFragments,
+    /// Where the last table's range ended.
+    border: Vec<u8>,
     open: Option<Open>,
     finished: Vec<Arc<TableFile>>,
     written: u64,
 }
 
 impl<'a> TableOutput<'a> {
-    pub(crate) fn new(place: Workplace<'a>, level: u8, file_bytes_target: u64) -> Self {
-        Self { place, level, file_bytes_target, open: None, finished: Vec::new(), written: 0 }
+    pub(crate) fn new(place: Workplace<'a>, target: Target, fragments: RangeFragments) -> Self {
+        let (border, finished) = (Vec::new(), Vec::new());
+        Self { place, target, fragments, border, open: None, finished, written: 0 }
+    }
+
+    /// The range tombstones that go with the entries.
+    pub(crate) fn fragments(&self) -> &RangeFragments {
+        &self.fragments
     }
 
     /// Adds the next entry. A table ends at its target size, but never between two versions of a key.
     pub(crate) fn add(&mut self, entry: EntryRef<'_>) -> Result<(), Error> {
         let full = self.open.as_ref().is_some_and(|open| {
-            open.writer.estimated_file_bytes() >= self.file_bytes_target
+            open.writer.estimated_file_bytes() >= self.target.file_bytes
                 && open.writer.last_key() != entry.key
         });
         if full {
-            self.end_table()?;
+            self.end_table(Some(entry.key))?;
         }
         let open = match &mut self.open {
             Some(open) => open,
-            None => self.open.insert(self.place.open(self.level)?),
+            None => self.open.insert(self.place.open(self.target)?),
         };
         if entry.kind == Kind::Blob {
             let reference = BlobRef::from_bytes(entry.value)
@@ -92,7 +114,7 @@ impl<'a> TableOutput<'a> {
 
     /// Ends the last table and makes the names durable. Returns the tables and their bytes.
     pub(crate) fn finish(mut self) -> Result<Written, Error> {
-        self.end_table()?;
+        self.end_table(None)?;
         if !self.finished.is_empty() {
             let directory = self.place.directory;
             self.place.environment.vfs.sync_dir(directory).map_err(Error::io("sync", directory))?;
@@ -100,21 +122,39 @@ impl<'a> TableOutput<'a> {
         Ok((std::mem::take(&mut self.finished), self.written))
     }
 
-    fn end_table(&mut self) -> Result<(), Error> {
-        let Some(Open { writer, number, path, blobs }) = self.open.take() else { return Ok(()) };
+    /// Ends the open table, if there is one, before the key `upper`, or as the last.
+    fn end_table(&mut self, upper: Option<&[u8]>) -> Result<(), Error> {
+        let mut ranges = self.fragments.between(&self.border, upper).peekable();
+        if self.open.is_none() && ranges.peek().is_some() {
+            self.open = Some(self.place.open(self.target)?);
+        }
+        let Some(Open { mut writer, number, path, blobs }) = self.open.take() else { return Ok(()) };
+        let mut bounds: Option<(Vec<u8>, &[u8])> = None;
+        for range in ranges {
+            writer.add_range_tombstone(range).map_err(|error| Error::table_write(&path, error))?;
+            bounds.get_or_insert_with(|| (range.start.to_vec(), range.end)).1 = range.end;
+        }
+        let bounds = bounds.map(|(start, end)| (start, end.to_vec()));
+        if let Some(upper) = upper {
+            upper.clone_into(&mut self.border);
+        }
         let (Sink(file), summary) = writer.finish().map_err(|error| Error::table_write(&path, error))?;
         file.sync().map_err(Error::io("sync", &path))?;
         let properties = summary.properties;
+        let (key_min, key_max, key_max_is_excluded) =
+            widen((properties.entry_count > 0).then_some((properties.key_min, properties.key_max)), bounds);
         let meta = TableMeta {
             keyspace: properties.keyspace,
-            level: self.level,
+            level: self.target.level,
             file: number,
             table_id: summary.table,
             file_bytes: summary.file_bytes,
             entry_count: properties.entry_count,
             tombstone_count: properties.tombstone_count,
-            key_min: properties.key_min,
-            key_max: properties.key_max,
+            range_tombstone_count: properties.range_tombstone_count,
+            key_min,
+            key_max,
+            key_max_is_excluded,
             seqno_min: properties.seqno_min,
             seqno_max: properties.seqno_max,
             blobs: blobs.iter().copied().collect(),
@@ -149,13 +189,13 @@ impl Drop for TableOutput<'_> {
 }
 
 impl Workplace<'_> {
-    fn open(&self, level: u8) -> Result<Open, Error> {
+    fn open(&self, target: Target) -> Result<Open, Error> {
         let number = (self.new_number)();
         let path = file_path(self.directory, FileKind::Table(number));
         let table = TableId(self.environment.entropy.u64());
         let options = TableOptions {
             block_bytes: self.options.block_bytes,
-            compression: self.options.compression_of(level),
+            compression: self.options.compression_of(target.level),
             filter_bits_per_key: self.options.filter_bits_per_key,
             created_micros: self.environment.clock.unix_time().as_micros() as u64,
             output_bytes: (self.budget.ceiling() / 8).clamp(64 << 10, 1 << 20),
@@ -163,8 +203,20 @@ impl Workplace<'_> {
         };
         let vfs = &self.environment.vfs;
         let file = vfs.open(&path, OpenMode::CreateNew).map_err(Error::io("create", &path))?;
-        let writer = TableWriter::new(Sink(file), table, KeyspaceId::DEFAULT, options, self.budget)
+        let writer = TableWriter::new(Sink(file), table, target.keyspace, options, self.budget)
             .map_err(|error| Error::table_write(&path, error))?;
         Ok(Open { writer, number, path, blobs: BTreeSet::new() })
+    }
+}
+
+/// First and last key of a table, from those of its entries and the range of its range tombstones; and whether the last one
+/// is only the end of that range.
+fn widen(keys: Option<(Vec<u8>, Vec<u8>)>, ranges: Option<(Vec<u8>, Vec<u8>)>) -> (Vec<u8>, Vec<u8>, bool) {
+    match (keys, ranges) {
+        (Some((first, last)), Some((start, end))) if end > last => (first.min(start), end, true),
+        (Some((first, last)), Some((start, _))) => (first.min(start), last, false),
+        (Some((first, last)), None) => (first, last, false),
+        (None, Some((start, end))) => (start, end, true),
+        (None, None) => unreachable!("a table writer finishes no empty table"),
     }
 }

@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use kausal_arena::{Permit, PermitRefused, Reservation};
 use kausal_index::{BlockIndex, EntryRef, Kind, SeqNo};
-use kausal_memtable::RotateRefused;
+use kausal_memtable::{BatchRefused, Memtable, RotateRefused};
 
-use crate::batch::WriteBatch;
+use crate::batch::{ChangeKind, ChangeRef, ConditionRef, WriteBatch};
 use crate::blob::{BlobFile, BlobRef, VALUE_BYTES_MAX, write_blob};
 use crate::core::Core;
 use crate::error::Error;
@@ -69,8 +69,10 @@ impl<I: BlockIndex + 'static> Core<I> {
         if batch.is_empty() {
             return Ok(());
         }
-        let large = batch.iter().any(|(_, _, value)| value.len() > self.plan.inline_value_bytes_max);
-        if !large {
+        let is_large = |change: ChangeRef<'_>| {
+            change.kind == ChangeKind::Put && change.value.len() > self.plan.inline_value_bytes_max
+        };
+        if !batch.iter().any(is_large) {
             return self.write_prepared(batch, &[], options);
         }
         let prepared = self.separate_large_values(batch)?;
@@ -80,6 +82,7 @@ impl<I: BlockIndex + 'static> Core<I> {
     /// Sets `key` to the `len` bytes of `source`, holding at most a chunk of them in memory.
     pub(crate) fn put_reader(
         self: &Arc<Self>,
+        keyspace: KeyspaceId,
         key: &[u8],
         source: &mut dyn Read,
         len: u64,
@@ -92,10 +95,11 @@ impl<I: BlockIndex + 'static> Core<I> {
         let mut batch = WriteBatch::new();
         if len > self.plan.inline_value_bytes_max as u64 {
             // Checked first: a key that is refused must not cost a file.
-            batch.put(key, b"")?;
+            batch.put_in(keyspace, key, b"")?;
+            self.check_keyspaces(&batch)?;
             batch.clear();
             let (blob, reference) = self.write_blob(source, len)?;
-            batch.push(Kind::Blob, key, &reference.to_bytes())?;
+            batch.push(ChangeRef { keyspace, kind: ChangeKind::Blob, key, value: &reference.to_bytes() })?;
             return self.write_separated(Prepared { batch, blobs: vec![blob] }, options);
         }
         let _charge = self.plan.reads.reserve(len as usize)?;
@@ -108,23 +112,26 @@ impl<I: BlockIndex + 'static> Core<I> {
         if source.read(&mut [0]).map_err(|error| Error::short_source(error, len, len))? > 0 {
             return Err(Error::invalid(format!("the source has more than the {len} bytes announced")));
         }
-        batch.put(key, &value)?;
+        batch.put_in(keyspace, key, &value)?;
         self.write_prepared(&batch, &[], options)
     }
 
     /// Writes the large values of `batch` to blob files and returns the batch with references in their place.
     fn separate_large_values(&self, batch: &WriteBatch) -> Result<Prepared, Error> {
         let mut prepared = Prepared { batch: WriteBatch::new(), blobs: Vec::new() };
-        for (kind, key, mut value) in batch.iter() {
-            if value.len() <= self.plan.inline_value_bytes_max {
-                prepared.batch.push(kind, key, value)?;
+        prepared.batch.copy_conditions(batch);
+        for change in batch.iter() {
+            let mut value = change.value;
+            if change.kind != ChangeKind::Put || value.len() <= self.plan.inline_value_bytes_max {
+                prepared.batch.push(change)?;
                 continue;
             }
             let len = value.len() as u64;
             match self.write_blob(&mut value, len) {
                 Ok((blob, reference)) => {
                     prepared.blobs.push(blob);
-                    prepared.batch.push(Kind::Blob, key, &reference.to_bytes())?;
+                    let value = &reference.to_bytes();
+                    prepared.batch.push(ChangeRef { kind: ChangeKind::Blob, value, ..change })?;
                 }
                 Err(error) => {
                     prepared.blobs.iter().for_each(|blob| blob.mark_obsolete());
@@ -192,19 +199,25 @@ impl<I: BlockIndex + 'static> Core<I> {
         let mut state = self.writer.lock();
         // Again under the lock: a close or a failure may have come between.
         self.health.check()?;
+        self.check_keyspaces(batch)?;
+        self.check_conditions(batch)?;
         let active = self.memtables.active();
-        let permit = match active.permit(batch.len(), batch.payload_bytes()) {
+        let permit = match active.permit_batch(batch.parts()) {
             Ok(permit) => permit,
-            Err(PermitRefused::TooLarge { need, max }) => return Err(Error::BatchTooLarge { need, max }),
+            Err(BatchRefused::Permit(PermitRefused::TooLarge { need, max })) => {
+                return Err(Error::BatchTooLarge { need, max });
+            }
+            Err(BatchRefused::TooManyKeyspaces { need, max }) => {
+                return Err(Error::invalid(format!("a batch of {need} keyspaces, {max} is the most")));
+            }
             Err(_) => return self.try_rotate(&mut state),
         };
         let last = self.log(&mut state, &permit, batch, durability)?;
         blobs.iter().for_each(|blob| active.attached().keep(Arc::clone(blob)));
         let mut seqno = state.last_seqno;
-        for (kind, key, value) in batch.iter() {
+        for change in batch.iter() {
             seqno = seqno.checked_add(1).expect("the last number of the batch fits");
-            let entry = EntryRef { key, seqno, kind, value };
-            active.insert(&permit, entry).expect("the permit covers the batch, its numbers are new");
+            insert(&active, &permit, change, seqno);
         }
         drop(permit);
         state.last_seqno = last;
@@ -212,6 +225,37 @@ impl<I: BlockIndex + 'static> Core<I> {
         self.counters.puts.add(batch.len() as u64);
         self.counters.user_bytes_written.add(batch.payload_bytes() as u64);
         Ok(Attempt::Done)
+    }
+
+    /// An error if the batch writes to a keyspace that is not there.
+    fn check_keyspaces(&self, batch: &WriteBatch) -> Result<(), Error> {
+        let mut others =
+            batch.parts().iter().map(|part| part.keyspace).filter(|&id| id != KeyspaceId::DEFAULT);
+        let Some(first) = others.next() else { return Ok(()) };
+        let version = Arc::clone(&self.view().version);
+        let missing = std::iter::once(first).chain(others).find(|&id| version.tree(id).is_none());
+        missing.map_or(Ok(()), |keyspace| Err(Error::NoKeyspace { keyspace }))
+    }
+
+    /// An error if something that the batch requires does not hold. Nothing is written meanwhile: the caller holds the
+    /// writer's lock, and every earlier batch is visible.
+    fn check_conditions(&self, batch: &WriteBatch) -> Result<(), Error> {
+        for condition in batch.conditions() {
+            let ConditionRef { keyspace, key, expected } = condition;
+            let view = self.view();
+            let holds = self.buffers.with(|buffer| {
+                view.get(keyspace, key, self.visible(), buffer, |entry| match (entry.kind, expected) {
+                    (Kind::Delete, expected) => Ok(expected.is_none()),
+                    (_, None) => Ok(false),
+                    (Kind::Blob, Some(expected)) => self.open_blob(&view, entry.value)?.equals(expected),
+                    (_, Some(expected)) => Ok(entry.value == expected),
+                })
+            })??;
+            if !holds.unwrap_or(Ok(expected.is_none()))? {
+                return Err(Error::Conflict { keyspace, key: key.to_vec() });
+            }
+        }
+        Ok(())
     }
 
     /// Writes the batch's record, syncing as `durability` asks. Returns the batch's last sequence number.
@@ -226,9 +270,7 @@ impl<I: BlockIndex + 'static> Core<I> {
         let last = state.last_seqno.checked_add(batch.len() as u64).ok_or(Error::SequenceExhausted)?;
         self.charge_frame(state, batch)?;
         state.frame.begin(first);
-        for (kind, key, value) in batch.iter() {
-            state.frame.push(KeyspaceId::DEFAULT, kind, key, value);
-        }
+        batch.iter().for_each(|change| state.frame.push(change));
         let appended = match durability {
             Durability::Buffered => state.log.append_buffered(permit, &mut state.frame),
             Durability::Process | Durability::Power => state.log.append(permit, &mut state.frame),
@@ -281,7 +323,7 @@ impl<I: BlockIndex + 'static> Core<I> {
 
     /// Puts an empty memtable and an empty log in the place of the full ones, if a region is free.
     fn try_rotate(self: &Arc<Self>, state: &mut WriteState) -> Result<Attempt, Error> {
-        if self.view().version.level(0).files().len() >= self.options.level0_stall_count {
+        if self.view().version.level0_count() >= self.options.level0_stall_count {
             self.schedule_compaction();
             return Ok(Attempt::Wait("level 0 is being compacted"));
         }
@@ -328,5 +370,23 @@ impl<I: BlockIndex + 'static> Core<I> {
         let vfs = &self.environment.vfs;
         let file = vfs.open_log(&path, OpenMode::CreateNew).map_err(Error::io("create", &path))?;
         WalWriter::create(file, path, number, self.database_id, previous)
+    }
+}
+
+/// Adds one change to a memtable, on a permit that covers it.
+pub(crate) fn insert<I: BlockIndex>(
+    memtable: &Memtable<I, Generation>,
+    permit: &Permit,
+    change: ChangeRef<'_>,
+    seqno: SeqNo,
+) {
+    let ChangeRef { keyspace, key, value, .. } = change;
+    match change.kind.of_entry() {
+        Some(kind) => memtable
+            .insert_into(permit, keyspace, EntryRef { key, seqno, kind, value })
+            .expect("the permit covers the batch, its numbers are new"),
+        None => memtable
+            .delete_range(permit, keyspace, key, value, seqno)
+            .expect("the permit covers the batch, its ranges were checked"),
     }
 }

@@ -1,8 +1,9 @@
 //! One compaction: a streaming merge of tables into the next level.
 //!
 //! Working set: one block of each table of level 0, one of each run below, one block and the output buffer of the table
-//! being written, its index and the hashes of its keys.
+//! being written, its index and the hashes of its keys; and the range tombstones of the inputs.
 
+use std::ops::Bound;
 use std::sync::Arc;
 
 use kausal_index::{BlockIndex, Cursor};
@@ -12,10 +13,11 @@ use crate::compaction::{Pick, pick};
 use crate::core::Core;
 use crate::error::Error;
 use crate::flush::retire_blobs;
+use crate::range_fragments::FragmentsBuilder;
 use crate::read::View;
-use crate::retention::Retention;
+use crate::retention::{Retention, Stripes};
 use crate::source::{NoMemtable, Source};
-use crate::table_output::{TableOutput, Workplace, Written};
+use crate::table_output::{TableOutput, Target, Workplace, Written};
 use crate::version::{Change, TableFile};
 
 impl<I: BlockIndex + 'static> Core<I> {
@@ -51,8 +53,8 @@ impl<I: BlockIndex + 'static> Core<I> {
             // The database is being closed: what was merged so far is gone, its inputs are not.
             None => return Ok(()),
         };
-        let change = Change { removed: inputs, added, oldest_log: None };
-        self.install(&change, |view, version| View {
+        let mut change = Change { removed: inputs, added, oldest_log: None };
+        self.install(&mut change, |view, version| View {
             active: Arc::clone(&view.active),
             frozen: view.frozen.clone(),
             version,
@@ -82,9 +84,18 @@ impl<I: BlockIndex + 'static> Core<I> {
             new_number: &|| self.new_file_number(),
             blob: &find_blob,
         };
-        let target = (self.plan.region_bytes as u64).max(1 << 20);
-        let mut output = TableOutput::new(place, picked.level as u8, target);
-        let mut retention = Retention::new(self.snapshots.seqnos());
+        let Some(tree) = version.tree(picked.keyspace) else { return Ok(Some((Vec::new(), 0))) };
+        let file_bytes = (self.plan.region_bytes as u64).max(1 << 20);
+        let target = Target { keyspace: picked.keyspace, level: picked.level as u8, file_bytes };
+        let stripes = Stripes::new(self.snapshots.seqnos());
+        let mut fragments = FragmentsBuilder::new(budget)?;
+        for file in picked.upper.iter().chain(&picked.lower) {
+            file.table().range_tombstones().iter().try_for_each(|range| fragments.add(range))?;
+        }
+        let fragments = fragments
+            .build(&stripes, |start, end| !tree.reaches_below(picked.level, start, Bound::Excluded(end)))?;
+        let mut output = TableOutput::new(place, target, fragments);
+        let mut retention = Retention::new(stripes);
         let upper: Vec<Arc<Table>> = picked.upper.iter().map(|file| Arc::clone(file.table())).collect();
         let lower: Vec<Arc<Table>> = picked.lower.iter().map(|file| Arc::clone(file.table())).collect();
         // An error names a table by its number; the path is that number's.
@@ -101,7 +112,9 @@ impl<I: BlockIndex + 'static> Core<I> {
                 return Ok(None);
             }
             if let Some(entry) = merge.entry()
-                && retention.keeps(entry, || !version.reaches_below(picked.level, entry.key))
+                && retention.keeps(entry, output.fragments(), || {
+                    !tree.reaches_below(picked.level, entry.key, Bound::Included(entry.key))
+                })
             {
                 output.add(entry)?;
             }

@@ -6,8 +6,9 @@
 
 use std::sync::Arc;
 
+use crate::ids::KeyspaceId;
 use crate::options::Options;
-use crate::version::{LEVEL_COUNT, TableFile, Version};
+use crate::version::{LEVEL_COUNT, TableFile, Tree, Version};
 
 /// How many times larger a level is than the one above.
 const FAN_OUT: u64 = 10;
@@ -18,6 +19,7 @@ const LEVEL0_TABLES_MAX: usize = 4;
 /// Tables to be merged into `level`.
 #[derive(Debug)]
 pub(crate) struct Pick {
+    pub(crate) keyspace: KeyspaceId,
     /// The level that the outputs go to.
     pub(crate) level: usize,
     /// From the level above, newest first for level 0.
@@ -31,56 +33,64 @@ fn level_bytes_max(level: usize, region_bytes: usize) -> u64 {
     4 * region_bytes as u64 * FAN_OUT.saturating_pow(level as u32 - 1)
 }
 
-/// The most urgent compaction, if any is due. With `everything`, levels that are not due are merged downwards too, until
-/// all tables are on one level.
+/// The most urgent compaction of any keyspace, if one is due. With `everything`, levels that are not due are merged downwards
+/// too, until all tables of a keyspace are on one level.
 pub(crate) fn pick(
     version: &Version,
     options: &Options,
     region_bytes: usize,
     everything: bool,
 ) -> Option<Pick> {
-    let urgency = |level: usize| match level {
-        0 => version.level(0).files().len() as f64 / options.level0_compaction_count.max(1) as f64,
-        _ => version.level(level).bytes() as f64 / level_bytes_max(level, region_bytes) as f64,
+    let urgency = |tree: &Tree, level: usize| match level {
+        0 => tree.level(0).files().len() as f64 / options.level0_compaction_count.max(1) as f64,
+        _ => tree.level(level).bytes() as f64 / level_bytes_max(level, region_bytes) as f64,
     };
-    let due = (0..LEVEL_COUNT - 1).max_by(|&left, &right| urgency(left).total_cmp(&urgency(right)))?;
-    if urgency(due) >= 1.0 {
-        return Some(pick_from(version, due));
+    let levels = version
+        .trees()
+        .iter()
+        .flat_map(|tree| (0..LEVEL_COUNT - 1).map(move |level| (urgency(tree, level), tree, level)));
+    let (due, tree, level) = levels.max_by(|left, right| left.0.total_cmp(&right.0))?;
+    if due >= 1.0 {
+        return Some(pick_from(tree, level));
     }
     if !everything {
         return None;
     }
-    let deepest = (0..LEVEL_COUNT).rev().find(|&level| !version.level(level).files().is_empty())?;
-    let shallowest = (0..LEVEL_COUNT).find(|&level| !version.level(level).files().is_empty())?;
-    (shallowest < deepest || shallowest == 0).then(|| pick_from(version, shallowest))
+    version.trees().iter().find_map(|tree| {
+        let mut filled = (0..LEVEL_COUNT).filter(|&level| !tree.level(level).files().is_empty());
+        let shallowest = filled.next()?;
+        (shallowest == 0 || filled.next().is_some()).then(|| pick_from(tree, shallowest))
+    })
 }
 
-fn pick_from(version: &Version, level: usize) -> Pick {
-    let files = version.level(level).files();
+fn pick_from(tree: &Tree, level: usize) -> Pick {
+    let files = tree.level(level).files();
     if level == 0 {
         // Newest first, so the oldest are at the end; newer tables may stay above what is merged below them.
         let oldest = files.len().saturating_sub(LEVEL0_TABLES_MAX);
-        return with_lower(version, 1, files[oldest..].to_vec());
+        return with_lower(tree, 1, files[oldest..].to_vec());
     }
     let below = |file: &&Arc<TableFile>| {
         let meta = file.meta();
-        let deeper = version.level(level + 1);
-        let range = deeper.overlapping(&meta.key_min, &meta.key_max);
+        let deeper = tree.level(level + 1);
+        let range = deeper.overlapping(&meta.key_min, meta.upper());
         deeper.files()[range].iter().map(|file| file.meta().file_bytes).sum::<u64>()
     };
     let cheapest = files.iter().min_by_key(below).cloned();
-    with_lower(version, level + 1, cheapest.into_iter().collect())
+    with_lower(tree, level + 1, cheapest.into_iter().collect())
 }
 
-fn with_lower(version: &Version, level: usize, upper: Vec<Arc<TableFile>>) -> Pick {
+fn with_lower(tree: &Tree, level: usize, upper: Vec<Arc<TableFile>>) -> Pick {
     let lower_bound = upper.iter().map(|file| &file.meta().key_min).min();
-    let upper_bound = upper.iter().map(|file| &file.meta().key_max).max();
+    // Of equal keys one that is included reaches further.
+    let ends = upper.iter().map(|file| (&file.meta().key_max, !file.meta().key_max_is_excluded, file.meta()));
+    let upper_bound = ends.max_by_key(|&(key, is_included, _)| (key, is_included));
     let lower = match lower_bound.zip(upper_bound) {
-        Some((lower, upper)) => {
-            let deeper = version.level(level);
-            deeper.files()[deeper.overlapping(lower, upper)].to_vec()
+        Some((lower, (_, _, last))) => {
+            let deeper = tree.level(level);
+            deeper.files()[deeper.overlapping(lower, last.upper())].to_vec()
         }
         None => Vec::new(),
     };
-    Pick { level, upper, lower }
+    Pick { keyspace: tree.keyspace(), level, upper, lower }
 }

@@ -1,8 +1,11 @@
 //! What a record of the manifest says: tagged fields, each behind its length, so that this version can tell a field it
 //! does not know and refuse it by name.
 //!
-//! Tags: 1 next file number, 2 last sequence number, 3 oldest live log, 4 added table, 5 removed table. Reserved: 6 added
-//! keyspace, 7 removed keyspace, 8 synced-through mark, 9 blob statistics.
+//! Tags: 1 next file number, 2 last sequence number, 3 oldest live log, 4 added table, 5 removed table, 6 added keyspace,
+//! 7 removed keyspace with all its tables, 10 next keyspace. Reserved: 8 synced-through mark, 9 blob statistics.
+
+use std::cmp::Ordering;
+use std::ops::Bound;
 
 use kausal_index::SeqNo;
 
@@ -19,8 +22,14 @@ pub(crate) struct TableMeta {
     pub(crate) file_bytes: u64,
     pub(crate) entry_count: u64,
     pub(crate) tombstone_count: u64,
+    /// Fragments of range tombstones.
+    pub(crate) range_tombstone_count: u64,
+    /// First key of an entry or a range tombstone.
     pub(crate) key_min: Vec<u8>,
+    /// Last key, or the first one behind it.
     pub(crate) key_max: Vec<u8>,
+    /// Whether `key_max` is the end of a range tombstone, which does not cover it.
+    pub(crate) key_max_is_excluded: bool,
     pub(crate) seqno_min: SeqNo,
     pub(crate) seqno_max: SeqNo,
     /// The blob files that its entries refer to.
@@ -30,7 +39,21 @@ pub(crate) struct TableMeta {
 impl TableMeta {
     /// Whether `key` lies within the table's bounds.
     pub(crate) fn covers(&self, key: &[u8]) -> bool {
-        self.key_min.as_slice() <= key && key <= self.key_max.as_slice()
+        self.key_min.as_slice() <= key && !self.ends_before(key)
+    }
+
+    /// Whether `key` lies behind everything in the table.
+    pub(crate) fn ends_before(&self, key: &[u8]) -> bool {
+        match self.key_max.as_slice().cmp(key) {
+            Ordering::Less => true,
+            Ordering::Equal => self.key_max_is_excluded,
+            Ordering::Greater => false,
+        }
+    }
+
+    /// The last key, if there is one, or the first behind it.
+    pub(crate) fn upper(&self) -> Bound<&[u8]> {
+        if self.key_max_is_excluded { Bound::Excluded(&self.key_max) } else { Bound::Included(&self.key_max) }
     }
 
     fn put(&self, target: &mut Vec<u8>) {
@@ -42,6 +65,7 @@ impl TableMeta {
             self.file_bytes,
             self.entry_count,
             self.tombstone_count,
+            self.range_tombstone_count,
             self.seqno_min.get(),
             self.seqno_max.get(),
         ] {
@@ -49,18 +73,20 @@ impl TableMeta {
         }
         put_bytes(target, &self.key_min);
         put_bytes(target, &self.key_max);
+        target.push(u8::from(self.key_max_is_excluded));
         put_varint(target, self.blobs.len() as u64);
         self.blobs.iter().for_each(|blob| put_varint(target, blob.0));
     }
 
     fn take(decoder: &mut Decoder<'_>) -> Option<Self> {
         let level = decoder.u8().filter(|&level| usize::from(level) < crate::version::LEVEL_COUNT)?;
-        let keyspace = KeyspaceId(u32::try_from(decoder.varint()?).ok()?);
+        let keyspace = take_keyspace(decoder)?;
         let (file, table_id) = (FileNumber(decoder.varint()?), TableId(decoder.varint()?));
         let (file_bytes, entry_count) = (decoder.varint()?, decoder.varint()?);
-        let tombstone_count = decoder.varint()?;
+        let (tombstone_count, range_tombstone_count) = (decoder.varint()?, decoder.varint()?);
         let (seqno_min, seqno_max) = (SeqNo::new(decoder.varint()?)?, SeqNo::new(decoder.varint()?)?);
         let (key_min, key_max) = (decoder.bytes()?.to_vec(), decoder.bytes()?.to_vec());
+        let key_max_is_excluded = decoder.u8().filter(|&flag| flag <= 1)? == 1;
         let blob_count = decoder.varint()?;
         let mut blobs = Vec::new();
         for _ in 0..blob_count {
@@ -74,8 +100,10 @@ impl TableMeta {
             file_bytes,
             entry_count,
             tombstone_count,
+            range_tombstone_count,
             key_min,
             key_max,
+            key_max_is_excluded,
             seqno_min,
             seqno_max,
             blobs,
@@ -91,6 +119,9 @@ pub(crate) struct VersionEdit {
     pub(crate) oldest_log: Option<FileNumber>,
     pub(crate) removed_tables: Vec<(u8, FileNumber)>,
     pub(crate) added_tables: Vec<TableMeta>,
+    pub(crate) next_keyspace: Option<KeyspaceId>,
+    pub(crate) added_keyspaces: Vec<(KeyspaceId, String)>,
+    pub(crate) removed_keyspaces: Vec<KeyspaceId>,
 }
 
 /// Why a payload is no edit.
@@ -127,6 +158,18 @@ impl VersionEdit {
                 put_varint(target, number.0);
             });
         }
+        for (id, name) in &self.added_keyspaces {
+            field(6, &|target| {
+                put_varint(target, u64::from(id.0));
+                put_bytes(target, name.as_bytes());
+            });
+        }
+        for id in &self.removed_keyspaces {
+            field(7, &|target| put_varint(target, u64::from(id.0)));
+        }
+        if let Some(id) = self.next_keyspace {
+            field(10, &|target| put_varint(target, u64::from(id.0)));
+        }
         bytes
     }
 
@@ -155,8 +198,18 @@ impl VersionEdit {
             3 => self.oldest_log = Some(FileNumber(contents.varint()?)),
             4 => self.added_tables.push(TableMeta::take(contents)?),
             5 => self.removed_tables.push((contents.u8()?, FileNumber(contents.varint()?))),
+            6 => {
+                let id = take_keyspace(contents)?;
+                self.added_keyspaces.push((id, String::from_utf8(contents.bytes()?.to_vec()).ok()?));
+            }
+            7 => self.removed_keyspaces.push(take_keyspace(contents)?),
+            10 => self.next_keyspace = Some(take_keyspace(contents)?),
             _ => return Some(false),
         }
         Some(true)
     }
+}
+
+fn take_keyspace(decoder: &mut Decoder<'_>) -> Option<KeyspaceId> {
+    u32::try_from(decoder.varint()?).ok().map(KeyspaceId)
 }

@@ -7,7 +7,7 @@ use kausal_index::SeqNo;
 
 use crate::error::{Damage, Error};
 use crate::file_names::{FileKind, file_path};
-use crate::ids::FileNumber;
+use crate::ids::{FileNumber, KeyspaceId};
 use crate::manifest::edit::BadEdit;
 use crate::manifest::writer::{HEADER_BYTES, RECORD_HEADER_BYTES, VERSION, header, record_checksum};
 use crate::manifest::{Current, TableMeta, VersionEdit};
@@ -21,6 +21,10 @@ pub(crate) struct ManifestState {
     pub(crate) last_seqno: SeqNo,
     pub(crate) oldest_log: FileNumber,
     pub(crate) tables: BTreeMap<FileNumber, TableMeta>,
+    /// The keyspaces beside the default one.
+    pub(crate) keyspaces: BTreeMap<KeyspaceId, String>,
+    /// Every keyspace that there ever was has a smaller number.
+    pub(crate) next_keyspace: KeyspaceId,
     pub(crate) record_count: u64,
     /// Bytes behind the last good record: the torn tail of a crash.
     pub(crate) dropped: u64,
@@ -51,6 +55,8 @@ pub(crate) fn read_manifest(vfs: &dyn Vfs, directory: &Path) -> Result<Option<Ma
         last_seqno: SeqNo::ZERO,
         oldest_log: FileNumber(0),
         tables: BTreeMap::new(),
+        keyspaces: BTreeMap::new(),
+        next_keyspace: KeyspaceId(1),
         record_count: 0,
         dropped: 0,
     };
@@ -106,7 +112,12 @@ fn record(bytes: &[u8], offset: usize, current: Current) -> Option<&[u8]> {
 }
 
 impl ManifestState {
-    /// `None` if the edit removes what is not there or adds what is.
+    /// Whether there is such a keyspace.
+    pub(crate) fn has(&self, keyspace: KeyspaceId) -> bool {
+        keyspace == KeyspaceId::DEFAULT || self.keyspaces.contains_key(&keyspace)
+    }
+
+    /// `None` if the edit removes what is not there, adds what is, or adds a table to no keyspace.
     fn apply(&mut self, edit: VersionEdit) -> Option<()> {
         self.record_count += 1;
         self.next_file = edit.next_file.unwrap_or(self.next_file);
@@ -115,7 +126,21 @@ impl ManifestState {
         for (level, file) in edit.removed_tables {
             self.tables.remove(&file).filter(|table| table.level == level)?;
         }
+        self.next_keyspace = edit.next_keyspace.unwrap_or(self.next_keyspace);
+        for (id, name) in edit.added_keyspaces {
+            let is_new = id != KeyspaceId::DEFAULT && id < self.next_keyspace;
+            if !is_new || self.keyspaces.insert(id, name).is_some() {
+                return None;
+            }
+        }
+        for id in edit.removed_keyspaces {
+            self.keyspaces.remove(&id)?;
+            self.tables.retain(|_, table| table.keyspace != id);
+        }
         for table in edit.added_tables {
+            if !self.has(table.keyspace) {
+                return None;
+            }
             if self.tables.insert(table.file, table).is_some() {
                 return None;
             }

@@ -1,116 +1,109 @@
-//! Versions: which tables make up the database, level by level.
+//! Versions: which tables make up the database, keyspace by keyspace and level by level.
 //!
 //! A version is immutable. A flush or a compaction makes the next one from it; readers keep the one they began
-//! with. Level 0 holds flushed memtables, newest first, whose key ranges may overlap; in each deeper level the
-//! tables are in key order and no two share a key, so at most one table of a level can hold a given key.
+//! with. Each keyspace has a tree of its own, and they share nothing. Level 0 of a tree holds flushed memtables, newest
+//! first, whose key ranges may overlap; in each deeper level the tables are in key order and no two share a key, so at most
+//! one table of a level can hold a given key. A table's range takes in its range tombstones, so whatever is said of a key
+//! in an upper level is newer than what a lower level says of it.
 //!
 //! | room | what lives there |
 //! |---|---|
 //! | `table_file` | one table on disk with its metadata; removed when obsolete and unread |
-//! | `mod` | a version and its look-ups |
+//! | `tree` | the levels of one keyspace and their look-ups |
+//! | `mod` | a version: the trees |
 //! | `set` | the current version and the manifest behind it |
 
 mod set;
 mod table_file;
+mod tree;
 
-use std::ops::Range;
+use std::collections::BTreeMap;
 use std::sync::Arc;
-
-use kausal_sstable::Table;
 
 pub(crate) use set::{Change, Place, VersionSet};
 pub(crate) use table_file::{Source, TableFile};
+pub(crate) use tree::{LEVEL_COUNT, Level, Tree};
 
-/// Levels of a database. Level 6 of a tree with fan-out 10 above 16 MiB holds 160 TiB.
-pub(crate) const LEVEL_COUNT: usize = 7;
+use crate::ids::KeyspaceId;
 
-/// The tables of one level.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Level {
-    files: Vec<Arc<TableFile>>,
-    /// The same, as the merging cursors want them.
-    tables: Vec<Arc<Table>>,
-}
-
-impl Level {
-    fn new(files: Vec<Arc<TableFile>>) -> Self {
-        let tables = files.iter().map(|file| Arc::clone(file.table())).collect();
-        Self { files, tables }
-    }
-
-    pub(crate) fn files(&self) -> &[Arc<TableFile>] {
-        &self.files
-    }
-
-    pub(crate) fn tables(&self) -> &[Arc<Table>] {
-        &self.tables
-    }
-
-    pub(crate) fn bytes(&self) -> u64 {
-        self.files.iter().map(|file| file.meta().file_bytes).sum()
-    }
-
-    /// Of a deeper level: the places of the tables that may hold a key in `lower..=upper`.
-    pub(crate) fn overlapping(&self, lower: &[u8], upper: &[u8]) -> Range<usize> {
-        let start = self.files.partition_point(|file| file.meta().key_max.as_slice() < lower);
-        let end = self.files.partition_point(|file| file.meta().key_min.as_slice() <= upper);
-        start..end.max(start)
-    }
-}
+/// Name of the keyspace that every database has.
+pub(crate) const DEFAULT_NAME: &str = "default";
 
 /// An immutable set of tables.
 #[derive(Clone, Debug)]
 pub(crate) struct Version {
-    levels: Vec<Level>,
+    /// One for each keyspace, in order of their numbers; the first is the default one's.
+    trees: Vec<Arc<Tree>>,
 }
 
 impl Version {
-    /// The version of these tables, in any order.
-    pub(crate) fn of(files: impl IntoIterator<Item = Arc<TableFile>>) -> Self {
-        let mut levels = vec![Vec::new(); LEVEL_COUNT];
+    /// The version of these tables, in any order, and of the keyspaces beside the default one.
+    pub(crate) fn of(
+        files: impl IntoIterator<Item = Arc<TableFile>>,
+        keyspaces: &BTreeMap<KeyspaceId, String>,
+    ) -> Self {
+        let mut files_of: BTreeMap<KeyspaceId, Vec<Arc<TableFile>>> = BTreeMap::new();
         for file in files {
-            levels[usize::from(file.meta().level)].push(file);
+            files_of.entry(file.meta().keyspace).or_default().push(file);
         }
-        // File numbers only grow, so in level 0 the largest is the newest.
-        levels[0].sort_by_key(|file| std::cmp::Reverse(file.meta().file));
-        for level in &mut levels[1..] {
-            level.sort_by(|left, right| left.meta().key_min.cmp(&right.meta().key_min));
-        }
-        Self { levels: levels.into_iter().map(Level::new).collect() }
+        let default = (KeyspaceId::DEFAULT, DEFAULT_NAME);
+        let others = keyspaces.iter().map(|(&id, name)| (id, name.as_str()));
+        let trees = std::iter::once(default)
+            .chain(others)
+            .map(|(id, name)| Arc::new(Tree::of(id, name.into(), files_of.remove(&id).unwrap_or_default())));
+        Self { trees: trees.collect() }
     }
 
-    /// The version after `removed` have gone and `added` have come.
+    /// The version after `removed` have gone and `added` have come. Trees that nothing happens to are shared.
     pub(crate) fn with(&self, removed: &[Arc<TableFile>], added: &[Arc<TableFile>]) -> Self {
-        let kept = self.files().filter(|file| !removed.iter().any(|gone| Arc::ptr_eq(gone, file)));
-        Self::of(kept.chain(added).cloned())
-    }
-
-    pub(crate) fn levels(&self) -> &[Level] {
-        &self.levels
-    }
-
-    pub(crate) fn level(&self, level: usize) -> &Level {
-        &self.levels[level]
-    }
-
-    /// Every table, from level 0 downwards.
-    pub(crate) fn files(&self) -> impl Iterator<Item = &Arc<TableFile>> {
-        self.levels.iter().flat_map(|level| &level.files)
-    }
-
-    /// The tables that may hold `key`, those with the newer versions first.
-    pub(crate) fn candidates<'a>(&'a self, key: &'a [u8]) -> impl Iterator<Item = &'a Arc<TableFile>> {
-        let (newest, deeper) = self.levels.split_first().expect("a version has its levels");
-        let newest = newest.files.iter().filter(|file| file.meta().covers(key));
-        let deeper = deeper.iter().filter_map(move |level| {
-            let place = level.files.partition_point(|file| file.meta().key_max.as_slice() < key);
-            level.files.get(place).filter(|file| file.meta().covers(key))
+        let trees = self.trees.iter().map(|tree| {
+            let is_of_tree = |file: &&Arc<TableFile>| file.meta().keyspace == tree.keyspace();
+            if !removed.iter().chain(added).any(|file| is_of_tree(&file)) {
+                return Arc::clone(tree);
+            }
+            let kept = tree.files().filter(|file| !removed.iter().any(|gone| Arc::ptr_eq(gone, file)));
+            let files = kept.chain(added.iter().filter(is_of_tree)).cloned().collect();
+            Arc::new(Tree::of(tree.keyspace(), Arc::clone(tree.name()), files))
         });
-        newest.chain(deeper)
+        Self { trees: trees.collect() }
     }
 
-    /// Whether a level below `level` has a table that may hold `key`.
-    pub(crate) fn reaches_below(&self, level: usize, key: &[u8]) -> bool {
-        self.levels[level + 1..].iter().any(|deeper| !deeper.overlapping(key, key).is_empty())
+    /// The version with one more keyspace, whose number is the largest.
+    pub(crate) fn with_keyspace(&self, id: KeyspaceId, name: &str) -> Self {
+        let tree = Arc::new(Tree::of(id, name.into(), Vec::new()));
+        Self { trees: self.trees.iter().cloned().chain([tree]).collect() }
+    }
+
+    /// The version without a keyspace and its tables.
+    pub(crate) fn without_keyspace(&self, id: KeyspaceId) -> Self {
+        Self { trees: self.trees.iter().filter(|tree| tree.keyspace() != id).cloned().collect() }
+    }
+
+    pub(crate) fn trees(&self) -> &[Arc<Tree>] {
+        &self.trees
+    }
+
+    /// The tree of a keyspace, if there is such a keyspace.
+    pub(crate) fn tree(&self, id: KeyspaceId) -> Option<&Arc<Tree>> {
+        if id == KeyspaceId::DEFAULT {
+            return self.trees.first();
+        }
+        let place = self.trees.binary_search_by_key(&id, |tree| tree.keyspace()).ok()?;
+        Some(&self.trees[place])
+    }
+
+    /// The tree of the keyspace with this name.
+    pub(crate) fn tree_named(&self, name: &str) -> Option<&Arc<Tree>> {
+        self.trees.iter().find(|tree| **tree.name() == *name)
+    }
+
+    /// Every table, keyspace by keyspace, from level 0 downwards.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Arc<TableFile>> {
+        self.trees.iter().flat_map(|tree| tree.files())
+    }
+
+    /// Tables in the fullest level 0.
+    pub(crate) fn level0_count(&self) -> usize {
+        self.trees.iter().map(|tree| tree.level(0).files().len()).max().unwrap_or(0)
     }
 }

@@ -3,7 +3,8 @@
 //! 1. A change is an edit. It is appended to the manifest and synced first; only then is it the current version.
 //! 2. The files an edit adds are durable before (their data, then their names); the files it removes are marked
 //!    obsolete after, and go when their last reader has gone.
-//! 3. When the manifest has grown past its limit, a new one begins with a snapshot of the current state.
+//! 3. A keyspace is there, or gone, with an edit of its own. Its number is never used again: a log may still speak of it.
+//! 4. When the manifest has grown past its limit, a new one begins with a snapshot of the current state.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,8 +12,8 @@ use std::sync::Arc;
 use kausal_index::SeqNo;
 
 use crate::error::Error;
-use crate::ids::FileNumber;
-use crate::manifest::{ManifestWriter, TableMeta, VersionEdit};
+use crate::ids::{FileNumber, KeyspaceId};
+use crate::manifest::{ManifestWriter, VersionEdit};
 use crate::version::{TableFile, Version};
 use crate::vfs::Vfs;
 use crate::wal::PreviousLog;
@@ -22,6 +23,7 @@ use crate::wal::PreviousLog;
 pub(crate) struct VersionSet {
     manifest: ManifestWriter,
     current: Arc<Version>,
+    next_keyspace: KeyspaceId,
 }
 
 /// Where a manifest lies.
@@ -42,8 +44,8 @@ pub(crate) struct Change {
 }
 
 impl VersionSet {
-    pub(crate) fn new(manifest: ManifestWriter, current: Arc<Version>) -> Self {
-        Self { manifest, current }
+    pub(crate) fn new(manifest: ManifestWriter, current: Arc<Version>, next_keyspace: KeyspaceId) -> Self {
+        Self { manifest, current, next_keyspace }
     }
 
     pub(crate) fn current(&self) -> &Arc<Version> {
@@ -62,7 +64,7 @@ impl VersionSet {
         number: FileNumber,
         state: VersionEdit,
     ) -> Result<(), Error> {
-        let edit = VersionEdit { added_tables: self.tables(), ..state };
+        let edit = self.snapshot(state);
         let next = ManifestWriter::begin(place.vfs, place.directory, place.database_id, number, &edit)?;
         let old = std::mem::replace(&mut self.manifest, next);
         // A manifest that stays is removed by the next open: CURRENT names another.
@@ -75,28 +77,64 @@ impl VersionSet {
         self.manifest.close(log)
     }
 
-    /// Makes `change` durable and current. After an error the manifest's state is unknown: nothing may be written
-    /// until the database has been opened anew.
+    /// Makes `change` durable and current. What it says of a keyspace that was dropped meanwhile is taken out of it. After an
+    /// error the manifest's state is unknown: nothing may be written until the database has been opened anew.
     pub(crate) fn apply(
         &mut self,
-        change: &Change,
+        change: &mut Change,
         next_file: FileNumber,
         last_seqno: SeqNo,
     ) -> Result<Arc<Version>, Error> {
+        let is_there = |file: &Arc<TableFile>| self.current.tree(file.meta().keyspace).is_some();
+        change.removed.retain(is_there);
+        change.added.iter().filter(|file| !is_there(file)).for_each(|file| file.mark_obsolete());
+        change.added.retain(is_there);
         let edit = VersionEdit {
             next_file: Some(next_file),
             last_seqno: Some(last_seqno),
             oldest_log: change.oldest_log,
             removed_tables: change.removed.iter().map(|file| (file.meta().level, file.meta().file)).collect(),
             added_tables: change.added.iter().map(|file| file.meta().clone()).collect(),
+            ..VersionEdit::default()
         };
         self.manifest.append(&edit)?;
         self.current = Arc::new(self.current.with(&change.removed, &change.added));
         Ok(Arc::clone(&self.current))
     }
 
-    /// The metadata of every table, for a manifest's first record.
-    fn tables(&self) -> Vec<TableMeta> {
-        self.current.files().map(|file| file.meta().clone()).collect()
+    /// Makes a keyspace durable and current. After an error, as after one of [`apply`](Self::apply).
+    pub(crate) fn add_keyspace(&mut self, name: &str) -> Result<(KeyspaceId, Arc<Version>), Error> {
+        let id = self.next_keyspace;
+        let next = id.0.checked_add(1).map(KeyspaceId).ok_or_else(|| {
+            Error::invalid("the numbers of keyspaces are used up; copy the data into a new database")
+        })?;
+        let edit = VersionEdit {
+            next_keyspace: Some(next),
+            added_keyspaces: vec![(id, name.to_owned())],
+            ..VersionEdit::default()
+        };
+        self.manifest.append(&edit)?;
+        self.next_keyspace = next;
+        self.current = Arc::new(self.current.with_keyspace(id, name));
+        Ok((id, Arc::clone(&self.current)))
+    }
+
+    /// Removes a keyspace with its tables. After an error, as after one of [`apply`](Self::apply).
+    pub(crate) fn remove_keyspace(&mut self, id: KeyspaceId) -> Result<Arc<Version>, Error> {
+        let edit = VersionEdit { removed_keyspaces: vec![id], ..VersionEdit::default() };
+        self.manifest.append(&edit)?;
+        self.current = Arc::new(self.current.without_keyspace(id));
+        Ok(Arc::clone(&self.current))
+    }
+
+    /// The whole state, for a manifest's first record: what `state` says of numbers, and the current version.
+    pub(crate) fn snapshot(&self, state: VersionEdit) -> VersionEdit {
+        let others = self.current.trees().iter().skip(1);
+        VersionEdit {
+            next_keyspace: Some(self.next_keyspace),
+            added_keyspaces: others.map(|tree| (tree.keyspace(), tree.name().to_string())).collect(),
+            added_tables: self.current.files().map(|file| file.meta().clone()).collect(),
+            ..state
+        }
     }
 }

@@ -1,8 +1,9 @@
 //! Header, frame and batch of a log: bytes to meaning and back. Believes nothing it reads.
 
-use kausal_index::{EntryRef, Kind, SeqNo};
+use kausal_index::SeqNo;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::batch::{ChangeKind, ChangeRef};
 use crate::codec::{Decoder, put_bytes, put_varint};
 use crate::ids::{FileNumber, KeyspaceId};
 use crate::wal::WalWriter;
@@ -130,11 +131,11 @@ impl FrameBuilder {
     }
 
     /// Adds a change. One copy of key and value each.
-    pub(crate) fn push(&mut self, keyspace: KeyspaceId, kind: Kind, key: &[u8], value: &[u8]) {
-        put_varint(&mut self.bytes, u64::from(keyspace.0));
-        self.bytes.push(kind as u8);
-        put_bytes(&mut self.bytes, key);
-        put_bytes(&mut self.bytes, value);
+    pub(crate) fn push(&mut self, change: ChangeRef<'_>) {
+        put_varint(&mut self.bytes, u64::from(change.keyspace.0));
+        self.bytes.push(change.kind as u8);
+        put_bytes(&mut self.bytes, change.key);
+        put_bytes(&mut self.bytes, change.value);
         self.count += 1;
     }
 
@@ -189,17 +190,19 @@ impl<'a> Batch<'a> {
         let batch = Self { first, count, changes: decoder };
         let mut rest = decoder;
         for _ in 0..count {
-            batch.change(&mut rest, first)?;
+            batch.change(&mut rest)?;
         }
         (count > 0 && rest.is_empty()).then_some(batch)
     }
 
     /// The changes with their sequence numbers.
-    pub(crate) fn entries(&self) -> impl Iterator<Item = (KeyspaceId, EntryRef<'a>)> {
+    pub(crate) fn changes(&self) -> impl Iterator<Item = (SeqNo, ChangeRef<'a>)> {
         let batch = *self;
         let mut rest = self.changes;
-        (0..u64::from(self.count))
-            .map_while(move |place| batch.change(&mut rest, batch.first.checked_add(place)?))
+        (0..u64::from(self.count)).map_while(move |place| {
+            let seqno = batch.first.checked_add(place)?;
+            batch.change(&mut rest).map(|change| (seqno, change))
+        })
     }
 
     /// The last sequence number.
@@ -207,10 +210,15 @@ impl<'a> Batch<'a> {
         self.first.checked_add(u64::from(self.count) - 1).expect("checked when the payload was read")
     }
 
-    fn change(&self, rest: &mut Decoder<'a>, seqno: SeqNo) -> Option<(KeyspaceId, EntryRef<'a>)> {
+    fn change(&self, rest: &mut Decoder<'a>) -> Option<ChangeRef<'a>> {
         let keyspace = KeyspaceId(u32::try_from(rest.varint()?).ok()?);
-        let kind = Kind::from_u8(rest.u8()?)?;
-        let key = rest.bytes().filter(|key| key.len() <= kausal_index::KEY_BYTES_MAX)?;
-        Some((keyspace, EntryRef { key, seqno, kind, value: rest.bytes()? }))
+        let kind = ChangeKind::from_u8(rest.u8()?)?;
+        let mut key = || rest.bytes().filter(|key| key.len() <= kausal_index::KEY_BYTES_MAX);
+        let start = key()?;
+        let value = match kind {
+            ChangeKind::DeleteRange => key().filter(|&end| start < end)?,
+            _ => rest.bytes()?,
+        };
+        Some(ChangeRef { keyspace, kind, key: start, value })
     }
 }

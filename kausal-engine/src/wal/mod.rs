@@ -31,7 +31,8 @@
 //! | 32 | | payload, then zeros to a multiple of eight |
 //!
 //! Batch: first sequence number (u64), count (u32), then per change: keyspace (varint), kind (u8), key and value, each
-//! behind its length (varint). All numbers are little-endian.
+//! behind its length (varint). Kinds: 0 delete, 1 put, 2 put of a value in a blob file, 3 delete of the keys from key to
+//! before value. Reserved: 4 merge, 5 single delete, 6 put that expires, 7 separated value. All numbers are little-endian.
 //!
 //! **Damage or torn tail.** Each frame says how far its log was synced before. A bad frame below what is known to
 //! have been synced (from any valid frame of the log, before or behind it, from a later log, or from the manifest)

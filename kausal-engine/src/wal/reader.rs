@@ -92,6 +92,11 @@ impl LogScan {
         self.previous
     }
 
+    /// Where the next frame begins.
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
+    }
+
     /// Largest synced length that a frame of this log claims.
     pub(crate) fn synced_through(&self) -> u64 {
         self.synced_through

@@ -185,6 +185,7 @@ pub(crate) fn log(path: &Path, json: bool) -> Result<Outcome, Failure> {
             "batches": log.batch_count,
             "puts": log.put_count,
             "deletes": log.delete_count,
+            "range_deletes": log.range_delete_count,
             "blobs": log.blob_count,
             "seqnos": log.seqnos,
             "synced_through": log.synced_through,
@@ -193,8 +194,8 @@ pub(crate) fn log(path: &Path, json: bool) -> Result<Outcome, Failure> {
         }));
     } else {
         println!(
-            "{} batches: {} puts, {} deletes, {} blob references",
-            log.batch_count, log.put_count, log.delete_count, log.blob_count
+            "{} batches: {} puts, {} deletes, {} range deletes, {} blob references",
+            log.batch_count, log.put_count, log.delete_count, log.range_delete_count, log.blob_count
         );
         if let Some((first, last)) = log.seqnos {
             println!("sequence numbers {first} to {last}");
@@ -215,10 +216,12 @@ pub(crate) fn manifest(directory: &Path, json: bool) -> Result<Outcome, Failure>
             .iter()
             .map(|table| {
                 json!({
+                    "keyspace": table.keyspace.0,
                     "level": table.level,
                     "file": table.file.0,
                     "file_bytes": table.file_bytes,
                     "entries": table.entry_count,
+                    "range_tombstones": table.range_tombstone_count,
                     "key_min": text(&table.key_min),
                     "key_max": text(&table.key_max),
                     "blobs": table.blob_count,
@@ -232,6 +235,7 @@ pub(crate) fn manifest(directory: &Path, json: bool) -> Result<Outcome, Failure>
             "records": manifest.record_count,
             "last_seqno": manifest.last_seqno,
             "oldest_log": manifest.oldest_log.0,
+            "keyspaces": manifest.keyspaces.iter().map(|(id, name)| json!({"id": id.0, "name": name})).collect::<Vec<_>>(),
             "tables": tables,
         }));
         return Ok(Outcome::Good);
@@ -240,12 +244,15 @@ pub(crate) fn manifest(directory: &Path, json: bool) -> Result<Outcome, Failure>
     println!("manifest {} of database {:016x}, {end}", manifest.number, manifest.database_id);
     println!("{} records, last sequence number {}", manifest.record_count, manifest.last_seqno);
     println!("logs count from {} on", manifest.oldest_log);
+    for (id, name) in &manifest.keyspaces {
+        println!("keyspace {id}: {name}");
+    }
     for table in &manifest.tables {
         let (lower, upper) = (table.key_min.escape_ascii(), table.key_max.escape_ascii());
         let (level, file, bytes) = (table.level, table.file, table.file_bytes);
         println!(
-            "level {level} table {file}: {bytes} bytes, {} entries, {lower} to {upper}",
-            table.entry_count
+            "keyspace {} level {level} table {file}: {bytes} bytes, {} entries, {} range tombstones, {lower} to {upper}",
+            table.keyspace, table.entry_count, table.range_tombstone_count
         );
     }
     Ok(Outcome::Good)

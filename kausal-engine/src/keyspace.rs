@@ -1,0 +1,259 @@
+//! Keyspaces: separate maps of keys to values in one database, with one log, one budget and one history.
+//!
+//! 1. A keyspace has a name and a number. The number is never used again, so a log that speaks of a keyspace that was dropped
+//!    is understood.
+//! 2. Creating and dropping are edits of the manifest, durable before anybody sees them; a write to the keyspace comes after.
+//! 3. Dropping takes the tables with it at once. What its memtables hold goes with their flush, what the log holds is passed
+//!    over when it is replayed.
+//!
+//! A batch may write to many keyspaces; it is one, as always.
+
+use std::fmt;
+use std::io::Read;
+use std::sync::Arc;
+
+use kausal_index::BlockIndex;
+
+use crate::batch::WriteBatch;
+use crate::core::Core;
+use crate::engine::StorageEngine;
+use crate::error::Error;
+use crate::ids::KeyspaceId;
+use crate::options::WriteOptions;
+use crate::read::View;
+use crate::scan::{Cursor, KeyRange, ValueReader};
+use crate::snapshot::Snapshot;
+use crate::version::DEFAULT_NAME;
+
+/// Longest name of a keyspace, in bytes.
+pub const KEYSPACE_NAME_BYTES_MAX: usize = 255;
+
+/// One keyspace of an open database: a handle that borrows the engine and costs nothing to copy.
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> Result<(), kausal_engine::Error> {
+/// # let folder = tempfile::tempdir().expect("a folder for the example");
+/// use kausal_engine::{Options, StorageEngine, WriteBatch, WriteOptions};
+///
+/// let engine = StorageEngine::open(folder.path(), Options::new().memory_budget(16 << 20))?;
+/// let users = engine.create_keyspace("users")?;
+/// let by_mail = engine.create_keyspace("users by mail")?;
+/// let mut batch = WriteBatch::new();
+/// batch.put_in(users.id(), b"7", b"Ada")?;
+/// batch.put_in(by_mail.id(), b"ada@example.org", b"7")?;
+/// engine.write(&batch, WriteOptions::default())?;
+/// assert_eq!(users.get(b"7")?.as_deref(), Some(&b"Ada"[..]));
+/// assert_eq!(engine.get(b"7")?, None, "the default keyspace is another one");
+/// # Ok(())
+/// # }
+/// ```
+pub struct Keyspace<'engine, I: BlockIndex + 'static> {
+    engine: &'engine StorageEngine<I>,
+    id: KeyspaceId,
+}
+
+impl<I: BlockIndex + 'static> Clone for Keyspace<'_, I> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<I: BlockIndex + 'static> Copy for Keyspace<'_, I> {}
+
+impl<'engine, I: BlockIndex + 'static> Keyspace<'engine, I> {
+    pub(crate) fn new(engine: &'engine StorageEngine<I>, id: KeyspaceId) -> Self {
+        Self { engine, id }
+    }
+
+    fn core(&self) -> &'engine Arc<Core<I>> {
+        self.engine.core()
+    }
+
+    /// Its number, which batches name it by.
+    pub fn id(&self) -> KeyspaceId {
+        self.id
+    }
+
+    /// Sets `key` to `value`.
+    ///
+    /// # Errors
+    ///
+    /// As [`StorageEngine::write`].
+    pub fn put(&self, key: &[u8], value: &[u8]) -> Result<(), Error> {
+        let mut batch = WriteBatch::new();
+        batch.put_in(self.id, key, value)?;
+        self.core().write(&batch, WriteOptions::default())
+    }
+
+    /// Sets `key` to the `len` bytes that `source` gives. However long, no more than 1 MiB of it is in memory at once,
+    /// unless it is short enough to lie beside its key.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] if `source` has fewer or more bytes; otherwise as [`StorageEngine::write`].
+    pub fn put_reader(
+        &self,
+        key: &[u8],
+        source: &mut dyn Read,
+        len: u64,
+        options: WriteOptions,
+    ) -> Result<(), Error> {
+        self.core().put_reader(self.id, key, source, len, options)
+    }
+
+    /// Removes `key`; no error if it is absent.
+    ///
+    /// # Errors
+    ///
+    /// As [`StorageEngine::write`].
+    pub fn delete(&self, key: &[u8]) -> Result<(), Error> {
+        let mut batch = WriteBatch::new();
+        batch.delete_in(self.id, key)?;
+        self.core().write(&batch, WriteOptions::default())
+    }
+
+    /// Removes every key from `start` to before `end`, at the cost of one write, however many there are.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] if the range is empty; otherwise as [`StorageEngine::write`].
+    pub fn delete_range(&self, start: &[u8], end: &[u8]) -> Result<(), Error> {
+        let mut batch = WriteBatch::new();
+        batch.delete_range_in(self.id, start, end)?;
+        self.core().write(&batch, WriteOptions::default())
+    }
+
+    /// Sets `key` to `new`, or removes it, if its value is `expected`, or if it has none. Answers whether it was so.
+    ///
+    /// # Errors
+    ///
+    /// As [`StorageEngine::write`], and as [`get`](Self::get).
+    pub fn compare_and_swap(
+        &self,
+        key: &[u8],
+        expected: Option<&[u8]>,
+        new: Option<&[u8]>,
+    ) -> Result<bool, Error> {
+        let mut batch = WriteBatch::new();
+        batch.require_in(self.id, key, expected)?;
+        match new {
+            Some(new) => batch.put_in(self.id, key, new)?,
+            None => batch.delete_in(self.id, key)?,
+        }
+        match self.core().write(&batch, WriteOptions::default()) {
+            Ok(()) => Ok(true),
+            Err(Error::Conflict { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// A copy of the value of `key`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Corruption`], [`Error::Io`], [`Error::MemoryBudget`], [`Error::NoKeyspace`].
+    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        self.lookup(key, None)
+    }
+
+    /// A copy of the value that `key` had at `snapshot`.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    ///
+    /// # Panics
+    ///
+    /// If the snapshot is of another database.
+    pub fn get_at(&self, snapshot: &Snapshot, key: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+        self.lookup(key, Some(snapshot))
+    }
+
+    fn lookup(&self, key: &[u8], snapshot: Option<&Snapshot>) -> Result<Option<Vec<u8>>, Error> {
+        let reader = self.core().open_value(self.id, key, snapshot)?;
+        reader.map(|reader| reader.into_bytes(&self.core().directory)).transpose()
+    }
+
+    /// The value of `key`, to be read from front to back, however large.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub fn get_reader(&self, key: &[u8]) -> Result<Option<ValueReader>, Error> {
+        self.core().open_value(self.id, key, None)
+    }
+
+    /// A cursor over `range` at the present moment.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MemoryBudget`].
+    pub fn cursor(&self, range: KeyRange) -> Result<Cursor<I>, Error> {
+        Cursor::new(self.core(), self.id, self.core().snapshot(), range)
+    }
+
+    /// A cursor over `range` at `snapshot`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::MemoryBudget`].
+    ///
+    /// # Panics
+    ///
+    /// If the snapshot is of another database.
+    pub fn cursor_at(&self, snapshot: &Snapshot, range: KeyRange) -> Result<Cursor<I>, Error> {
+        assert!(snapshot.is_of(&self.core().snapshots), "a snapshot of another database");
+        Cursor::new(self.core(), self.id, snapshot.clone(), range)
+    }
+}
+
+impl<I: BlockIndex + 'static> fmt::Debug for Keyspace<'_, I> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Keyspace").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl<I: BlockIndex + 'static> Core<I> {
+    /// The keyspace with this name.
+    pub(crate) fn keyspace(&self, name: &str) -> Option<KeyspaceId> {
+        self.view().version.tree_named(name).map(|tree| tree.keyspace())
+    }
+
+    /// Creates a keyspace, unless there is one of this name.
+    pub(crate) fn create_keyspace(&self, name: &str) -> Result<KeyspaceId, Error> {
+        self.health.check()?;
+        if name.is_empty() || name.len() > KEYSPACE_NAME_BYTES_MAX {
+            let len = name.len();
+            return Err(Error::invalid(format!(
+                "a name of {len} bytes; a keyspace's has 1 to {KEYSPACE_NAME_BYTES_MAX}"
+            )));
+        }
+        let mut versions = self.versions.lock();
+        if let Some(tree) = versions.current().tree_named(name) {
+            return Ok(tree.keyspace());
+        }
+        let added = versions.add_keyspace(name);
+        let (id, version) = added.inspect_err(|error| self.poison(error))?;
+        self.change_view(|view| View { version, ..view.clone() });
+        Ok(id)
+    }
+
+    /// Drops a keyspace with all it holds. Answers whether there was one.
+    pub(crate) fn drop_keyspace(&self, name: &str) -> Result<bool, Error> {
+        self.health.check()?;
+        if name == DEFAULT_NAME {
+            return Err(Error::invalid("the default keyspace cannot be dropped"));
+        }
+        let mut versions = self.versions.lock();
+        let Some(tree) = versions.current().tree_named(name).cloned() else { return Ok(false) };
+        let version = versions.remove_keyspace(tree.keyspace()).inspect_err(|error| self.poison(error))?;
+        self.change_view(|view| View { version, ..view.clone() });
+        for file in tree.files() {
+            file.blobs().iter().for_each(|blob| blob.mark_obsolete());
+            file.mark_obsolete();
+        }
+        Ok(true)
+    }
+}

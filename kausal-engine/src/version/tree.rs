@@ -1,0 +1,127 @@
+//! The levels of one keyspace, and which of their tables may hold a key.
+
+use std::ops::{Bound, Range};
+use std::sync::Arc;
+
+use kausal_index::SeqNo;
+use kausal_sstable::Table;
+
+use crate::ids::KeyspaceId;
+use crate::version::TableFile;
+
+/// Levels of a tree. Level 6 of a tree with fan-out 10 above 16 MiB holds 160 TiB.
+pub(crate) const LEVEL_COUNT: usize = 7;
+
+/// The tables of one level.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Level {
+    files: Vec<Arc<TableFile>>,
+    /// The same, as the merging cursors want them.
+    tables: Vec<Arc<Table>>,
+    has_range_tombstones: bool,
+}
+
+impl Level {
+    fn new(files: Vec<Arc<TableFile>>) -> Self {
+        let tables = files.iter().map(|file| Arc::clone(file.table())).collect();
+        let has_range_tombstones = files.iter().any(|file| file.meta().range_tombstone_count > 0);
+        Self { files, tables, has_range_tombstones }
+    }
+
+    pub(crate) fn files(&self) -> &[Arc<TableFile>] {
+        &self.files
+    }
+
+    pub(crate) fn tables(&self) -> &[Arc<Table>] {
+        &self.tables
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.meta().file_bytes).sum()
+    }
+
+    /// Whether any table of the level has a range tombstone.
+    pub(crate) fn has_range_tombstones(&self) -> bool {
+        self.has_range_tombstones
+    }
+
+    /// Of a deeper level: the places of the tables that may hold a key from `lower` to `upper`.
+    pub(crate) fn overlapping(&self, lower: &[u8], upper: Bound<&[u8]>) -> Range<usize> {
+        let start = self.files.partition_point(|file| file.meta().ends_before(lower));
+        let begins_below = |file: &Arc<TableFile>| match upper {
+            Bound::Included(upper) => file.meta().key_min.as_slice() <= upper,
+            Bound::Excluded(upper) => file.meta().key_min.as_slice() < upper,
+            Bound::Unbounded => true,
+        };
+        let end = self.files.partition_point(begins_below);
+        start..end.max(start)
+    }
+
+    /// Of a deeper level: the table that may hold `key`.
+    fn file_of(&self, key: &[u8]) -> Option<&Arc<TableFile>> {
+        let place = self.files.partition_point(|file| file.meta().ends_before(key));
+        self.files.get(place).filter(|file| file.meta().covers(key))
+    }
+
+    /// Of a deeper level: the newest range tombstone at or below `at` that covers `key`.
+    pub(crate) fn covering(&self, key: &[u8], at: SeqNo) -> Option<SeqNo> {
+        self.file_of(key)?.table().range_tombstones().covering(key, at)
+    }
+}
+
+/// All tables of one keyspace.
+#[derive(Clone, Debug)]
+pub(crate) struct Tree {
+    keyspace: KeyspaceId,
+    name: Arc<str>,
+    levels: Vec<Level>,
+}
+
+impl Tree {
+    /// The tree of these tables, in any order.
+    pub(crate) fn of(keyspace: KeyspaceId, name: Arc<str>, files: Vec<Arc<TableFile>>) -> Self {
+        let mut levels = vec![Vec::new(); LEVEL_COUNT];
+        for file in files {
+            levels[usize::from(file.meta().level)].push(file);
+        }
+        // File numbers only grow, so in level 0 the largest is the newest.
+        levels[0].sort_by_key(|file| std::cmp::Reverse(file.meta().file));
+        for level in &mut levels[1..] {
+            level.sort_by(|left, right| left.meta().key_min.cmp(&right.meta().key_min));
+        }
+        Self { keyspace, name, levels: levels.into_iter().map(Level::new).collect() }
+    }
+
+    pub(crate) fn keyspace(&self) -> KeyspaceId {
+        self.keyspace
+    }
+
+    pub(crate) fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    pub(crate) fn levels(&self) -> &[Level] {
+        &self.levels
+    }
+
+    pub(crate) fn level(&self, level: usize) -> &Level {
+        &self.levels[level]
+    }
+
+    /// Every table, from level 0 downwards.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Arc<TableFile>> {
+        self.levels.iter().flat_map(|level| &level.files)
+    }
+
+    /// The tables that may hold `key` or a range tombstone over it, those with the newer versions first.
+    pub(crate) fn candidates<'a>(&'a self, key: &'a [u8]) -> impl Iterator<Item = &'a Arc<TableFile>> {
+        let (newest, deeper) = self.levels.split_first().expect("a tree has its levels");
+        let newest = newest.files.iter().filter(|file| file.meta().covers(key));
+        newest.chain(deeper.iter().filter_map(|level| level.file_of(key)))
+    }
+
+    /// Whether a level below `level` has a table that may hold a key from `lower` to `upper`.
+    pub(crate) fn reaches_below(&self, level: usize, lower: &[u8], upper: Bound<&[u8]>) -> bool {
+        self.levels[level + 1..].iter().any(|deeper| !deeper.overlapping(lower, upper).is_empty())
+    }
+}
