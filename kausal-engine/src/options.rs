@@ -57,6 +57,8 @@ pub struct Options {
     pub(crate) filter_bits_per_key: u32,
     pub(crate) direct_reads: bool,
     compression: [Compression; COMPRESSION_LEVELS],
+    pub(crate) table_bytes: Option<u64>,
+    pub(crate) level1_bytes: Option<u64>,
     pub(crate) level0_compaction_count: usize,
     pub(crate) level0_stall_count: usize,
     pub(crate) stall_timeout: Duration,
@@ -79,6 +81,8 @@ impl Options {
             filter_bits_per_key: 10,
             direct_reads: false,
             compression: [Compression::None; COMPRESSION_LEVELS],
+            table_bytes: None,
+            level1_bytes: None,
             level0_compaction_count: 4,
             level0_stall_count: 12,
             stall_timeout: Duration::from_secs(60),
@@ -141,6 +145,20 @@ impl Options {
     /// The compression of tables of `level`.
     pub(crate) fn compression_of(&self, level: u8) -> Compression {
         self.compression[usize::from(level).min(COMPRESSION_LEVELS - 1)]
+    }
+
+    /// Length from which on a compaction begins the next table, in bytes. Default the size of a memtable, a quarter of the
+    /// memory budget, and at least 1 MiB. A table is longer where a key has many versions.
+    pub fn table_bytes(mut self, bytes: u64) -> Self {
+        self.table_bytes = Some(bytes);
+        self
+    }
+
+    /// Size from which on level 1 is compacted into level 2, in bytes; each further level has ten times that. Default four
+    /// memtables, the memory budget.
+    pub fn level1_bytes(mut self, bytes: u64) -> Self {
+        self.level1_bytes = Some(bytes);
+        self
     }
 
     /// Tables of level 0 from which on they are compacted. Default 4.

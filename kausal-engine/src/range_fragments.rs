@@ -16,10 +16,17 @@ use kausal_index::{RangeTombstone, SeqNo};
 
 use crate::retention::Stripes;
 
+#[derive(Debug)]
+struct Tombstone {
+    start: Box<[u8]>,
+    end: Box<[u8]>,
+    seqno: SeqNo,
+}
+
 /// Collects range tombstones.
 #[derive(Debug)]
 pub(crate) struct FragmentsBuilder {
-    tombstones: Vec<(Box<[u8]>, Box<[u8]>, SeqNo)>,
+    tombstones: Vec<Tombstone>,
     charge: Reservation,
 }
 
@@ -31,9 +38,10 @@ impl FragmentsBuilder {
     pub(crate) fn add(&mut self, tombstone: RangeTombstone<'_>) -> Result<(), AllocError> {
         let keys = tombstone.start.len() + tombstone.end.len();
         // Twice the keys: as collected, and as bounds of fragments.
-        let bytes = 2 * (keys + size_of::<(Box<[u8]>, Box<[u8]>, SeqNo)>()) + 4 * size_of::<Fragment>();
+        let bytes = 2 * (keys + size_of::<Tombstone>()) + 4 * size_of::<Fragment>();
         self.charge.resize(self.charge.bytes() + bytes)?;
-        self.tombstones.push((tombstone.start.into(), tombstone.end.into(), tombstone.seqno));
+        let RangeTombstone { start, end, seqno } = tombstone;
+        self.tombstones.push(Tombstone { start: start.into(), end: end.into(), seqno });
         Ok(())
     }
 
@@ -46,7 +54,7 @@ impl FragmentsBuilder {
     ) -> Result<RangeFragments, AllocError> {
         let mut built = RangeFragments { fragments: Vec::new(), _charge: self.charge };
         let mut events: Vec<(Box<[u8]>, bool, SeqNo)> = Vec::with_capacity(2 * self.tombstones.len());
-        for (start, end, seqno) in self.tombstones {
+        for Tombstone { start, end, seqno } in self.tombstones {
             events.push((start, true, seqno));
             events.push((end, false, seqno));
         }

@@ -27,6 +27,11 @@ impl SnapshotList {
         Snapshot { seqno, list: Arc::clone(self) }
     }
 
+    /// The oldest live moment.
+    pub(crate) fn oldest(&self) -> Option<SeqNo> {
+        self.live.lock().first().map(|&(seqno, _)| seqno)
+    }
+
     /// The live moments, ascending.
     pub(crate) fn seqnos(&self) -> Vec<SeqNo> {
         self.live.lock().iter().map(|&(seqno, _)| seqno).collect()

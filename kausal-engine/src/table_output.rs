@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use kausal_arena::Budget;
-use kausal_index::{EntryRef, Kind};
+use kausal_index::{EntryRef, Kind, SeqNo};
 use kausal_sstable::{TableOptions, TableSink, TableWriter};
 
 use crate::blob::{BlobFile, BlobRef};
@@ -38,6 +38,7 @@ struct Open {
     number: FileNumber,
     path: PathBuf,
     blobs: BTreeSet<FileNumber>,
+    hidden_count: u64,
 }
 
 /// Finished tables, and the bytes of their files.
@@ -93,9 +94,12 @@ impl<'a> TableOutput<'a> {
 
     /// Adds the next entry. A table ends at its target size, but never between two versions of a key.
     pub(crate) fn add(&mut self, entry: EntryRef<'_>) -> Result<(), Error> {
+        let is_older_version = self
+            .open
+            .as_ref()
+            .is_some_and(|open| open.writer.entry_count() > 0 && open.writer.last_key() == entry.key);
         let full = self.open.as_ref().is_some_and(|open| {
-            open.writer.estimated_file_bytes() >= self.target.file_bytes
-                && open.writer.last_key() != entry.key
+            !is_older_version && open.writer.estimated_file_bytes() >= self.target.file_bytes
         });
         if full {
             self.end_table(Some(entry.key))?;
@@ -104,6 +108,9 @@ impl<'a> TableOutput<'a> {
             Some(open) => open,
             None => self.open.insert(self.place.open(self.target)?),
         };
+        let covering = self.fragments.covering(entry.key, SeqNo::MAX);
+        let is_hidden = is_older_version || covering.is_some_and(|seqno| seqno > entry.seqno);
+        open.hidden_count += u64::from(is_hidden);
         if entry.kind == Kind::Blob {
             let reference = BlobRef::from_bytes(entry.value)
                 .ok_or_else(|| Error::corruption(&open.path, 0, Damage::BlobReference))?;
@@ -128,7 +135,9 @@ impl<'a> TableOutput<'a> {
         if self.open.is_none() && ranges.peek().is_some() {
             self.open = Some(self.place.open(self.target)?);
         }
-        let Some(Open { mut writer, number, path, blobs }) = self.open.take() else { return Ok(()) };
+        let Some(Open { mut writer, number, path, blobs, hidden_count }) = self.open.take() else {
+            return Ok(());
+        };
         let mut bounds: Option<(Vec<u8>, &[u8])> = None;
         for range in ranges {
             writer.add_range_tombstone(range).map_err(|error| Error::table_write(&path, error))?;
@@ -152,6 +161,7 @@ impl<'a> TableOutput<'a> {
             entry_count: properties.entry_count,
             tombstone_count: properties.tombstone_count,
             range_tombstone_count: properties.range_tombstone_count,
+            hidden_count,
             key_min,
             key_max,
             key_max_is_excluded,
@@ -205,7 +215,7 @@ impl Workplace<'_> {
         let file = vfs.open(&path, OpenMode::CreateNew).map_err(Error::io("create", &path))?;
         let writer = TableWriter::new(Sink(file), table, target.keyspace, options, self.budget)
             .map_err(|error| Error::table_write(&path, error))?;
-        Ok(Open { writer, number, path, blobs: BTreeSet::new() })
+        Ok(Open { writer, number, path, blobs: BTreeSet::new(), hidden_count: 0 })
     }
 }
 

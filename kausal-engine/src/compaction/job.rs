@@ -6,7 +6,7 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use kausal_index::{BlockIndex, Cursor};
+use kausal_index::{BlockIndex, Cursor, SeqNo};
 use kausal_sstable::{MergingCursor, RunCursor, Table, TableError};
 
 use crate::compaction::{Pick, pick};
@@ -37,7 +37,9 @@ impl<I: BlockIndex + 'static> Core<I> {
         while !self.health.is_closed() {
             self.health.check_poisoned()?;
             let version = Arc::clone(&self.view().version);
-            let picked = pick(&version, &self.options, self.plan.region_bytes, everything);
+            let oldest_snapshot = self.snapshots.oldest().unwrap_or(SeqNo::MAX);
+            let region_bytes = self.plan.region_bytes;
+            let picked = pick(&version, &self.options, region_bytes, oldest_snapshot, everything);
             let Some(picked) = picked else { return Ok(()) };
             drop(version);
             self.compact(&picked)?;
@@ -85,7 +87,8 @@ impl<I: BlockIndex + 'static> Core<I> {
             blob: &find_blob,
         };
         let Some(tree) = version.tree(picked.keyspace) else { return Ok(Some((Vec::new(), 0))) };
-        let file_bytes = (self.plan.region_bytes as u64).max(1 << 20);
+        let default_bytes = (self.plan.region_bytes as u64).max(1 << 20);
+        let file_bytes = self.options.table_bytes.unwrap_or(default_bytes);
         let target = Target { keyspace: picked.keyspace, level: picked.level as u8, file_bytes };
         let stripes = Stripes::new(self.snapshots.seqnos());
         let mut fragments = FragmentsBuilder::new(budget)?;

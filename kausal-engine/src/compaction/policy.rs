@@ -1,10 +1,14 @@
 //! Leveled compaction: which tables to merge next.
 //!
-//! Level 0 is due at a number of tables, a deeper level at a size: level 1 at four memtables, each further one at ten
+//! Level 0 is due at a number of tables, a deeper level at a size: level 1 at that of the options, each further one at ten
 //! times that. The level furthest above its size goes first. From level 0 the four oldest tables are taken, because each
 //! costs the merge a block of memory; from a deeper one the table whose merge moves the fewest bytes below it.
+//!
+//! What nobody can see any more does not wait until a level is full: see `reclaim`.
 
 use std::sync::Arc;
+
+use kausal_index::SeqNo;
 
 use crate::ids::KeyspaceId;
 use crate::options::Options;
@@ -29,8 +33,9 @@ pub(crate) struct Pick {
 }
 
 /// Size at which a deeper level is due.
-fn level_bytes_max(level: usize, region_bytes: usize) -> u64 {
-    4 * region_bytes as u64 * FAN_OUT.saturating_pow(level as u32 - 1)
+fn level_bytes_max(level: usize, options: &Options, region_bytes: usize) -> u64 {
+    let first = options.level1_bytes.unwrap_or(4 * region_bytes as u64).max(1);
+    first.saturating_mul(FAN_OUT.saturating_pow(level as u32 - 1))
 }
 
 /// The most urgent compaction of any keyspace, if one is due. With `everything`, levels that are not due are merged downwards
@@ -39,11 +44,12 @@ pub(crate) fn pick(
     version: &Version,
     options: &Options,
     region_bytes: usize,
+    oldest_snapshot: SeqNo,
     everything: bool,
 ) -> Option<Pick> {
     let urgency = |tree: &Tree, level: usize| match level {
         0 => tree.level(0).files().len() as f64 / options.level0_compaction_count.max(1) as f64,
-        _ => tree.level(level).bytes() as f64 / level_bytes_max(level, region_bytes) as f64,
+        _ => tree.level(level).bytes() as f64 / level_bytes_max(level, options, region_bytes) as f64,
     };
     let levels = version
         .trees()
@@ -53,14 +59,37 @@ pub(crate) fn pick(
     if due >= 1.0 {
         return Some(pick_from(tree, level));
     }
-    if !everything {
-        return None;
+    let reclaimed = version.trees().iter().find_map(|tree| reclaim(tree, oldest_snapshot));
+    if reclaimed.is_some() || !everything {
+        return reclaimed;
     }
     version.trees().iter().find_map(|tree| {
         let mut filled = (0..LEVEL_COUNT).filter(|&level| !tree.level(level).files().is_empty());
         let shallowest = filled.next()?;
         (shallowest == 0 || filled.next().is_some()).then(|| pick_from(tree, shallowest))
     })
+}
+
+/// A table from which space comes back, now that no snapshot tells its versions apart: one that is the last to speak of its
+/// keys is written anew where it is, without tombstones and what they hid; one that is mostly tombstones, or has a range
+/// tombstone, is merged with what it hides.
+fn reclaim(tree: &Tree, oldest_snapshot: SeqNo) -> Option<Pick> {
+    for level in 1..LEVEL_COUNT {
+        for file in tree.level(level).files() {
+            let meta = file.meta();
+            if meta.seqno_max > oldest_snapshot || !meta.has_garbage() {
+                continue;
+            }
+            if !tree.reaches_below(level, &meta.key_min, meta.upper()) {
+                let (upper, lower) = (vec![Arc::clone(file)], Vec::new());
+                return Some(Pick { keyspace: tree.keyspace(), level, upper, lower });
+            }
+            if meta.range_tombstone_count > 0 || 2 * meta.tombstone_count > meta.entry_count {
+                return Some(with_lower(tree, level + 1, vec![Arc::clone(file)]));
+            }
+        }
+    }
+    None
 }
 
 fn pick_from(tree: &Tree, level: usize) -> Pick {

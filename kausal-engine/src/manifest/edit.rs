@@ -24,6 +24,8 @@ pub(crate) struct TableMeta {
     pub(crate) tombstone_count: u64,
     /// Fragments of range tombstones.
     pub(crate) range_tombstone_count: u64,
+    /// Entries that a newer version or a range tombstone of the same table hides from all but old snapshots.
+    pub(crate) hidden_count: u64,
     /// First key of an entry or a range tombstone.
     pub(crate) key_min: Vec<u8>,
     /// Last key, or the first one behind it.
@@ -51,6 +53,11 @@ impl TableMeta {
         }
     }
 
+    /// Whether anything in the table can go once no snapshot tells its versions apart and nothing older is below it.
+    pub(crate) fn has_garbage(&self) -> bool {
+        self.tombstone_count + self.range_tombstone_count + self.hidden_count > 0
+    }
+
     /// The last key, if there is one, or the first behind it.
     pub(crate) fn upper(&self) -> Bound<&[u8]> {
         if self.key_max_is_excluded { Bound::Excluded(&self.key_max) } else { Bound::Included(&self.key_max) }
@@ -66,6 +73,7 @@ impl TableMeta {
             self.entry_count,
             self.tombstone_count,
             self.range_tombstone_count,
+            self.hidden_count,
             self.seqno_min.get(),
             self.seqno_max.get(),
         ] {
@@ -84,6 +92,7 @@ impl TableMeta {
         let (file, table_id) = (FileNumber(decoder.varint()?), TableId(decoder.varint()?));
         let (file_bytes, entry_count) = (decoder.varint()?, decoder.varint()?);
         let (tombstone_count, range_tombstone_count) = (decoder.varint()?, decoder.varint()?);
+        let hidden_count = decoder.varint()?;
         let (seqno_min, seqno_max) = (SeqNo::new(decoder.varint()?)?, SeqNo::new(decoder.varint()?)?);
         let (key_min, key_max) = (decoder.bytes()?.to_vec(), decoder.bytes()?.to_vec());
         let key_max_is_excluded = decoder.u8().filter(|&flag| flag <= 1)? == 1;
@@ -101,6 +110,7 @@ impl TableMeta {
             entry_count,
             tombstone_count,
             range_tombstone_count,
+            hidden_count,
             key_min,
             key_max,
             key_max_is_excluded,

@@ -5,7 +5,9 @@
 mod compression;
 mod damage;
 mod durability;
+mod keyspaces;
 mod model;
+mod range_deletes;
 
 use kausal_engine::{Options, StorageEngine};
 
