@@ -138,10 +138,10 @@ impl Check<'_> {
             let path = file_path(self.directory, FileKind::Log(number));
             let file = self.vfs.open(&path, OpenMode::Read).map_err(Error::io("open", &path))?;
             let charge = self.budget.reserve(64 << 10)?;
-            LogScan::open(file, &path, number, state.current.database_id, trusted, charge)
+            LogScan::open(file, &path, number, state.current.database_id, trusted, false, charge)
         };
-        let plans = plan_logs(self.directory, state, files, scan)?;
-        for plan in plans {
+        let plans = plan_logs(self.directory, state, files, false, scan)?;
+        for plan in plans.logs {
             let mut log = scan(plan.number, plan.trusted)?;
             self.report.log_count += 1;
             let end = loop {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::Read;
 use std::marker::PhantomData;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kausal_arena::MemoryReport;
@@ -312,6 +312,18 @@ impl<I: BlockIndex + 'static> StorageEngine<I> {
         self.core.health.check()?;
         let mut writer = self.core.writer.lock();
         self.core.sync_logs(&mut writer).inspect_err(|error| self.core.poison(error))
+    }
+
+    /// Makes a second database with the present state in `target`, a folder that is empty or not there. Its tables and blob
+    /// files are second names of this one's, so it costs a flush and a few small files, whatever the size; across file systems
+    /// they are copied. Either database goes on without the other.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidArgument`] if the folder is not empty; [`Error::Io`]; otherwise as [`flush`](Self::flush). What was made
+    /// of the checkpoint is removed again.
+    pub fn checkpoint(&self, target: &Path) -> Result<(), Error> {
+        self.core.checkpoint(target)
     }
 
     /// Who holds how much of the memory budget.

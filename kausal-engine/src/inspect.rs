@@ -157,7 +157,7 @@ pub fn log(vfs: &dyn Vfs, path: &Path) -> Result<LogDescription, Error> {
     let state = read_manifest(vfs, &directory)?.ok_or(Error::NotFound { path: directory })?;
     let file = vfs.open(path, OpenMode::Read).map_err(Error::io("open", path))?;
     let charge = Budget::root("inspect", BUDGET_BYTES).reserve(0)?;
-    let mut scan = LogScan::open(file, path, number_of(path)?, state.current.database_id, 0, charge)?;
+    let mut scan = LogScan::open(file, path, number_of(path)?, state.current.database_id, 0, false, charge)?;
     let mut described = LogDescription {
         batch_count: 0,
         put_count: 0,

@@ -53,6 +53,7 @@ pub struct Options {
     pub(crate) memory_budget: usize,
     pub(crate) durability: Durability,
     pub(crate) create: bool,
+    pub(crate) salvage: bool,
     pub(crate) block_bytes: usize,
     pub(crate) filter_bits_per_key: u32,
     pub(crate) direct_reads: bool,
@@ -77,6 +78,7 @@ impl Options {
             memory_budget: 64 << 20,
             durability: Durability::Process,
             create: true,
+            salvage: false,
             block_bytes: 4 << 10,
             filter_bits_per_key: 10,
             direct_reads: false,
@@ -104,6 +106,15 @@ impl Options {
     /// Whether to create the database where there is none. Default `true`.
     pub fn create(mut self, create: bool) -> Self {
         self.create = create;
+        self
+    }
+
+    /// Whether opening goes on where a log is damaged in what was synced, which is an [`Error::Corruption`] otherwise. What is
+    /// found then is a moment of the past: all writes before the damage and none behind it. What was lost stands in
+    /// [`RecoveryReport::salvaged`](crate::RecoveryReport::salvaged). Copy the folder first: it is lost for good. Default
+    /// `false`.
+    pub fn salvage(mut self, salvage: bool) -> Self {
+        self.salvage = salvage;
         self
     }
 

@@ -57,6 +57,17 @@ pub struct RecoveryReport {
     pub dropped_log_count: usize,
     /// Files removed that nothing named.
     pub removed_file_count: usize,
+    /// Damage that [`Options::salvage`] let pass. All writes behind the first are lost.
+    pub salvaged: Vec<Salvaged>,
+}
+
+/// Damage to synced bytes of a log that was passed over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Salvaged {
+    /// The log.
+    pub file: PathBuf,
+    /// Where the good part of it ended, in bytes; 0 if the log was missing.
+    pub offset: u64,
 }
 
 /// The database while it is being opened.
@@ -188,13 +199,23 @@ pub(crate) struct LogPlan {
     pub(crate) expected_end: Option<u64>,
 }
 
-/// Which logs count, oldest first, and what is known of each. A chain that a missing log breaks ends before it.
+/// Which logs count.
+#[derive(Default)]
+pub(crate) struct LogPlans {
+    /// Oldest first.
+    pub(crate) logs: Vec<LogPlan>,
+    /// Logs that were synced and are not there, if that is let pass.
+    missing: Vec<FileNumber>,
+}
+
+/// Which logs count, and what is known of each. A chain that a missing log breaks ends before it.
 pub(crate) fn plan_logs(
     directory: &Path,
     state: &ManifestState,
     files: &[FileKind],
+    salvages: bool,
     scan: impl Fn(FileNumber, u64) -> Result<LogScan, Error>,
-) -> Result<Vec<LogPlan>, Error> {
+) -> Result<LogPlans, Error> {
     let mut numbers: Vec<FileNumber> = files
         .iter()
         .filter_map(|kind| match kind {
@@ -208,11 +229,16 @@ pub(crate) fn plan_logs(
     let mut plans: BTreeMap<FileNumber, LogPlan> = BTreeMap::new();
     let mut is_synced = state.current.clean_log.is_some();
     let mut trusted = state.current.clean_log.map_or(0, |log| log.len);
+    let mut missing = Vec::new();
+    let mut miss = |number| {
+        missing.push(number);
+        let path = file_path(directory, FileKind::Log(number));
+        if salvages { Ok(()) } else { Err(Error::corruption(&path, 0, Damage::LogMissing)) }
+    };
     if let Some(log) = state.current.clean_log
         && numbers.last() != Some(&log.number)
     {
-        let path = file_path(directory, FileKind::Log(log.number));
-        return Err(Error::corruption(&path, 0, Damage::LogMissing));
+        miss(log.number)?;
     }
     let mut expected_end = None;
     for (place, &number) in numbers.iter().enumerate().rev() {
@@ -230,15 +256,15 @@ pub(crate) fn plan_logs(
         if numbers.contains(&previous.number) {
             trusted = if is_synced { previous.len } else { 0 };
             expected_end = Some(previous.len);
-        } else if is_synced {
-            let path = file_path(directory, FileKind::Log(previous.number));
-            return Err(Error::corruption(&path, 0, Damage::LogMissing));
         } else {
+            if is_synced {
+                miss(previous.number)?;
+            }
             // A hole: this log and all later ones come after something that is lost.
             plans.retain(|&kept, _| kept < number);
         }
     }
-    Ok(plans.into_values().collect())
+    Ok(LogPlans { logs: plans.into_values().collect(), missing })
 }
 
 impl<I: BlockIndex + 'static> Opening<'_, I> {
@@ -270,15 +296,19 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
 
     fn replay(&mut self, state: &ManifestState, files: &[FileKind]) -> Result<(), Error> {
         let (vfs, directory) = (Arc::clone(&self.environment.vfs), self.directory);
-        let wal = &self.plan.wal;
+        let (wal, salvages) = (&self.plan.wal, self.options.salvage);
         let scan = |number, trusted| {
             let path = file_path(directory, FileKind::Log(number));
             let file = vfs.open(&path, OpenMode::Read).map_err(Error::io("open", &path))?;
-            LogScan::open(file, &path, number, state.current.database_id, trusted, wal.reserve(64 << 10)?)
+            let (id, charge) = (state.current.database_id, wal.reserve(64 << 10)?);
+            LogScan::open(file, &path, number, id, trusted, salvages, charge)
         };
-        let plans = plan_logs(directory, state, files, scan)?;
-        let count = plans.len();
-        for (place, plan) in plans.into_iter().enumerate() {
+        let plans = plan_logs(directory, state, files, salvages, scan)?;
+        let salvaged =
+            |number, offset| Salvaged { file: file_path(directory, FileKind::Log(number)), offset };
+        self.report.salvaged.extend(plans.missing.into_iter().map(|number| salvaged(number, 0)));
+        let count = plans.logs.len();
+        for (place, plan) in plans.logs.into_iter().enumerate() {
             self.report.log_count += 1;
             let mut log = scan(plan.number, plan.trusted)?;
             let end = loop {
@@ -302,6 +332,9 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
                     }
                 }
             };
+            if let Some(offset) = log.damaged() {
+                self.report.salvaged.push(salvaged(plan.number, offset));
+            }
             if plan.expected_end.is_some_and(|expected| expected != end) {
                 self.report.dropped_log_count = count - place - 1;
                 break;

@@ -27,6 +27,10 @@ pub(crate) struct LogScan {
     /// Largest `synced_through` of the frames seen.
     synced_through: u64,
     previous: Option<PreviousLog>,
+    /// Whether damage is where the log ends, and no error.
+    salvages: bool,
+    /// Where damage was passed over.
+    damaged: Option<u64>,
     offset: u64,
     buffer: Vec<u8>,
     charge: Reservation,
@@ -42,7 +46,8 @@ pub(crate) enum Scanned<'a> {
 }
 
 impl LogScan {
-    /// Opens a log of which `trusted` bytes are known to have been synced. `charge` pays for the frame buffer.
+    /// Opens a log of which `trusted` bytes are known to have been synced. With `salvages` damage to them is where the log ends.
+    /// `charge` pays for the frame buffer.
     ///
     /// # Errors
     ///
@@ -53,6 +58,7 @@ impl LogScan {
         number: FileNumber,
         database_id: u64,
         trusted: u64,
+        salvages: bool,
         charge: Reservation,
     ) -> Result<Self, Error> {
         let file_bytes = file.len().map_err(Error::io("read the length of", path))?;
@@ -65,26 +71,42 @@ impl LogScan {
             trusted,
             synced_through: 0,
             previous: None,
+            salvages,
+            damaged: None,
             offset: HEADER_BYTES,
             buffer: Vec::new(),
             charge,
         };
         if file_bytes < trusted {
             let what = Damage::FileLength { expected: trusted, actual: file_bytes };
-            return Err(Error::corruption(path, file_bytes, what));
+            scan.refuse(file_bytes, what)?;
         }
         match scan.read_header()? {
             Some(header) => scan.previous = header.previous,
             None => {
                 // The header was never durable, so no frame was: unless a valid frame says otherwise.
                 if trusted > 0 || scan.later_frame_claims(0)? {
-                    return Err(Error::corruption(path, 0, Damage::LogHeader));
+                    scan.refuse(0, Damage::LogHeader)?;
                 }
                 scan.offset = 0;
                 scan.file_bytes = 0;
             }
         }
         Ok(scan)
+    }
+
+    /// An error, unless damage is to be passed over.
+    fn refuse(&mut self, offset: u64, what: Damage) -> Result<(), Error> {
+        if !self.salvages {
+            return Err(Error::corruption(&self.path, offset, what));
+        }
+        self.damaged.get_or_insert(offset);
+        Ok(())
+    }
+
+    /// Where damage was passed over, if it was.
+    pub(crate) fn damaged(&self) -> Option<u64> {
+        self.damaged
     }
 
     /// How the log before this one ended, as this one's header has it.
@@ -126,7 +148,7 @@ impl LogScan {
     /// The verdict when there is no good frame at `offset`.
     fn end_at(&mut self, offset: u64) -> Result<Scanned<'static>, Error> {
         if offset < self.trusted.max(self.synced_through) || self.later_frame_claims(offset)? {
-            return Err(Error::corruption(&self.path, offset, Damage::Record));
+            self.refuse(offset, Damage::Record)?;
         }
         let dropped = self.file_bytes.saturating_sub(offset);
         self.offset = self.file_bytes.max(offset);

@@ -2,12 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod checkpoint;
 mod compression;
 mod damage;
 mod durability;
 mod keyspaces;
 mod model;
 mod range_deletes;
+mod salvage;
 
 use kausal_engine::{Options, StorageEngine};
 
