@@ -24,6 +24,7 @@ impl<I: BlockIndex + 'static> Core<I> {
     /// Makes a database in `target`, a folder that is empty or not there.
     pub(crate) fn checkpoint(self: &std::sync::Arc<Self>, target: &Path) -> Result<(), Error> {
         let vfs = &self.environment.vfs;
+        self.health.check()?;
         vfs.create_dir(target).map_err(Error::io("create", target))?;
         if !vfs.list(target).map_err(Error::io("list", target))?.is_empty() {
             return Err(Error::invalid(format!("{} is not empty", target.display())));

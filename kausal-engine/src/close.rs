@@ -40,6 +40,9 @@ impl<I: BlockIndex + 'static> Core<I> {
         self.health.close();
         self.progress.signal();
         self.wait_until_idle();
+        if self.health.is_read_only() {
+            return Ok(());
+        }
         self.health.check_poisoned()?;
         let mut writer = self.writer.lock();
         let sealed = self

@@ -82,7 +82,9 @@ pub(crate) struct Parts<I: BlockIndex> {
 impl<I: BlockIndex> Core<I> {
     pub(crate) fn new(parts: Parts<I>) -> Self {
         let version = Arc::clone(parts.versions.current());
-        let view = View { active: parts.memtables.active(), frozen: Vec::new(), version };
+        let tables = parts.memtables.tables();
+        let view = View { active: Arc::clone(&tables.active), frozen: tables.frozen.clone(), version };
+        let health = Health { is_read_only: parts.options.read_only, ..Health::default() };
         Self {
             environment: parts.environment,
             directory: parts.directory,
@@ -99,7 +101,7 @@ impl<I: BlockIndex> Core<I> {
             compaction_turn: Mutex::new(()),
             progress: parts.progress,
             counters: Counters::default(),
-            health: Health::default(),
+            health,
             visible: AtomicU64::new(parts.visible.get()),
             next_file: AtomicU64::new(parts.next_file.0),
             _regions: parts.regions,
@@ -169,6 +171,7 @@ impl<I: BlockIndex> Core<I> {
 /// Whether the database still takes writes.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
+    is_read_only: bool,
     closed: AtomicBool,
     poisoned: Mutex<Option<Arc<str>>>,
 }
@@ -190,8 +193,15 @@ impl Health {
         self.closed.load(Ordering::Relaxed)
     }
 
-    /// An error if no write may be acknowledged any more.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.is_read_only
+    }
+
+    /// An error if no write may be acknowledged, or none any more.
     pub(crate) fn check(&self) -> Result<(), Error> {
+        if self.is_read_only {
+            return Err(Error::ReadOnly);
+        }
         if self.is_closed() {
             return Err(Error::Closed);
         }

@@ -77,6 +77,9 @@ pub enum Error {
     /// A write or sync failed earlier: nothing is acknowledged any more. Reads go on; opening again recovers.
     #[error("no more writes until the database is opened again, because: {reason}")]
     Poisoned { reason: Arc<str> },
+    /// The database was opened to be read only. Open it without [`Options::read_only`](crate::Options::read_only) to write.
+    #[error("the database is open for reading only")]
+    ReadOnly,
     /// The database is being closed.
     #[error("the database is closed")]
     Closed,

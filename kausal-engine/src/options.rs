@@ -53,6 +53,7 @@ pub struct Options {
     pub(crate) memory_budget: usize,
     pub(crate) durability: Durability,
     pub(crate) create: bool,
+    pub(crate) read_only: bool,
     pub(crate) salvage: bool,
     pub(crate) block_bytes: usize,
     pub(crate) filter_bits_per_key: u32,
@@ -78,6 +79,7 @@ impl Options {
             memory_budget: 64 << 20,
             durability: Durability::Process,
             create: true,
+            read_only: false,
             salvage: false,
             block_bytes: 4 << 10,
             filter_bits_per_key: 10,
@@ -106,6 +108,15 @@ impl Options {
     /// Whether to create the database where there is none. Default `true`.
     pub fn create(mut self, create: bool) -> Self {
         self.create = create;
+        self
+    }
+
+    /// Whether the database is only read: no file is made, changed or removed, and whatever writes is an
+    /// [`Error::ReadOnly`](crate::Error::ReadOnly). What the logs hold is replayed into memory, so it must fit into the
+    /// memtables. Any number of handles and processes may read a database at a time, as long as none has it open for writing.
+    /// Default `false`.
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
         self
     }
 

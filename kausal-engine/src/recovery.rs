@@ -8,7 +8,8 @@
 //!    A crash before it leaves the old state as it was, to be recovered again.
 //! 4. Remove what the new manifest does not name.
 //!
-//! A recovered log is never appended to.
+//! A recovered log is never appended to. A database that is only read is replayed into memory, and that is all: steps 3 and 4
+//! are for those who write.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -95,13 +96,14 @@ pub(crate) fn open<I: BlockIndex + 'static>(
         return Err(Error::BudgetTooSmall { asked: options.memory_budget, min: MEMORY_BUDGET_MIN });
     }
     let vfs = Arc::clone(&environment.vfs);
-    if options.create {
+    if options.create && !options.read_only {
         vfs.create_dir(&directory).map_err(Error::io("create", &directory))?;
     } else if vfs.list(&directory).is_err() {
         return Err(Error::NotFound { path: directory });
     }
     let lock_path = file_path(&directory, FileKind::Lock);
-    let lock = vfs.lock(&lock_path).map_err(|error| match error.kind() {
+    let lock = if options.read_only { vfs.lock_shared(&lock_path) } else { vfs.lock(&lock_path) };
+    let lock = lock.map_err(|error| match error.kind() {
         std::io::ErrorKind::WouldBlock => Error::Locked { path: directory.clone() },
         _ => Error::io("lock", &lock_path)(error),
     })?;
@@ -141,8 +143,13 @@ pub(crate) fn open<I: BlockIndex + 'static>(
         }
         None => environment.entropy.u64(),
     };
-    let (writer, versions) = opening.begin(database_id)?;
-    opening.remove_unnamed(&files)?;
+    let (writer, versions) = if options.read_only {
+        opening.stay()?
+    } else {
+        let begun = opening.begin(database_id)?;
+        opening.remove_unnamed(&files)?;
+        begun
+    };
     let Opening { memtables, last_seqno, report, next_file, .. } = opening;
     let core = Arc::new(Core::new(Parts {
         database_id,
@@ -165,7 +172,7 @@ pub(crate) fn open<I: BlockIndex + 'static>(
 
 /// Without `CURRENT` there is no database; but a folder that holds tables has lost it, and is not to be overwritten.
 fn check_new(vfs: &dyn Vfs, directory: &Path, options: &Options) -> Result<(), Error> {
-    if !options.create {
+    if !options.create || options.read_only {
         return Err(Error::NotFound { path: directory.to_owned() });
     }
     let lost =
@@ -383,6 +390,9 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
 
     /// Writes the active memtable to a table of level 0 and puts an empty one in its place.
     fn flush_active(&mut self) -> Result<(), Error> {
+        if self.options.read_only {
+            return self.keep_active();
+        }
         let frozen = self.memtables.rotate(Generation::new(FileNumber(0))).map_err(rotate_error)?;
         let place = Workplace {
             environment: self.environment,
@@ -398,6 +408,32 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
         self.memtables.release(&frozen);
         self.tables.extend(tables);
         Ok(())
+    }
+
+    /// Keeps the active memtable and goes on in an empty one, if there is one more.
+    fn keep_active(&mut self) -> Result<(), Error> {
+        match self.memtables.rotate(Generation::new(FileNumber(0))) {
+            Ok(frozen) => Ok(frozen.freeze()?),
+            Err(RotateRefused::Alloc(error)) => Err(error.into()),
+            Err(_) => Err(Error::invalid(
+                "the logs hold more than the memtables, and who only reads flushes nothing: open the database for \
+                 writing once, or with a larger memory budget",
+            )),
+        }
+    }
+
+    /// The state of a database that is only read: nothing begins.
+    fn stay(&mut self) -> Result<(WriteState, VersionSet), Error> {
+        let version = Arc::new(Version::of(self.tables.drain(..), &self.keyspaces));
+        let writer = WriteState {
+            log: WalWriter::read_only(self.directory),
+            unsynced: Vec::new(),
+            last_seqno: self.last_seqno,
+            frame: FrameBuilder::default(),
+            frame_charge: self.plan.wal.reserve(0)?,
+            name_synced: true,
+        };
+        Ok((writer, VersionSet::new(None, version, self.next_keyspace)))
     }
 
     /// Begins a new log and a new manifest: from here on the new state counts.
@@ -434,7 +470,7 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
             // The manifest's switch has synced the directory.
             name_synced: true,
         };
-        Ok((writer, VersionSet::new(manifest, version, self.next_keyspace)))
+        Ok((writer, VersionSet::new(Some(manifest), version, self.next_keyspace)))
     }
 
     /// Removes the files found at the beginning that the new manifest does not name.

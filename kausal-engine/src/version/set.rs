@@ -21,7 +21,8 @@ use crate::wal::PreviousLog;
 /// The current version and its manifest. Lives behind a lock of the engine.
 #[derive(Debug)]
 pub(crate) struct VersionSet {
-    manifest: ManifestWriter,
+    /// `None` in a database that is only read.
+    manifest: Option<ManifestWriter>,
     current: Arc<Version>,
     next_keyspace: KeyspaceId,
 }
@@ -44,7 +45,11 @@ pub(crate) struct Change {
 }
 
 impl VersionSet {
-    pub(crate) fn new(manifest: ManifestWriter, current: Arc<Version>, next_keyspace: KeyspaceId) -> Self {
+    pub(crate) fn new(
+        manifest: Option<ManifestWriter>,
+        current: Arc<Version>,
+        next_keyspace: KeyspaceId,
+    ) -> Self {
         Self { manifest, current, next_keyspace }
     }
 
@@ -54,7 +59,11 @@ impl VersionSet {
 
     /// Whether the manifest is long enough for a new one.
     pub(crate) fn is_full(&self) -> bool {
-        self.manifest.is_full()
+        self.manifest.as_ref().is_some_and(ManifestWriter::is_full)
+    }
+
+    fn manifest(&mut self) -> Result<&mut ManifestWriter, Error> {
+        self.manifest.as_mut().ok_or(Error::ReadOnly)
     }
 
     /// Begins manifest `number` with the current state, and removes the old one.
@@ -66,15 +75,15 @@ impl VersionSet {
     ) -> Result<(), Error> {
         let edit = self.snapshot(state);
         let next = ManifestWriter::begin(place.vfs, place.directory, place.database_id, number, &edit)?;
-        let old = std::mem::replace(&mut self.manifest, next);
+        let old = std::mem::replace(self.manifest()?, next);
         // A manifest that stays is removed by the next open: CURRENT names another.
         let _ = place.vfs.remove(old.path());
         Ok(())
     }
 
     /// Seals the manifest at a clean close.
-    pub(crate) fn close(&self, log: PreviousLog) -> Result<(), Error> {
-        self.manifest.close(log)
+    pub(crate) fn close(&mut self, log: PreviousLog) -> Result<(), Error> {
+        self.manifest()?.close(log)
     }
 
     /// Makes `change` durable and current. What it says of a keyspace that was dropped meanwhile is taken out of it. After an
@@ -97,7 +106,7 @@ impl VersionSet {
             added_tables: change.added.iter().map(|file| file.meta().clone()).collect(),
             ..VersionEdit::default()
         };
-        self.manifest.append(&edit)?;
+        self.manifest()?.append(&edit)?;
         self.current = Arc::new(self.current.with(&change.removed, &change.added));
         Ok(Arc::clone(&self.current))
     }
@@ -113,7 +122,7 @@ impl VersionSet {
             added_keyspaces: vec![(id, name.to_owned())],
             ..VersionEdit::default()
         };
-        self.manifest.append(&edit)?;
+        self.manifest()?.append(&edit)?;
         self.next_keyspace = next;
         self.current = Arc::new(self.current.with_keyspace(id, name));
         Ok((id, Arc::clone(&self.current)))
@@ -122,7 +131,7 @@ impl VersionSet {
     /// Removes a keyspace with its tables. After an error, as after one of [`apply`](Self::apply).
     pub(crate) fn remove_keyspace(&mut self, id: KeyspaceId) -> Result<Arc<Version>, Error> {
         let edit = VersionEdit { removed_keyspaces: vec![id], ..VersionEdit::default() };
-        self.manifest.append(&edit)?;
+        self.manifest()?.append(&edit)?;
         self.current = Arc::new(self.current.without_keyspace(id));
         Ok(Arc::clone(&self.current))
     }

@@ -181,6 +181,16 @@ pub trait Vfs: Send + Sync + fmt::Debug {
     /// [`io::ErrorKind::WouldBlock`] if somebody holds it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn FileLock>>;
 
+    /// Takes the lock that the file `path` stands for together with others who take it so. Unless an implementation can do
+    /// better, this is [`lock`](Self::lock).
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::WouldBlock`] if somebody holds it alone.
+    fn lock_shared(&self, path: &Path) -> io::Result<Box<dyn FileLock>> {
+        self.lock(path)
+    }
+
     /// Free bytes on the file system that holds `path`, for this user.
     fn free_space(&self, path: &Path) -> io::Result<u64>;
 }

@@ -177,6 +177,12 @@ struct StdLock {
 
 impl FileLock for StdLock {}
 
+/// Stands for the lock of a folder that nobody can write to.
+#[derive(Debug)]
+struct NoLock;
+
+impl FileLock for NoLock {}
+
 impl Vfs for StdVfs {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn VfsFile>> {
         Ok(Arc::new(StdFile::open(path, mode)?))
@@ -220,6 +226,24 @@ impl Vfs for StdVfs {
     fn lock(&self, path: &Path) -> io::Result<Box<dyn FileLock>> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         match file.try_lock() {
+            Ok(()) => Ok(Box::new(StdLock { _file: file })),
+            Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
+    }
+
+    fn lock_shared(&self, path: &Path) -> io::Result<Box<dyn FileLock>> {
+        let file = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                match OpenOptions::new().write(true).create(true).truncate(false).open(path) {
+                    Ok(file) => file,
+                    // Where no lock can be made nobody can write either.
+                    Err(_) => return Ok(Box::new(NoLock)),
+                }
+            }
+            file => file?,
+        };
+        match file.try_lock_shared() {
             Ok(()) => Ok(Box::new(StdLock { _file: file })),
             Err(TryLockError::WouldBlock) => Err(io::ErrorKind::WouldBlock.into()),
             Err(TryLockError::Error(error)) => Err(error),

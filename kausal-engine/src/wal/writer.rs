@@ -1,6 +1,7 @@
 //! Appends frames to a log and syncs it.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kausal_arena::Permit;
@@ -41,6 +42,20 @@ impl WalWriter {
         file.store(0, &header.to_bytes()).map_err(Error::io("write", &path))?;
         let (len, buffer) = (HEADER_BYTES, Vec::new());
         Ok(Self { file, path, number, database_id, len, buffer, synced_through: 0, broken: false })
+    }
+
+    /// The log of a database that is only read: nothing can be appended to it.
+    pub(crate) fn read_only(directory: &Path) -> Self {
+        Self {
+            file: Arc::new(NoFile),
+            path: directory.to_owned(),
+            number: FileNumber(0),
+            database_id: 0,
+            len: 0,
+            buffer: Vec::new(),
+            synced_through: 0,
+            broken: false,
+        }
     }
 
     /// Appends a frame; when this returns, it survives the process. The permit is the evidence that its entries have
@@ -135,5 +150,27 @@ impl WalWriter {
             self.broken = true;
         }
         Err(Error::io("write", &self.path)(error))
+    }
+}
+
+/// What a database that is only read has in the place of a log's file.
+#[derive(Debug)]
+struct NoFile;
+
+impl LogFile for NoFile {
+    fn reserve(&self, _len: u64) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn store(&self, _offset: u64, _bytes: &[u8]) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn sync_to(&self, _offset: u64) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn truncate(&self, _len: u64) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
     }
 }

@@ -9,6 +9,7 @@ mod durability;
 mod keyspaces;
 mod model;
 mod range_deletes;
+mod read_only;
 mod salvage;
 
 use kausal_engine::{Options, StorageEngine};
