@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use kausal_index::{BlockIndex, Cursor};
+use kausal_index::{BlockIndex, Cursor, SeqNo};
 use kausal_memtable::{Keyspace, Memtable};
 
 use crate::blob::BlobFile;
@@ -107,7 +107,7 @@ impl<I: BlockIndex + 'static> Core<I> {
             new_number: &|| self.new_file_number(),
             blob: &|number| memtable.attached().blob(number),
         };
-        let stripes = Stripes::new(self.snapshots.seqnos());
+        let stripes = self.stripes();
         let version = Arc::clone(&self.view().version);
         let is_there = |keyspace| version.tree(keyspace).is_some();
         let (added, bytes) = write_memtable(memtable, place, &stripes, is_there)?;
@@ -137,13 +137,16 @@ impl<I: BlockIndex + 'static> Core<I> {
     ) -> Result<(), Error> {
         let mut versions = self.versions.lock();
         self.health.check_poisoned()?;
-        let applied = versions.apply(change, self.next_file_number(), self.visible());
+        // Tables may hold what is about to be published.
+        let newest = change.added.iter().map(|file| file.meta().seqno_max).max();
+        let last_seqno = self.visible().max(newest.unwrap_or(SeqNo::ZERO));
+        let applied = versions.apply(change, self.next_file_number(), last_seqno);
         let version = applied.inspect_err(|error| self.poison(error))?;
         self.change_view(|current| view(current, version));
         if versions.is_full() {
             let state = VersionEdit {
                 next_file: Some(self.next_file_number()),
-                last_seqno: Some(self.visible()),
+                last_seqno: Some(last_seqno),
                 oldest_log: Some(self.oldest_log()),
                 ..VersionEdit::default()
             };
@@ -153,6 +156,18 @@ impl<I: BlockIndex + 'static> Core<I> {
             begun.inspect_err(|error| self.poison(error))?;
         }
         Ok(())
+    }
+
+    /// The stripes that readers tell apart: those of live snapshots, and the present moment, because a table may hold what is not
+    /// published yet.
+    pub(crate) fn stripes(&self) -> Stripes {
+        // First: a snapshot that is taken after this is not older.
+        let visible = self.visible();
+        let mut moments = self.snapshots.seqnos();
+        if let Err(place) = moments.binary_search(&visible) {
+            moments.insert(place, visible);
+        }
+        Stripes::new(moments)
     }
 
     /// The log of the oldest memtable that is not in tables.

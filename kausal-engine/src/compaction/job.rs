@@ -6,7 +6,7 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
-use kausal_index::{BlockIndex, Cursor, SeqNo};
+use kausal_index::{BlockIndex, Cursor};
 use kausal_sstable::{MergingCursor, RunCursor, Table, TableError};
 
 use crate::compaction::{Pick, pick};
@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::flush::retire_blobs;
 use crate::range_fragments::FragmentsBuilder;
 use crate::read::View;
-use crate::retention::{Retention, Stripes};
+use crate::retention::Retention;
 use crate::source::{NoMemtable, Source};
 use crate::table_output::{TableOutput, Target, Workplace, Written};
 use crate::version::{Change, TableFile};
@@ -37,7 +37,8 @@ impl<I: BlockIndex + 'static> Core<I> {
         while !self.health.is_closed() {
             self.health.check_poisoned()?;
             let version = Arc::clone(&self.view().version);
-            let oldest_snapshot = self.snapshots.oldest().unwrap_or(SeqNo::MAX);
+            let visible = self.visible();
+            let oldest_snapshot = self.snapshots.oldest().map_or(visible, |oldest| oldest.min(visible));
             let region_bytes = self.plan.region_bytes;
             let picked = pick(&version, &self.options, region_bytes, oldest_snapshot, everything);
             let Some(picked) = picked else { return Ok(()) };
@@ -90,7 +91,7 @@ impl<I: BlockIndex + 'static> Core<I> {
         let default_bytes = (self.plan.region_bytes as u64).max(1 << 20);
         let file_bytes = self.options.table_bytes.unwrap_or(default_bytes);
         let target = Target { keyspace: picked.keyspace, level: picked.level as u8, file_bytes };
-        let stripes = Stripes::new(self.snapshots.seqnos());
+        let stripes = self.stripes();
         let mut fragments = FragmentsBuilder::new(budget)?;
         for file in picked.upper.iter().chain(&picked.lower) {
             file.table().range_tombstones().iter().try_for_each(|range| fragments.add(range))?;
