@@ -19,6 +19,7 @@ use kausal_sstable::TableError;
 use parking_lot::{Mutex, RwLock};
 
 use crate::background::Background;
+use crate::compaction::CompactionPolicy;
 use crate::environment::Environment;
 use crate::error::Error;
 use crate::event::Event;
@@ -47,6 +48,7 @@ pub(crate) struct Core<I: BlockIndex> {
     pub(crate) buffers: BlockBuffers,
     pub(crate) scratches: ScratchPool,
     pub(crate) background: Arc<Background>,
+    pub(crate) compaction_policy: Arc<dyn CompactionPolicy>,
     /// Held by whoever compacts.
     pub(crate) compaction_turn: Mutex<()>,
     /// Signalled when a region comes back, a job ends or the database fails: whoever waits looks again.
@@ -70,6 +72,7 @@ pub(crate) struct Parts<I: BlockIndex> {
     pub(crate) database_id: u64,
     pub(crate) writer: WriteState,
     pub(crate) versions: VersionSet,
+    pub(crate) compaction_policy: Arc<dyn CompactionPolicy>,
     pub(crate) memtables: MemtableManager<I, Generation>,
     pub(crate) progress: Arc<Event>,
     pub(crate) visible: SeqNo,
@@ -98,6 +101,7 @@ impl<I: BlockIndex> Core<I> {
             buffers: BlockBuffers::new(&parts.plan.reads),
             scratches: ScratchPool::new(&parts.plan.requests, parts.plan.requests.ceiling() / 2),
             background: Arc::default(),
+            compaction_policy: parts.compaction_policy,
             compaction_turn: Mutex::new(()),
             progress: parts.progress,
             counters: Counters::default(),

@@ -10,6 +10,7 @@ use kausal_arena::MemoryReport;
 use kausal_index::{BlockIndex, TreeIndex};
 
 use crate::batch::WriteBatch;
+use crate::compaction::CompactionPolicy;
 use crate::core::Core;
 use crate::environment::Environment;
 use crate::error::Error;
@@ -32,18 +33,25 @@ pub struct Builder<I = TreeIndex> {
     directory: PathBuf,
     options: Options,
     environment: Option<Environment>,
+    compaction: Option<Arc<dyn CompactionPolicy>>,
     index: PhantomData<I>,
 }
 
 impl<I: BlockIndex + 'static> Builder<I> {
     /// A builder of the database in `directory`.
     pub fn new(directory: impl Into<PathBuf>, options: Options) -> Self {
-        Self { directory: directory.into(), options, environment: None, index: PhantomData }
+        Self { directory: directory.into(), options, environment: None, compaction: None, index: PhantomData }
     }
 
     /// Uses these files, clock, threads and randomness in the place of the system's.
     pub fn environment(mut self, environment: Environment) -> Self {
         self.environment = Some(environment);
+        self
+    }
+
+    /// Lets this policy decide what is compacted, in the place of the one that the options name.
+    pub fn compaction(mut self, policy: impl CompactionPolicy + 'static) -> Self {
+        self.compaction = Some(Arc::new(policy));
         self
     }
 
@@ -57,7 +65,8 @@ impl<I: BlockIndex + 'static> Builder<I> {
             Some(environment) => environment,
             None => Environment::system().map_err(Error::io("start the threads of", &self.directory))?,
         };
-        let (core, recovery) = recovery::open(environment, self.directory, self.options)?;
+        let policy = self.compaction.unwrap_or_else(|| self.options.compaction.policy());
+        let (core, recovery) = recovery::open(environment, self.directory, self.options, policy)?;
         Ok(StorageEngine { core, recovery })
     }
 }

@@ -8,6 +8,7 @@
 //! | [`Keyspace`] | separate maps of keys to values in one database |
 //! | [`WriteBatch`], [`Durability`] | changes that are one, and what they survive |
 //! | [`Snapshot`], [`Cursor`], [`Request`] | reading a moment; walking it; results in an arena of their own |
+//! | [`Compaction`], [`CompactionPolicy`] | what is merged when |
 //! | [`check`] | every checksum, order, manifest and filter of a closed database |
 //! | [`vfs`], [`scheduler`], [`clock`], [`environment`] | what the engine asks of the system, and who answers |
 //!
@@ -77,6 +78,7 @@ mod write;
 pub use batch::WriteBatch;
 pub use blob::VALUE_BYTES_MAX;
 pub use check::{CheckReport, check};
+pub use compaction::{Compaction, CompactionPolicy, Proposal, Step, TreeShape};
 pub use engine::{Builder, StorageEngine};
 pub use environment::Environment;
 pub use error::{Damage, Error};

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use kausal_sstable::Compression;
 
+use crate::compaction::Compaction;
+
 use crate::vfs::OpenMode;
 
 /// Smallest memory budget a database opens with.
@@ -59,6 +61,7 @@ pub struct Options {
     pub(crate) filter_bits_per_key: u32,
     pub(crate) direct_reads: bool,
     compression: [Compression; COMPRESSION_LEVELS],
+    pub(crate) compaction: Compaction,
     pub(crate) table_bytes: Option<u64>,
     pub(crate) level1_bytes: Option<u64>,
     pub(crate) level0_compaction_count: usize,
@@ -85,6 +88,7 @@ impl Options {
             filter_bits_per_key: 10,
             direct_reads: false,
             compression: [Compression::None; COMPRESSION_LEVELS],
+            compaction: Compaction::Leveled,
             table_bytes: None,
             level1_bytes: None,
             level0_compaction_count: 4,
@@ -167,6 +171,12 @@ impl Options {
     /// The compression of tables of `level`.
     pub(crate) fn compression_of(&self, level: u8) -> Compression {
         self.compression[usize::from(level).min(COMPRESSION_LEVELS - 1)]
+    }
+
+    /// What is compacted when. Default [`Compaction::Leveled`]. It may change from open to open.
+    pub fn compaction(mut self, compaction: Compaction) -> Self {
+        self.compaction = compaction;
+        self
     }
 
     /// Length from which on a compaction begins the next table, in bytes. Default the size of a memtable, a quarter of the

@@ -22,6 +22,7 @@ use kausal_memtable::{BatchPart, BatchRefused, MemtableManager, RotateRefused};
 
 use crate::batch::{ChangeKind, ChangeRef};
 use crate::blob::{BlobFile, BlobRef};
+use crate::compaction::CompactionPolicy;
 use crate::core::{Core, Parts};
 use crate::environment::Environment;
 use crate::error::{Damage, Error};
@@ -91,6 +92,7 @@ pub(crate) fn open<I: BlockIndex + 'static>(
     environment: Environment,
     directory: PathBuf,
     options: Options,
+    compaction_policy: Arc<dyn CompactionPolicy>,
 ) -> Result<(Arc<Core<I>>, RecoveryReport), Error> {
     if options.memory_budget < MEMORY_BUDGET_MIN {
         return Err(Error::BudgetTooSmall { asked: options.memory_budget, min: MEMORY_BUDGET_MIN });
@@ -155,6 +157,7 @@ pub(crate) fn open<I: BlockIndex + 'static>(
         database_id,
         writer,
         versions,
+        compaction_policy,
         memtables,
         progress,
         visible: last_seqno,

@@ -30,6 +30,7 @@ pub(crate) struct Counters {
     pub(crate) flush_bytes_written: Counter,
     pub(crate) compactions: Counter,
     pub(crate) compaction_bytes_written: Counter,
+    pub(crate) tables_moved: Counter,
 }
 
 /// One level, over all keyspaces.
@@ -87,6 +88,8 @@ pub struct Stats {
     pub compactions: u64,
     /// Bytes of tables written by compactions.
     pub compaction_bytes_written: u64,
+    /// Tables that went to a deeper level as they were.
+    pub tables_moved: u64,
 }
 
 impl Counters {
@@ -100,5 +103,6 @@ impl Counters {
         stats.flush_bytes_written = self.flush_bytes_written.get();
         stats.compactions = self.compactions.get();
         stats.compaction_bytes_written = self.compaction_bytes_written.get();
+        stats.tables_moved = self.tables_moved.get();
     }
 }

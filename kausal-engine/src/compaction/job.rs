@@ -9,7 +9,7 @@ use std::sync::Arc;
 use kausal_index::{BlockIndex, Cursor};
 use kausal_sstable::{MergingCursor, RunCursor, Table, TableError};
 
-use crate::compaction::{Pick, pick};
+use crate::compaction::{Goal, Pick, pick};
 use crate::core::Core;
 use crate::error::Error;
 use crate::flush::retire_blobs;
@@ -23,15 +23,15 @@ use crate::version::{Change, TableFile};
 impl<I: BlockIndex + 'static> Core<I> {
     /// Compacts until nothing is due.
     pub(crate) fn compact_due(self: &Arc<Self>) -> Result<(), Error> {
-        self.compact_while_picked(false)
+        self.compact_while_picked(Goal::Due)
     }
 
-    /// Compacts until all tables are on one level.
+    /// Compacts until all tables of a keyspace are on one level.
     pub(crate) fn compact_everything(&self) -> Result<(), Error> {
-        self.compact_while_picked(true)
+        self.compact_while_picked(Goal::Everything)
     }
 
-    fn compact_while_picked(&self, everything: bool) -> Result<(), Error> {
+    fn compact_while_picked(&self, goal: Goal) -> Result<(), Error> {
         // One compaction at a time, so that no two take the same tables.
         let _turn = self.compaction_turn.lock();
         while !self.health.is_closed() {
@@ -39,8 +39,9 @@ impl<I: BlockIndex + 'static> Core<I> {
             let version = Arc::clone(&self.view().version);
             let visible = self.visible();
             let oldest_snapshot = self.snapshots.oldest().map_or(visible, |oldest| oldest.min(visible));
-            let region_bytes = self.plan.region_bytes;
-            let picked = pick(&version, &self.options, region_bytes, oldest_snapshot, everything);
+            let memtable_bytes = self.plan.region_bytes as u64;
+            let policy = &*self.compaction_policy;
+            let picked = pick(&version, policy, &self.options, memtable_bytes, oldest_snapshot, goal);
             let Some(picked) = picked else { return Ok(()) };
             drop(version);
             self.compact(&picked)?;
@@ -50,18 +51,15 @@ impl<I: BlockIndex + 'static> Core<I> {
     }
 
     fn compact(&self, picked: &Pick) -> Result<(), Error> {
-        let inputs: Vec<Arc<TableFile>> = picked.upper.iter().chain(&picked.lower).cloned().collect();
-        let (added, bytes) = match self.merge(picked)? {
-            Some(merged) => merged,
-            // The database is being closed: what was merged so far is gone, its inputs are not.
-            None => return Ok(()),
-        };
+        if is_move(picked) {
+            return self.move_tables(picked);
+        }
+        let inputs: Vec<Arc<TableFile>> = picked.inputs().cloned().collect();
+        let merged = if picked.drops { Some((Vec::new(), 0)) } else { self.merge(picked)? };
+        // `None` while the database is being closed: what was merged so far is gone, its inputs are not.
+        let Some((added, bytes)) = merged else { return Ok(()) };
         let mut change = Change { removed: inputs, added, oldest_log: None };
-        self.install(&mut change, |view, version| View {
-            active: Arc::clone(&view.active),
-            frozen: view.frozen.clone(),
-            version,
-        })?;
+        self.install(&mut change, |view, version| View { version, ..view.clone() })?;
         for input in &change.removed {
             retire_blobs(input.blobs(), &change.added);
             input.mark_obsolete();
@@ -71,11 +69,21 @@ impl<I: BlockIndex + 'static> Core<I> {
         Ok(())
     }
 
+    /// Tables that overlap nothing below only change their level.
+    fn move_tables(&self, picked: &Pick) -> Result<(), Error> {
+        let removed: Vec<Arc<TableFile>> = picked.inputs().cloned().collect();
+        let added = removed.iter().map(|file| Arc::new(file.on_level(picked.level as u8))).collect();
+        let mut change = Change { removed, added, oldest_log: None };
+        self.install(&mut change, |view, version| View { version, ..view.clone() })?;
+        self.counters.tables_moved.add(change.added.len() as u64);
+        Ok(())
+    }
+
     /// Merges the inputs into new tables; `None` if the database is closed meanwhile.
     fn merge(&self, picked: &Pick) -> Result<Option<Written>, Error> {
         let version = Arc::clone(&self.view().version);
         let budget = &self.plan.compaction;
-        let blobs: Vec<_> = picked.upper.iter().chain(&picked.lower).flat_map(|file| file.blobs()).collect();
+        let blobs: Vec<_> = picked.inputs().flat_map(|file| file.blobs()).collect();
         let find_blob =
             |number| blobs.iter().find(|blob| blob.number() == number).map(|&blob| Arc::clone(blob));
         let place = Workplace {
@@ -93,22 +101,21 @@ impl<I: BlockIndex + 'static> Core<I> {
         let target = Target { keyspace: picked.keyspace, level: picked.level as u8, file_bytes };
         let stripes = self.stripes();
         let mut fragments = FragmentsBuilder::new(budget)?;
-        for file in picked.upper.iter().chain(&picked.lower) {
+        for file in picked.inputs() {
             file.table().range_tombstones().iter().try_for_each(|range| fragments.add(range))?;
         }
         let fragments = fragments
             .build(&stripes, |start, end| !tree.reaches_below(picked.level, start, Bound::Excluded(end)))?;
         let mut output = TableOutput::new(place, target, fragments);
         let mut retention = Retention::new(stripes);
-        let upper: Vec<Arc<Table>> = picked.upper.iter().map(|file| Arc::clone(file.table())).collect();
-        let lower: Vec<Arc<Table>> = picked.lower.iter().map(|file| Arc::clone(file.table())).collect();
+        let tables_of = |run: &Vec<Arc<TableFile>>| run.iter().map(|file| Arc::clone(file.table())).collect();
+        let runs: Vec<Vec<Arc<Table>>> = picked.runs.iter().map(tables_of).collect();
         // An error names a table by its number; the path is that number's.
         let damage = |error: TableError| self.table_error(error);
-        let mut sources: Vec<Source<'_, NoMemtable>> = Vec::with_capacity(upper.len() + 1);
-        for table in &upper {
-            sources.push(Source::Table(table.cursor(budget).map_err(damage)?));
+        let mut sources: Vec<Source<'_, NoMemtable>> = Vec::with_capacity(runs.len());
+        for run in &runs {
+            sources.push(Source::Run(RunCursor::new(run, budget)?));
         }
-        sources.push(Source::Run(RunCursor::new(&lower, budget)?));
         let mut merge = MergingCursor::new(sources);
         let mut more = merge.seek_to_first().map_err(damage)?;
         while more {
@@ -126,4 +133,11 @@ impl<I: BlockIndex + 'static> Core<I> {
         }
         output.finish().map(Some)
     }
+}
+
+/// Whether the tables can go to their new level as they are: they are one run, and a merge would leave nothing out.
+fn is_move(picked: &Pick) -> bool {
+    let stays = |file: &Arc<TableFile>| usize::from(file.meta().level) == picked.level;
+    let has_work = |file: &Arc<TableFile>| stays(file) || file.meta().has_garbage();
+    !picked.drops && picked.runs.len() == 1 && !picked.inputs().any(has_work)
 }

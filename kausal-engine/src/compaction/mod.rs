@@ -1,11 +1,23 @@
 //! Compaction: fewer, larger tables on deeper levels, without what nobody can see any more.
 //!
+//! A policy looks at the shape of one keyspace's tree and proposes a step; the engine takes the most urgent proposal of all
+//! keyspaces, turns it into tables that may be merged without an older version passing a newer one, and merges them.
+//!
 //! | room | what lives there |
 //! |---|---|
-//! | `policy` | which tables to merge next |
+//! | `policy` | what a policy sees and says; the policies by name |
+//! | `leveled` | few runs to read, more bytes written |
+//! | `lazy_leveling` | more runs to read, few bytes written |
+//! | `fifo` | nothing merged; the oldest dropped |
+//! | `pick` | from a step to the tables that it takes |
 //! | `job` | merges them, streaming, within a fixed working set |
 
+mod fifo;
 mod job;
+mod lazy_leveling;
+mod leveled;
+mod pick;
 mod policy;
 
-pub(crate) use policy::{Pick, pick};
+pub(crate) use pick::{Goal, Pick, pick};
+pub use policy::{Compaction, CompactionPolicy, Proposal, Step, TreeShape};

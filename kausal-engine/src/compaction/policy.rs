@@ -1,125 +1,172 @@
-//! Leveled compaction: which tables to merge next.
-//!
-//! Level 0 is due at a number of tables, a deeper level at a size: level 1 at that of the options, each further one at ten
-//! times that. The level furthest above its size goes first. From level 0 the four oldest tables are taken, because each
-//! costs the merge a block of memory; from a deeper one the table whose merge moves the fewest bytes below it.
-//!
-//! What nobody can see any more does not wait until a level is full: see `reclaim`.
+//! What a compaction policy sees of a tree, and what it may propose.
 
+use std::fmt;
 use std::sync::Arc;
 
-use kausal_index::SeqNo;
-
-use crate::ids::KeyspaceId;
+use crate::compaction::fifo::Fifo;
+use crate::compaction::lazy_leveling::LazyLeveling;
+use crate::compaction::leveled::Leveled;
 use crate::options::Options;
-use crate::version::{LEVEL_COUNT, TableFile, Tree, Version};
+use crate::version::{LEVEL_COUNT, Tree};
 
-/// How many times larger a level is than the one above.
-const FAN_OUT: u64 = 10;
+/// The policies that come with the engine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Compaction {
+    /// Each level below 0 is one sorted run, ten times as large as the one above (O'Neil et al. 1996; LevelDB). A key is in few
+    /// places; each byte is written about ten times per level.
+    #[default]
+    Leveled,
+    /// Runs of similar size are merged with each other, and only the last level is kept as one run (Dostoevsky, Dayan and Idreos
+    /// 2018). A fraction of the bytes written, at the price of more runs to look into.
+    LazyLeveling,
+    /// Nothing is merged. When the tables have more than this many bytes the oldest go, whatever they hold: for data that is
+    /// worth less with every day.
+    Fifo {
+        /// Bytes of tables from which on the oldest are dropped.
+        bytes_max: u64,
+    },
+}
 
-/// Tables of level 0 merged at once: what the memory plan has room for.
-const LEVEL0_TABLES_MAX: usize = 4;
+impl Compaction {
+    pub(crate) fn policy(self) -> Arc<dyn CompactionPolicy> {
+        match self {
+            Self::Leveled => Arc::new(Leveled),
+            Self::LazyLeveling => Arc::new(LazyLeveling),
+            Self::Fifo { bytes_max } => Arc::new(Fifo { bytes_max }),
+        }
+    }
+}
 
-/// Tables to be merged into `level`.
+/// Decides what is compacted when. It is asked for one keyspace at a time and keeps no state: whatever it proposes, the engine
+/// only takes steps that lose nothing.
+///
+/// # Examples
+///
+/// ```
+/// use kausal_engine::{CompactionPolicy, Proposal, Step, TreeShape};
+///
+/// /// One run, always: every flush is merged with all there is.
+/// #[derive(Debug)]
+/// struct OneRun;
+///
+/// impl CompactionPolicy for OneRun {
+///     fn name(&self) -> &'static str {
+///         "one run"
+///     }
+///
+///     fn propose(&self, tree: &TreeShape<'_>) -> Option<Proposal> {
+///         let tables = tree.table_count(0);
+///         let step = Step::Runs { level0: tables, through: 0, target: tree.level_count() - 1 };
+///         (tables > 0).then_some(Proposal { urgency: tables as f64, step })
+///     }
+/// }
+/// # let folder = tempfile::tempdir().expect("a folder for the example");
+/// # use kausal_engine::{Builder, Options, StorageEngine};
+/// let options = Options::new().memory_budget(16 << 20);
+/// let engine: StorageEngine = Builder::new(folder.path(), options).compaction(OneRun).open()?;
+/// # Ok::<(), kausal_engine::Error>(())
+/// ```
+pub trait CompactionPolicy: Send + Sync + fmt::Debug {
+    /// A name for reports.
+    fn name(&self) -> &'static str;
+
+    /// The most urgent step, if there is one. With an urgency below 1 it is not taken.
+    fn propose(&self, tree: &TreeShape<'_>) -> Option<Proposal>;
+
+    /// Whether tables are merged at all. If not, they are not merged either to get rid of what nobody sees any more, nor because
+    /// somebody asks for everything to be compacted, and no writer waits for level 0. Default `true`.
+    fn merges(&self) -> bool {
+        true
+    }
+}
+
+/// A step, and how urgent it is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Proposal {
+    /// Compared between keyspaces, and with 1: how many times larger something is than it should be.
+    pub urgency: f64,
+    /// What to do.
+    pub step: Step,
+}
+
+/// What a compaction does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Merges the oldest `level0` tables of level 0, all of the levels from 1 to `through`, and what overlaps them of `target`,
+    /// into `target`. If something lies between them and `target`, that is the target instead. At most so many runs are taken
+    /// as the compaction's memory has room for.
+    Runs {
+        /// Tables of level 0.
+        level0: usize,
+        /// The last level that is taken whole; 0 for none.
+        through: usize,
+        /// Where the result goes.
+        target: usize,
+    },
+    /// Merges one table of a level below 0 with what overlaps it of the next level, into that.
+    Table {
+        /// Its level.
+        level: usize,
+        /// Its place in the level.
+        place: usize,
+    },
+    /// Drops the oldest tables of level 0 with all they hold.
+    DropOldest {
+        /// How many.
+        tables: usize,
+    },
+}
+
+/// What a policy sees of the tables of one keyspace.
 #[derive(Debug)]
-pub(crate) struct Pick {
-    pub(crate) keyspace: KeyspaceId,
-    /// The level that the outputs go to.
-    pub(crate) level: usize,
-    /// From the level above, newest first for level 0.
-    pub(crate) upper: Vec<Arc<TableFile>>,
-    /// Those of `level` that share keys with `upper`.
-    pub(crate) lower: Vec<Arc<TableFile>>,
+pub struct TreeShape<'a> {
+    pub(crate) tree: &'a Tree,
+    pub(crate) options: &'a Options,
+    pub(crate) memtable_bytes: u64,
 }
 
-/// Size at which a deeper level is due.
-fn level_bytes_max(level: usize, options: &Options, region_bytes: usize) -> u64 {
-    let first = options.level1_bytes.unwrap_or(4 * region_bytes as u64).max(1);
-    first.saturating_mul(FAN_OUT.saturating_pow(level as u32 - 1))
-}
-
-/// The most urgent compaction of any keyspace, if one is due. With `everything`, levels that are not due are merged downwards
-/// too, until all tables of a keyspace are on one level.
-pub(crate) fn pick(
-    version: &Version,
-    options: &Options,
-    region_bytes: usize,
-    oldest_snapshot: SeqNo,
-    everything: bool,
-) -> Option<Pick> {
-    let urgency = |tree: &Tree, level: usize| match level {
-        0 => tree.level(0).files().len() as f64 / options.level0_compaction_count.max(1) as f64,
-        _ => tree.level(level).bytes() as f64 / level_bytes_max(level, options, region_bytes) as f64,
-    };
-    let levels = version
-        .trees()
-        .iter()
-        .flat_map(|tree| (0..LEVEL_COUNT - 1).map(move |level| (urgency(tree, level), tree, level)));
-    let (due, tree, level) = levels.max_by(|left, right| left.0.total_cmp(&right.0))?;
-    if due >= 1.0 {
-        return Some(pick_from(tree, level));
+impl TreeShape<'_> {
+    /// Levels of a tree, level 0 included.
+    pub fn level_count(&self) -> usize {
+        LEVEL_COUNT
     }
-    let reclaimed = version.trees().iter().find_map(|tree| reclaim(tree, oldest_snapshot));
-    if reclaimed.is_some() || !everything {
-        return reclaimed;
-    }
-    version.trees().iter().find_map(|tree| {
-        let mut filled = (0..LEVEL_COUNT).filter(|&level| !tree.level(level).files().is_empty());
-        let shallowest = filled.next()?;
-        (shallowest == 0 || filled.next().is_some()).then(|| pick_from(tree, shallowest))
-    })
-}
 
-/// A table from which space comes back, now that no snapshot tells its versions apart: one that is the last to speak of its
-/// keys is written anew where it is, without tombstones and what they hid; one that is mostly tombstones, or has a range
-/// tombstone, is merged with what it hides.
-fn reclaim(tree: &Tree, oldest_snapshot: SeqNo) -> Option<Pick> {
-    for level in 1..LEVEL_COUNT {
-        for file in tree.level(level).files() {
-            let meta = file.meta();
-            if meta.seqno_max > oldest_snapshot || !meta.has_garbage() {
-                continue;
-            }
-            if !tree.reaches_below(level, &meta.key_min, meta.upper()) {
-                let (upper, lower) = (vec![Arc::clone(file)], Vec::new());
-                return Some(Pick { keyspace: tree.keyspace(), level, upper, lower });
-            }
-            if meta.range_tombstone_count > 0 || 2 * meta.tombstone_count > meta.entry_count {
-                return Some(with_lower(tree, level + 1, vec![Arc::clone(file)]));
-            }
-        }
+    /// Tables of a level.
+    pub fn table_count(&self, level: usize) -> usize {
+        self.tree.level(level).files().len()
     }
-    None
-}
 
-fn pick_from(tree: &Tree, level: usize) -> Pick {
-    let files = tree.level(level).files();
-    if level == 0 {
-        // Newest first, so the oldest are at the end; newer tables may stay above what is merged below them.
-        let oldest = files.len().saturating_sub(LEVEL0_TABLES_MAX);
-        return with_lower(tree, 1, files[oldest..].to_vec());
+    /// Bytes of all tables of a level.
+    pub fn level_bytes(&self, level: usize) -> u64 {
+        self.tree.level(level).bytes()
     }
-    let below = |file: &&Arc<TableFile>| {
-        let meta = file.meta();
-        let deeper = tree.level(level + 1);
-        let range = deeper.overlapping(&meta.key_min, meta.upper());
-        deeper.files()[range].iter().map(|file| file.meta().file_bytes).sum::<u64>()
-    };
-    let cheapest = files.iter().min_by_key(below).cloned();
-    with_lower(tree, level + 1, cheapest.into_iter().collect())
-}
 
-fn with_lower(tree: &Tree, level: usize, upper: Vec<Arc<TableFile>>) -> Pick {
-    let lower_bound = upper.iter().map(|file| &file.meta().key_min).min();
-    // Of equal keys one that is included reaches further.
-    let ends = upper.iter().map(|file| (&file.meta().key_max, !file.meta().key_max_is_excluded, file.meta()));
-    let upper_bound = ends.max_by_key(|&(key, is_included, _)| (key, is_included));
-    let lower = match lower_bound.zip(upper_bound) {
-        Some((lower, (_, _, last))) => {
-            let deeper = tree.level(level);
-            deeper.files()[deeper.overlapping(lower, last.upper())].to_vec()
-        }
-        None => Vec::new(),
-    };
-    Pick { keyspace: tree.keyspace(), level, upper, lower }
+    /// Bytes of one table. Those of level 0 stand newest first, those of the others in order of their keys.
+    pub fn table_bytes(&self, level: usize, place: usize) -> u64 {
+        self.tree.level(level).files()[place].meta().file_bytes
+    }
+
+    /// Bytes of the tables of the level below that a table overlaps.
+    pub fn overlapping_bytes(&self, level: usize, place: usize) -> u64 {
+        let meta = self.tree.level(level).files()[place].meta();
+        let below = self.tree.level(level + 1);
+        let range = below.overlapping(&meta.key_min, meta.upper());
+        below.files()[range].iter().map(|file| file.meta().file_bytes).sum()
+    }
+
+    /// Bytes of a memtable: about what a table of level 0 holds.
+    pub fn memtable_bytes(&self) -> u64 {
+        self.memtable_bytes
+    }
+
+    /// Tables of level 0 from which on the user wants them compacted.
+    pub fn level0_due(&self) -> usize {
+        self.options.level0_compaction_count.max(1)
+    }
+
+    /// Size of level 1 that the user asked for, else four memtables.
+    pub fn level1_bytes(&self) -> u64 {
+        self.options.level1_bytes.unwrap_or(4 * self.memtable_bytes).max(1)
+    }
 }

@@ -18,6 +18,12 @@ use crate::vfs::{Advice, OpenMode, Vfs, VfsFile};
 #[derive(Debug)]
 pub(crate) struct TableFile {
     meta: TableMeta,
+    open: Arc<OpenFile>,
+}
+
+/// The file behind a table, wherever in the tree the table lies.
+#[derive(Debug)]
+struct OpenFile {
     table: Arc<Table>,
     blobs: Vec<Arc<BlobFile>>,
     vfs: Arc<dyn Vfs>,
@@ -55,7 +61,13 @@ impl TableFile {
         let table = Table::open(Arc::new(Source(file)), meta.file, expected, budget)
             .map_err(|error| Error::table(&path, error))?;
         let (vfs, table) = (Arc::clone(vfs), Arc::new(table));
-        Ok(Self { meta, table, blobs, vfs, path, obsolete: AtomicBool::new(false) })
+        let open = OpenFile { table, blobs, vfs, path, obsolete: AtomicBool::new(false) };
+        Ok(Self { meta, open: Arc::new(open) })
+    }
+
+    /// The same table on another level.
+    pub(crate) fn on_level(&self, level: u8) -> Self {
+        Self { meta: TableMeta { level, ..self.meta.clone() }, open: Arc::clone(&self.open) }
     }
 
     pub(crate) fn meta(&self) -> &TableMeta {
@@ -63,26 +75,26 @@ impl TableFile {
     }
 
     pub(crate) fn table(&self) -> &Arc<Table> {
-        &self.table
+        &self.open.table
     }
 
     /// The blob files that entries of the table refer to.
     pub(crate) fn blobs(&self) -> &[Arc<BlobFile>] {
-        &self.blobs
+        &self.open.blobs
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.path
+        &self.open.path
     }
 
     /// No durable state names the file any more: remove it once nobody reads it.
     pub(crate) fn mark_obsolete(&self) {
         // Release: pairs with the Acquire in `drop`.
-        self.obsolete.store(true, Ordering::Release);
+        self.open.obsolete.store(true, Ordering::Release);
     }
 }
 
-impl Drop for TableFile {
+impl Drop for OpenFile {
     fn drop(&mut self) {
         if self.obsolete.load(Ordering::Acquire) {
             // A file that stays is removed by the next open, because nothing names it.
