@@ -3,7 +3,7 @@
 //! Scheduling is asking: a job that finds nothing to do ends at once. A job that fails poisons the database; its inputs
 //! are still there, so nothing is lost.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use kausal_index::BlockIndex;
@@ -16,6 +16,8 @@ use crate::scheduler::Lane;
 /// Which jobs are queued or running.
 #[derive(Debug, Default)]
 pub(crate) struct Background {
+    /// How often compaction was paused and not resumed.
+    paused: AtomicUsize,
     flush: AtomicBool,
     compaction: AtomicBool,
 }
@@ -26,6 +28,11 @@ impl Background {
             Lane::Flush => &self.flush,
             Lane::Compaction => &self.compaction,
         }
+    }
+
+    /// Whether compaction is paused.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::SeqCst) > 0
     }
 
     /// Whether a job is queued or running.
@@ -81,7 +88,19 @@ impl<I: BlockIndex + 'static> Core<I> {
 
     /// Sees to it that levels that are too large are compacted.
     pub(crate) fn schedule_compaction(self: &Arc<Self>) {
+        if self.background.is_paused() {
+            return;
+        }
         self.schedule(Lane::Compaction, Self::compact_due);
+    }
+
+    pub(crate) fn pause_compaction(&self) {
+        self.background.paused.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn resume_compaction(self: &Arc<Self>) {
+        self.background.paused.fetch_sub(1, Ordering::SeqCst);
+        self.schedule_compaction();
     }
 
     fn schedule(self: &Arc<Self>, lane: Lane, work: fn(&Arc<Self>) -> Result<(), Error>) {

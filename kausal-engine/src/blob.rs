@@ -212,6 +212,12 @@ impl BlobReader {
         let mut found = [0; HEADER_BYTES as usize];
         file.read_exact_at(&mut found, 0).map_err(Error::io("read", &path))?;
         if found != header(reference.id) {
+            let version = u32::from_le_bytes(found[8..12].try_into().expect("four bytes"));
+            let is_sound = found[24..] == xxh3_64_with_seed(&found[..24], 0).to_le_bytes();
+            if is_sound && version > VERSION {
+                let what = format!("blob format version {version}");
+                return Err(Error::NewerFormat { file: path, what });
+            }
             return Err(Error::corruption(&path, 0, Damage::BlobHeader));
         }
         Ok(Self { file, path, reference, read: 0, chunk: Vec::new(), taken: 0, _blob: blob })

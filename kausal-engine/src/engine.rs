@@ -312,6 +312,14 @@ impl<I: BlockIndex + 'static> StorageEngine<I> {
         self.core.compact_everything()
     }
 
+    /// Lets no further compaction begin by itself until what this returns is dropped; one that is under way ends its step.
+    /// Flushes go on, so level 0 grows, and writers wait for it in the end. [`compact`](Self::compact) does its work all the
+    /// same.
+    pub fn pause_compaction(&self) -> CompactionPause<'_, I> {
+        self.core.pause_compaction();
+        CompactionPause { engine: self }
+    }
+
     /// Makes every write so far survive a loss of power.
     ///
     /// # Errors
@@ -372,6 +380,19 @@ impl<I: BlockIndex + 'static> StorageEngine<I> {
     /// [`Error::Io`], [`Error::Poisoned`]: the database was not closed cleanly, and the next open recovers.
     pub fn close(self) -> Result<(), Error> {
         self.core.close()
+    }
+}
+
+/// Compaction stands still while this lives.
+#[derive(Debug)]
+#[must_use = "compaction goes on when this is dropped"]
+pub struct CompactionPause<'engine, I: BlockIndex + 'static> {
+    engine: &'engine StorageEngine<I>,
+}
+
+impl<I: BlockIndex + 'static> Drop for CompactionPause<'_, I> {
+    fn drop(&mut self) {
+        self.engine.core.resume_compaction();
     }
 }
 

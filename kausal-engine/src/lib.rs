@@ -79,7 +79,7 @@ pub use batch::WriteBatch;
 pub use blob::VALUE_BYTES_MAX;
 pub use check::{CheckReport, check};
 pub use compaction::{Compaction, CompactionPolicy, Proposal, Step, TreeShape};
-pub use engine::{Builder, StorageEngine};
+pub use engine::{Builder, CompactionPause, StorageEngine};
 pub use environment::Environment;
 pub use error::{Damage, Error};
 pub use ids::{FileNumber, KeyspaceId, TableId};

@@ -324,7 +324,8 @@ impl<I: BlockIndex + 'static> Core<I> {
     /// Puts an empty memtable and an empty log in the place of the full ones, if a region is free.
     fn try_rotate(self: &Arc<Self>, state: &mut WriteState) -> Result<Attempt, Error> {
         let level0_count = self.view().version.level0_count();
-        if self.compaction_policy.merges() && level0_count >= self.options.level0_stall_count {
+        // Where nothing would be compacted there is nothing to wait for.
+        if level0_count >= self.options.level0_stall_count && self.is_compaction_due() {
             self.schedule_compaction();
             return Ok(Attempt::Wait("level 0 is being compacted"));
         }

@@ -36,18 +36,27 @@ impl<I: BlockIndex + 'static> Core<I> {
         let _turn = self.compaction_turn.lock();
         while !self.health.is_closed() {
             self.health.check_poisoned()?;
-            let version = Arc::clone(&self.view().version);
-            let visible = self.visible();
-            let oldest_snapshot = self.snapshots.oldest().map_or(visible, |oldest| oldest.min(visible));
-            let memtable_bytes = self.plan.region_bytes as u64;
-            let policy = &*self.compaction_policy;
-            let picked = pick(&version, policy, &self.options, memtable_bytes, oldest_snapshot, goal);
-            let Some(picked) = picked else { return Ok(()) };
-            drop(version);
+            if goal == Goal::Due && self.background.is_paused() {
+                return Ok(());
+            }
+            let Some(picked) = self.pick(goal) else { return Ok(()) };
             self.compact(&picked)?;
             self.progress.signal();
         }
         Ok(())
+    }
+
+    fn pick(&self, goal: Goal) -> Option<Pick> {
+        let version = Arc::clone(&self.view().version);
+        let visible = self.visible();
+        let oldest_snapshot = self.snapshots.oldest().map_or(visible, |oldest| oldest.min(visible));
+        let memtable_bytes = self.plan.region_bytes as u64;
+        pick(&version, &*self.compaction_policy, &self.options, memtable_bytes, oldest_snapshot, goal)
+    }
+
+    /// Whether there is something to compact, so that waiting for it makes sense.
+    pub(crate) fn is_compaction_due(&self) -> bool {
+        self.pick(Goal::Due).is_some()
     }
 
     fn compact(&self, picked: &Pick) -> Result<(), Error> {

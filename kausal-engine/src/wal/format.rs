@@ -172,6 +172,14 @@ impl FrameBuilder {
     }
 }
 
+/// Why a payload is no batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BadBatch {
+    Malformed,
+    /// A change of a kind that this version does not know.
+    UnknownChange(u8),
+}
+
 /// A batch read from a log.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Batch<'a> {
@@ -181,18 +189,22 @@ pub(crate) struct Batch<'a> {
 }
 
 impl<'a> Batch<'a> {
-    /// Reads a payload, checking every change of it. `None` if it is malformed.
-    pub(super) fn from_payload(payload: &'a [u8]) -> Option<Self> {
+    /// Reads a payload, checking every change of it.
+    pub(super) fn from_payload(payload: &'a [u8]) -> Result<Self, BadBatch> {
+        let batch = Self::begin(payload).ok_or(BadBatch::Malformed)?;
+        let mut rest = batch.changes;
+        for _ in 0..batch.count {
+            batch.change(&mut rest)?;
+        }
+        if batch.count > 0 && rest.is_empty() { Ok(batch) } else { Err(BadBatch::Malformed) }
+    }
+
+    fn begin(payload: &'a [u8]) -> Option<Self> {
         let mut decoder = Decoder(payload);
         let first = SeqNo::new(decoder.u64()?).filter(|&first| first > SeqNo::ZERO)?;
         let count = decoder.u32()?;
         first.checked_add(u64::from(count))?;
-        let batch = Self { first, count, changes: decoder };
-        let mut rest = decoder;
-        for _ in 0..count {
-            batch.change(&mut rest)?;
-        }
-        (count > 0 && rest.is_empty()).then_some(batch)
+        Some(Self { first, count, changes: decoder })
     }
 
     /// The changes with their sequence numbers.
@@ -201,7 +213,7 @@ impl<'a> Batch<'a> {
         let mut rest = self.changes;
         (0..u64::from(self.count)).map_while(move |place| {
             let seqno = batch.first.checked_add(place)?;
-            batch.change(&mut rest).map(|change| (seqno, change))
+            batch.change(&mut rest).ok().map(|change| (seqno, change))
         })
     }
 
@@ -210,15 +222,21 @@ impl<'a> Batch<'a> {
         self.first.checked_add(u64::from(self.count) - 1).expect("checked when the payload was read")
     }
 
-    fn change(&self, rest: &mut Decoder<'a>) -> Option<ChangeRef<'a>> {
-        let keyspace = KeyspaceId(u32::try_from(rest.varint()?).ok()?);
-        let kind = ChangeKind::from_u8(rest.u8()?)?;
-        let mut key = || rest.bytes().filter(|key| key.len() <= kausal_index::KEY_BYTES_MAX);
-        let start = key()?;
-        let value = match kind {
-            ChangeKind::DeleteRange => key().filter(|&end| start < end)?,
-            _ => rest.bytes()?,
-        };
-        Some(ChangeRef { keyspace, kind, key: start, value })
+    fn change(&self, rest: &mut Decoder<'a>) -> Result<ChangeRef<'a>, BadBatch> {
+        let keyspace = rest.varint().and_then(|id| u32::try_from(id).ok()).ok_or(BadBatch::Malformed)?;
+        let kind = rest.u8().ok_or(BadBatch::Malformed)?;
+        let kind = ChangeKind::from_u8(kind).ok_or(BadBatch::UnknownChange(kind))?;
+        take_change(KeyspaceId(keyspace), kind, rest).ok_or(BadBatch::Malformed)
     }
+}
+
+/// What follows a change's keyspace and kind.
+fn take_change<'a>(keyspace: KeyspaceId, kind: ChangeKind, rest: &mut Decoder<'a>) -> Option<ChangeRef<'a>> {
+    let mut key = || rest.bytes().filter(|key| key.len() <= kausal_index::KEY_BYTES_MAX);
+    let start = key()?;
+    let value = match kind {
+        ChangeKind::DeleteRange => key().filter(|&end| start < end)?,
+        _ => rest.bytes()?,
+    };
+    Some(ChangeRef { keyspace, kind, key: start, value })
 }

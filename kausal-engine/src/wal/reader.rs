@@ -10,8 +10,8 @@ use crate::error::{Damage, Error};
 use crate::ids::FileNumber;
 use crate::vfs::VfsFile;
 use crate::wal::format::{
-    BadHeader, Batch, FRAME_ALIGN, FRAME_HEADER_BYTES, FrameHeader, HEADER_BYTES, Header, KIND_BATCH,
-    PreviousLog, seed,
+    BadBatch, BadHeader, Batch, FRAME_ALIGN, FRAME_HEADER_BYTES, FrameHeader, HEADER_BYTES, Header,
+    KIND_BATCH, PreviousLog, seed,
 };
 
 /// A log being read.
@@ -140,9 +140,14 @@ impl LogScan {
             return Err(Error::NewerFormat { file: self.path.clone(), what });
         }
         // The checksum was right, so this is no accident of the disk.
-        let batch = Batch::from_payload(payload)
-            .ok_or_else(|| Error::corruption(&self.path, offset, Damage::Payload))?;
-        Ok(Scanned::Batch(batch))
+        match Batch::from_payload(payload) {
+            Ok(batch) => Ok(Scanned::Batch(batch)),
+            Err(BadBatch::Malformed) => Err(Error::corruption(&self.path, offset, Damage::Payload)),
+            Err(BadBatch::UnknownChange(kind)) => {
+                let what = format!("change of kind {kind}");
+                Err(Error::NewerFormat { file: self.path.clone(), what })
+            }
+        }
     }
 
     /// The verdict when there is no good frame at `offset`.

@@ -7,6 +7,7 @@ mod compression;
 mod damage;
 mod durability;
 mod keyspaces;
+mod memory;
 mod model;
 mod range_deletes;
 mod read_only;

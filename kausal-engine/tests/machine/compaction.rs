@@ -1,6 +1,4 @@
-//! Compaction policies on a simulated machine, where jobs run when the test says so: what they write, and that nothing is lost.
-
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+//! Compaction policies: what they write, and that nothing is lost.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

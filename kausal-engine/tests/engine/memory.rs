@@ -1,0 +1,84 @@
+//! Memory: every byte has a node, comes back to it, and does not grow with the data.
+
+use std::collections::BTreeMap;
+
+use kausal_engine::{KeyRange, MemoryReport, StorageEngine};
+
+use crate::{open, small};
+
+/// Used bytes by name of the node, those of table metadata apart: they are as many as the numbers in it have digits.
+fn used_beside_tables(engine: &StorageEngine) -> BTreeMap<String, usize> {
+    let report = engine.memory_report();
+    assert_exact(&report);
+    let nodes = report.nodes().iter().filter(|node| node.is_leaf && &*node.name != "tables");
+    nodes.map(|node| (node.name.to_string(), node.used)).collect()
+}
+
+fn assert_exact(report: &MemoryReport) {
+    assert_eq!(report.root().used, report.leaves_used(), "{report}");
+    assert!(report.root().used_max <= report.root().limit, "{report}");
+}
+
+#[test]
+fn s01_after_a_flush_the_budget_is_what_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path());
+    let cycle = || {
+        for number in 0..2_000_u32 {
+            engine.put(&number.to_be_bytes(), &[7; 100]).unwrap();
+        }
+        engine.flush().unwrap();
+        engine.compact().unwrap();
+        let request = engine.request().unwrap();
+        assert_eq!(request.get(&7_u32.to_be_bytes()).unwrap().unwrap(), [7; 100]);
+        assert_eq!(request.scan(KeyRange::all(), 100).unwrap().pairs.len(), 100);
+    };
+    cycle();
+    let idle = used_beside_tables(&engine);
+    // Two regions for twenty memtables: one that does not come back stops the third writer.
+    for _ in 0..20 {
+        cycle();
+        assert_eq!(used_beside_tables(&engine), idle, "to the byte");
+    }
+}
+
+#[test]
+fn s04_the_engine_owns_the_root_and_every_subsystem_a_child() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path());
+    for number in 0..20_000_u32 {
+        engine.put(&number.to_be_bytes(), &[7; 300]).unwrap();
+    }
+    let report = engine.memory_report();
+    assert_exact(&report);
+    let root = report.root();
+    assert_eq!((&*root.name, root.limit), ("database", 8 << 20));
+    let names: Vec<&str> = report.nodes().iter().map(|node| &*node.name).collect();
+    for name in ["memtables", "wal", "tables", "flush", "compaction", "requests", "reads"] {
+        assert!(names.contains(&name), "{name} has a node of its own: {names:?}");
+    }
+    let children: usize = report.nodes().iter().filter(|node| node.depth == 1).map(|node| node.used).sum();
+    assert_eq!(root.used, children, "the root itself holds nothing: {report}");
+}
+
+#[test]
+fn u4_the_working_set_of_a_compaction_does_not_grow_with_its_inputs() {
+    let peak_of = |entries: u32| {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = StorageEngine::open(folder.path(), small().table_bytes(256 << 10)).unwrap();
+        for number in 0..entries {
+            let scattered = number.wrapping_mul(2_654_435_761);
+            engine.put(&scattered.to_be_bytes(), &[number as u8; 200]).unwrap();
+        }
+        engine.compact().unwrap();
+        let report = engine.memory_report();
+        assert_exact(&report);
+        let node = report.nodes().iter().find(|node| &*node.name == "compaction").unwrap();
+        (node.used_max, engine.stats().compaction_bytes_written)
+    };
+    let (small_peak, small_bytes) = peak_of(30_000);
+    let (large_peak, large_bytes) = peak_of(200_000);
+    println!("{small_bytes} bytes compacted with {small_peak} of memory, {large_bytes} with {large_peak}");
+    assert!(large_bytes > 6 * small_bytes);
+    assert!(10 * large_peak <= 13 * small_peak, "{small_peak} bytes, then {large_peak}");
+}
