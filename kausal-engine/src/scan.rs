@@ -118,7 +118,7 @@ impl<I: BlockIndex + 'static> Cursor<I> {
         snapshot: Snapshot,
         range: KeyRange,
     ) -> Result<Self, Error> {
-        let charge = core.plan.reads.reserve(0)?;
+        let charge = core.plan.cursors.reserve(0)?;
         Ok(Self {
             core: Arc::clone(core),
             keyspace,
@@ -354,8 +354,9 @@ impl<I: BlockIndex + 'static> Cursor<I> {
                 let key = decided.get_or_insert_default();
                 key.clear();
                 key.extend_from_slice(entry.key);
-                if entry.kind != Kind::Delete && !is_hidden(covers, entry, at) {
-                    self.push(entry)?;
+                if entry.kind != Kind::Delete && !is_hidden(covers, entry, at) && !self.push(entry)? {
+                    self.is_last = false;
+                    break;
                 }
             }
             more = merge.next()?;
@@ -378,8 +379,7 @@ impl<I: BlockIndex + 'static> Cursor<I> {
         while more {
             let Some(entry) = merge.entry() else { break };
             if newest.as_ref().is_some_and(|newest| newest.key != entry.key) {
-                self.decide(covers, newest.take())?;
-                if self.is_full() {
+                if !self.decide(covers, newest.take())? || self.is_full() {
                     self.is_last = false;
                     return Ok(());
                 }
@@ -392,26 +392,42 @@ impl<I: BlockIndex + 'static> Cursor<I> {
             }
             more = merge.prev()?;
         }
-        self.decide(covers, newest)
+        self.is_last = self.decide(covers, newest)?;
+        Ok(())
     }
 
-    fn decide(&mut self, covers: &[Cover<'_>], newest: Option<kausal_index::Entry>) -> Result<(), FillError> {
-        let Some(entry) = newest else { return Ok(()) };
+    /// Keeps the newest version of a key if it is a value. Answers `false` if the chunk has to end before it.
+    fn decide(
+        &mut self,
+        covers: &[Cover<'_>],
+        newest: Option<kausal_index::Entry>,
+    ) -> Result<bool, FillError> {
+        let Some(entry) = newest else { return Ok(true) };
         let is_there =
             entry.kind != Kind::Delete && !is_hidden(covers, entry.as_ref(), self.snapshot.seqno());
-        if is_there { self.push(entry.as_ref()) } else { Ok(()) }
+        if is_there { self.push(entry.as_ref()) } else { Ok(true) }
     }
 
     fn is_full(&self) -> bool {
         self.items.len() >= self.entries_max || self.bytes.len() >= CHUNK_BYTES_MAX
     }
 
-    fn push(&mut self, entry: EntryRef<'_>) -> Result<(), FillError> {
+    /// Copies an entry into the chunk. Answers `false` if memory is so short that the chunk has to end before it.
+    fn push(&mut self, entry: EntryRef<'_>) -> Result<bool, FillError> {
         let needed = self.bytes.len() + entry.payload_bytes();
         if needed > self.bytes.capacity() {
-            let capacity = needed.max(2 * self.bytes.capacity());
             let items = (self.items.capacity() + CHUNK_ENTRIES_MIN) * size_of::<Item>();
-            self.charge.resize(capacity + items).map_err(Error::from)?;
+            let roomy = needed.max(2 * self.bytes.capacity());
+            // Others may hold what a long chunk would need: a short one walks on all the same.
+            let capacity = if self.charge.resize(roomy + items).is_ok() {
+                roomy
+            } else {
+                match self.charge.resize(needed + items) {
+                    Ok(()) => needed,
+                    Err(_) if !self.items.is_empty() => return Ok(false),
+                    Err(error) => return Err(Error::from(error).into()),
+                }
+            };
             self.bytes.reserve_exact(capacity - self.bytes.len());
         }
         let start = self.bytes.len();
@@ -420,7 +436,7 @@ impl<I: BlockIndex + 'static> Cursor<I> {
         self.bytes.extend_from_slice(entry.value);
         let item = Item { key: start..middle, value: middle..self.bytes.len(), kind: entry.kind };
         self.items.push(item);
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -1,0 +1,40 @@
+//! rocksdb#5222: a process whose memory grows with the years, though the engine accounts for a constant: freed nodes of all
+//! sizes between those that live.
+//!
+//! Here entries of all sizes lie in regions that are reset as a whole; the allocator sees none of them.
+
+use crate::{assert_inside_its_budget, open};
+
+/// Resident bytes of this process.
+fn resident() -> Option<usize> {
+    let text = std::fs::read_to_string("/proc/self/statm").ok()?;
+    let pages: usize = text.split_whitespace().nth(1)?.parse().ok()?;
+    Some(pages * 4096)
+}
+
+#[test]
+fn a_thousand_flushes_of_all_sizes_leave_the_process_as_it_was() {
+    let Some(_) = resident() else {
+        println!("skipped: no /proc");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path());
+    let mut number = 0_u32;
+    let mut cycles = |count: u32| {
+        for _ in 0..count {
+            for _ in 0..40 {
+                number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                let len = 1 << (number >> 28);
+                engine.put(&(number >> 12).to_be_bytes(), &vec![number as u8; len.min(20_000)]).unwrap();
+            }
+            engine.flush().unwrap();
+        }
+        resident().unwrap()
+    };
+    let begin = cycles(200);
+    let end = cycles(1_000);
+    println!("{begin} bytes resident after 200 flushes, {end} after 1,200");
+    assert!(10 * end <= 11 * begin + 10 * (1 << 20), "{begin}, then {end}");
+    assert_inside_its_budget(&engine);
+}
