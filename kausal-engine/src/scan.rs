@@ -378,11 +378,11 @@ impl<I: BlockIndex + 'static> Cursor<I> {
         let mut newest: Option<kausal_index::Entry> = None;
         while more {
             let Some(entry) = merge.entry() else { break };
-            if newest.as_ref().is_some_and(|newest| newest.key != entry.key) {
-                if !self.decide(covers, newest.take())? || self.is_full() {
-                    self.is_last = false;
-                    return Ok(());
-                }
+            if newest.as_ref().is_some_and(|newest| newest.key != entry.key)
+                && (!self.decide(covers, newest.take())? || self.is_full())
+            {
+                self.is_last = false;
+                return Ok(());
             }
             if !self.range.admits_from_below(entry.key) {
                 break;
