@@ -1,23 +1,39 @@
 //! Background work: at most one flush and one compaction of a database at a time, each on its own lane.
 //!
-//! Scheduling is asking: a job that finds nothing to do ends at once. A job that fails poisons the database; its inputs
-//! are still there, so nothing is lost.
+//! Scheduling is asking: a job that finds nothing to do ends at once. A job that finds the disk full has removed what it
+//! had written; it is asked for again by whoever waits for it, and runs when there is more room than then, or a second
+//! later. A job that fails otherwise poisons the database; its inputs are still there, so nothing is lost.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use kausal_index::BlockIndex;
+use parking_lot::Mutex;
 
 use crate::core::Core;
 use crate::error::Error;
 use crate::event::Event;
 use crate::scheduler::Lane;
 
-/// Which jobs are queued or running.
+/// How long after a full disk a job tries again although the file system tells of no more room. Quotas, and space that is
+/// set aside for others, do not show there.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Which jobs are queued or running, and which found the disk full.
 #[derive(Debug, Default)]
 pub(crate) struct Background {
     flush: AtomicBool,
     compaction: AtomicBool,
+    pauses: [Mutex<Option<Pause>>; 2],
+}
+
+/// A job found the disk full.
+#[derive(Clone, Copy, Debug)]
+struct Pause {
+    until: Duration,
+    /// Free bytes then, if the file system told.
+    free: Option<u64>,
 }
 
 impl Background {
@@ -26,6 +42,11 @@ impl Background {
             Lane::Flush => &self.flush,
             Lane::Compaction => &self.compaction,
         }
+    }
+
+    /// Whether the last job of the lane found the disk full, and none has ended well since.
+    pub(crate) fn is_paused(&self, lane: Lane) -> bool {
+        self.pauses[lane as usize].lock().is_some()
     }
 
     /// Whether a job is queued or running.
@@ -52,7 +73,13 @@ impl<I: BlockIndex + 'static> Queued<I> {
     fn run(mut self, work: fn(&Arc<Core<I>>) -> Result<(), Error>) {
         let Some(core) = self.core.upgrade() else { return };
         self.is_running = true;
-        if let Err(error) = work(&core)
+        let ended = work(&core);
+        *self.background.pauses[self.lane as usize].lock() = match &ended {
+            Err(error) if error.is_disk_full() => Some(core.pause()),
+            _ => None,
+        };
+        if let Err(error) = ended
+            && !error.is_disk_full()
             && !core.health.is_closed()
         {
             core.poison(&error);
@@ -85,12 +112,30 @@ impl<I: BlockIndex + 'static> Core<I> {
     }
 
     fn schedule(self: &Arc<Self>, lane: Lane, work: fn(&Arc<Self>) -> Result<(), Error>) {
-        if self.health.check().is_err() || self.background.flag(lane).swap(true, Ordering::SeqCst) {
+        if self.health.check().is_err() || self.is_resting(lane) {
+            return;
+        }
+        if self.background.flag(lane).swap(true, Ordering::SeqCst) {
             return;
         }
         let (background, progress) = (Arc::clone(&self.background), Arc::clone(&self.progress));
         let job = Queued { core: Arc::downgrade(self), background, progress, lane, is_running: false };
         self.environment.scheduler.spawn(lane, Box::new(move || job.run(work)));
+    }
+
+    fn pause(&self) -> Pause {
+        let until = self.environment.clock.now() + PAUSE;
+        Pause { until, free: self.environment.vfs.free_space(&self.directory).ok() }
+    }
+
+    /// Whether the disk was full and there is no sign that it is not any more.
+    fn is_resting(&self, lane: Lane) -> bool {
+        let Some(Pause { until, free }) = *self.background.pauses[lane as usize].lock() else { return false };
+        if self.environment.clock.now() >= until {
+            return false;
+        }
+        let now = self.environment.vfs.free_space(&self.directory).ok();
+        now.zip(free).is_none_or(|(now, then)| now <= then)
     }
 
     /// Waits until no background job is queued or running.

@@ -118,7 +118,25 @@ impl From<kausal_memtable::FreezeRefused> for Error {
     }
 }
 
+/// Why a writer waits when there is no room for its record or for a table.
+pub(crate) const DISK_FULL: &str = "the disk is full";
+
+/// Whether an operation failed for lack of space, and nothing else is wrong.
+pub(crate) fn is_disk_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 impl Error {
+    /// The disk is full, and the caller did not wait.
+    pub(crate) fn disk_full() -> Self {
+        Self::Stalled { reason: DISK_FULL, waited: Duration::ZERO }
+    }
+
+    /// Whether a write failed for lack of space. A sync that fails is another matter, whatever its reason.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Io { op: "write" | "create", source, .. } if is_disk_full(source))
+    }
+
     /// For `map_err`: an I/O error with what was being done to which path.
     pub(crate) fn io(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { op, path: path.to_owned(), source }

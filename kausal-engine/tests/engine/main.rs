@@ -6,11 +6,13 @@ mod checkpoint;
 mod compression;
 mod damage;
 mod durability;
+mod faulty;
 mod keyspaces;
 mod model;
 mod range_deletes;
 mod read_only;
 mod salvage;
+mod writers;
 
 use kausal_engine::{Options, StorageEngine};
 
