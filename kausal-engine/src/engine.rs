@@ -319,6 +319,7 @@ impl<I: BlockIndex + 'static> StorageEngine<I> {
     /// [`Error::Io`]; the database takes no more writes then.
     pub fn sync(&self) -> Result<(), Error> {
         self.core.health.check()?;
+        self.core.health.check()?;
         self.core.sync_logs()
     }
 
