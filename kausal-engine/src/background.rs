@@ -1,25 +1,46 @@
 //! Background work: at most one flush and one compaction of a database at a time, each on its own lane.
 //!
-//! Scheduling is asking: a job that finds nothing to do ends at once. A job that fails poisons the database; its inputs
-//! are still there, so nothing is lost.
+//! Scheduling is asking: a job that finds nothing to do ends at once. A job that finds the disk full, or others holding the
+//! memory beyond what was set aside for it, has removed what it had written; it is asked for again by whoever waits for it, and
+//! runs when there is more room on the disk than then, or a little later. A job that fails otherwise poisons the database; its
+//! inputs are still there, so nothing is lost.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use kausal_index::BlockIndex;
+use parking_lot::Mutex;
 
 use crate::core::Core;
-use crate::error::Error;
+use crate::error::{DISK_FULL, Error};
 use crate::event::Event;
 use crate::scheduler::Lane;
 
-/// Which jobs are queued or running.
+/// How long after a full disk a job tries again although the file system tells of no more room. Quotas, and space that is
+/// set aside for others, do not show there.
+const DISK_PAUSE: Duration = Duration::from_secs(1);
+
+/// The same for memory, which comes back when a reader ends.
+const MEMORY_PAUSE: Duration = Duration::from_millis(10);
+
+/// Which jobs are queued or running, and which met an obstacle.
 #[derive(Debug, Default)]
 pub(crate) struct Background {
     /// How often compaction was paused and not resumed.
     paused: AtomicUsize,
     flush: AtomicBool,
     compaction: AtomicBool,
+    rests: [Mutex<Option<Rest>>; 2],
+}
+
+/// A job met an obstacle that goes away by itself, or by somebody else.
+#[derive(Clone, Copy, Debug)]
+struct Rest {
+    obstacle: &'static str,
+    until: Duration,
+    /// Free bytes then, if the file system told.
+    free: Option<u64>,
 }
 
 impl Background {
@@ -33,6 +54,11 @@ impl Background {
     /// Whether compaction is paused.
     pub(crate) fn is_paused(&self) -> bool {
         self.paused.load(Ordering::SeqCst) > 0
+    }
+
+    /// What the last job of the lane could not go on for, if none has ended well since.
+    pub(crate) fn obstacle(&self, lane: Lane) -> Option<&'static str> {
+        self.rests[lane as usize].lock().map(|rest| rest.obstacle)
     }
 
     /// Whether a job is queued or running.
@@ -59,7 +85,11 @@ impl<I: BlockIndex + 'static> Queued<I> {
     fn run(mut self, work: fn(&Arc<Core<I>>) -> Result<(), Error>) {
         let Some(core) = self.core.upgrade() else { return };
         self.is_running = true;
-        if let Err(error) = work(&core)
+        let ended = work(&core);
+        let obstacle = ended.as_ref().err().and_then(Error::obstacle);
+        *self.background.rests[self.lane as usize].lock() = obstacle.map(|obstacle| core.rest(obstacle));
+        if let Err(error) = ended
+            && obstacle.is_none()
             && !core.health.is_closed()
         {
             core.poison(&error);
@@ -104,12 +134,36 @@ impl<I: BlockIndex + 'static> Core<I> {
     }
 
     fn schedule(self: &Arc<Self>, lane: Lane, work: fn(&Arc<Self>) -> Result<(), Error>) {
-        if self.health.check().is_err() || self.background.flag(lane).swap(true, Ordering::SeqCst) {
+        if self.health.check().is_err() || self.is_resting(lane) {
+            return;
+        }
+        if self.background.flag(lane).swap(true, Ordering::SeqCst) {
             return;
         }
         let (background, progress) = (Arc::clone(&self.background), Arc::clone(&self.progress));
         let job = Queued { core: Arc::downgrade(self), background, progress, lane, is_running: false };
         self.environment.scheduler.spawn(lane, Box::new(move || job.run(work)));
+    }
+
+    fn rest(&self, obstacle: &'static str) -> Rest {
+        let now = self.environment.clock.now();
+        if obstacle == DISK_FULL {
+            let free = self.environment.vfs.free_space(&self.directory).ok();
+            return Rest { obstacle, until: now + DISK_PAUSE, free };
+        }
+        Rest { obstacle, until: now + MEMORY_PAUSE, free: None }
+    }
+
+    /// Whether a job met an obstacle and there is no sign that it is not there any more.
+    fn is_resting(&self, lane: Lane) -> bool {
+        let Some(Rest { until, free, .. }) = *self.background.rests[lane as usize].lock() else {
+            return false;
+        };
+        if self.environment.clock.now() >= until {
+            return false;
+        }
+        let Some(then) = free else { return true };
+        self.environment.vfs.free_space(&self.directory).is_ok_and(|now| now <= then)
     }
 
     /// Waits until no background job is queued or running.

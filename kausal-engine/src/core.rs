@@ -1,7 +1,7 @@
 //! The shared state of one open database. Each part has its own room and its own lock.
 //!
 //! Locks, in the order in which they may be taken together:
-//! 1. `writer`: the log and the next sequence number; held for one write.
+//! 1. `writer`: the log's end, the next sequence number and the commit queue; held for one record, not for I/O of a group.
 //! 2. `versions`: the manifest; held for one edit and its sync.
 //! 3. `view`: what readers pin; held for a pointer's exchange.
 //! 4. the snapshot list, buffer pools and the budget tree: leaves.
@@ -19,6 +19,7 @@ use kausal_sstable::TableError;
 use parking_lot::{Mutex, RwLock};
 
 use crate::background::Background;
+use crate::commit::{Order, QueueEvents, WriteState};
 use crate::compaction::CompactionPolicy;
 use crate::environment::Environment;
 use crate::error::Error;
@@ -33,7 +34,6 @@ use crate::snapshot::{Snapshot, SnapshotList};
 use crate::stats::Counters;
 use crate::version::VersionSet;
 use crate::vfs::FileLock;
-use crate::write::WriteState;
 
 pub(crate) struct Core<I: BlockIndex> {
     pub(crate) environment: Environment,
@@ -55,8 +55,10 @@ pub(crate) struct Core<I: BlockIndex> {
     pub(crate) progress: Arc<Event>,
     pub(crate) counters: Counters,
     pub(crate) health: Health,
-    /// The newest sequence number that readers may see.
-    visible: AtomicU64,
+    /// Which batches readers see.
+    pub(crate) order: Order,
+    /// What wakes writers that wait for each other.
+    pub(crate) queue_events: QueueEvents,
     next_file: AtomicU64,
     // Dropped last: the memory, and the lock that keeps other processes out.
     _regions: RegionPool,
@@ -106,7 +108,8 @@ impl<I: BlockIndex> Core<I> {
             progress: parts.progress,
             counters: Counters::default(),
             health,
-            visible: AtomicU64::new(parts.visible.get()),
+            order: Order::new(parts.visible),
+            queue_events: QueueEvents::default(),
             next_file: AtomicU64::new(parts.next_file.0),
             _regions: parts.regions,
             plan: parts.plan,
@@ -129,14 +132,9 @@ impl<I: BlockIndex> Core<I> {
         drop(old);
     }
 
+    /// The newest sequence number that readers may see.
     pub(crate) fn visible(&self) -> SeqNo {
-        // Acquire: pairs with the Release in `publish`; who sees the number sees the entries.
-        SeqNo::new(self.visible.load(Ordering::Acquire)).expect("only valid numbers are published")
-    }
-
-    /// Lets readers see everything up to `seqno`.
-    pub(crate) fn publish(&self, seqno: SeqNo) {
-        self.visible.store(seqno.get(), Ordering::Release);
+        self.order.visible()
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
@@ -169,6 +167,7 @@ impl<I: BlockIndex> Core<I> {
     pub(crate) fn poison(&self, error: &Error) {
         self.health.poison(error);
         self.progress.signal();
+        self.queue_events.signal_all();
     }
 }
 
@@ -177,16 +176,21 @@ impl<I: BlockIndex> Core<I> {
 pub(crate) struct Health {
     is_read_only: bool,
     closed: AtomicBool,
+    /// Whether there is a reason in `poisoned`: asked by every write.
+    is_poisoned: AtomicBool,
     poisoned: Mutex<Option<Arc<str>>>,
 }
 
 impl Health {
     fn poison(&self, error: &Error) {
-        self.poisoned.lock().get_or_insert_with(|| error.to_chain().into());
+        let mut poisoned = self.poisoned.lock();
+        poisoned.get_or_insert_with(|| error.to_chain().into());
+        // Release: pairs with the Acquire in `is_poisoned`; who sees it finds the reason.
+        self.is_poisoned.store(true, Ordering::Release);
     }
 
     pub(crate) fn is_poisoned(&self) -> bool {
-        self.poisoned.lock().is_some()
+        self.is_poisoned.load(Ordering::Acquire)
     }
 
     pub(crate) fn close(&self) {
@@ -214,6 +218,9 @@ impl Health {
 
     /// An error if a write or sync has failed.
     pub(crate) fn check_poisoned(&self) -> Result<(), Error> {
+        if !self.is_poisoned() {
+            return Ok(());
+        }
         match &*self.poisoned.lock() {
             Some(reason) => Err(Error::Poisoned { reason: Arc::clone(reason) }),
             None => Ok(()),

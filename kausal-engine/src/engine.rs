@@ -211,10 +211,10 @@ impl<I: BlockIndex + 'static> StorageEngine<I> {
     /// # Errors
     ///
     /// [`Error::Conflict`] if something that the batch requires does not hold, [`Error::NoKeyspace`],
-    /// [`Error::BatchTooLarge`], [`Error::Stalled`], [`Error::Poisoned`], [`Error::Io`], [`Error::MemoryBudget`]. Unless
+    /// [`Error::Stalled`], [`Error::Poisoned`], [`Error::Io`], [`Error::MemoryBudget`]. Unless
     /// the error is `Poisoned` or from a sync, nothing of the batch was applied.
     pub fn write(&self, batch: &WriteBatch, options: WriteOptions) -> Result<(), Error> {
-        self.core.write(batch, options)
+        self.core.write_batch(batch, options)
     }
 
     /// A copy of the value of `key`.
@@ -327,8 +327,8 @@ impl<I: BlockIndex + 'static> StorageEngine<I> {
     /// [`Error::Io`]; the database takes no more writes then.
     pub fn sync(&self) -> Result<(), Error> {
         self.core.health.check()?;
-        let mut writer = self.core.writer.lock();
-        self.core.sync_logs(&mut writer).inspect_err(|error| self.core.poison(error))
+        self.core.health.check()?;
+        self.core.sync_logs()
     }
 
     /// Makes a second database with the present state in `target`, a folder that is empty or not there. Its tables and blob

@@ -62,9 +62,10 @@ pub enum Error {
     /// The budget asked for is below the smallest one.
     #[error("a memory budget of {asked} bytes, at least {min} are needed")]
     BudgetTooSmall { asked: usize, min: usize },
-    /// One batch does not fit into an empty memtable. Split it, or open with a larger budget.
-    #[error("the batch may need {need} bytes, an empty memtable has {max}")]
-    BatchTooLarge { need: usize, max: usize },
+    /// A change in the log was written with a larger memory budget, and has no room in a memtable of this one. Open the database
+    /// with the larger budget once.
+    #[error("a change in the log may need {need} bytes, an empty memtable has {max}")]
+    ChangeTooLarge { need: usize, max: usize },
     /// The writer waited as long as the options allow.
     #[error("waited {waited:?} because {reason}")]
     Stalled { reason: &'static str, waited: Duration },
@@ -118,7 +119,36 @@ impl From<kausal_memtable::FreezeRefused> for Error {
     }
 }
 
+/// Why a writer waits when there is no room for its record or for a table.
+pub(crate) const DISK_FULL: &str = "the disk is full";
+
+/// Why a flush or a compaction waits when readers hold what it would need beyond its share.
+pub(crate) const MEMORY_SHORT: &str = "the memory budget has no room for a flush or a compaction";
+
+/// Whether an operation failed for lack of space, and nothing else is wrong.
+pub(crate) fn is_disk_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
 impl Error {
+    /// The disk is full, and the caller did not wait.
+    pub(crate) fn disk_full() -> Self {
+        Self::Stalled { reason: DISK_FULL, waited: Duration::ZERO }
+    }
+
+    /// Whether a write failed for lack of space. A sync that fails is another matter, whatever its reason.
+    pub(crate) fn is_disk_full(&self) -> bool {
+        matches!(self, Self::Io { op: "write" | "create", source, .. } if is_disk_full(source))
+    }
+
+    /// What a background job could not go on for, if it is something that passes.
+    pub(crate) fn obstacle(&self) -> Option<&'static str> {
+        match self {
+            Self::MemoryBudget(_) => Some(MEMORY_SHORT),
+            error => error.is_disk_full().then_some(DISK_FULL),
+        }
+    }
+
     /// For `map_err`: an I/O error with what was being done to which path.
     pub(crate) fn io(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { op, path: path.to_owned(), source }

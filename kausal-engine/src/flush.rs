@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use kausal_index::{BlockIndex, Cursor, SeqNo};
-use kausal_memtable::{Keyspace, Memtable};
+use kausal_memtable::{FreezeRefused, Keyspace, Memtable};
 
 use crate::blob::BlobFile;
 use crate::core::Core;
@@ -30,7 +30,7 @@ pub(crate) fn write_memtable<I: BlockIndex>(
     stripes: &Stripes,
     is_there: impl Fn(KeyspaceId) -> bool,
 ) -> Result<Written, Error> {
-    // No permit is out: batches end under the lock that a rotation takes.
+    // No permit is out: the caller has waited for those of the batches that were being written at the rotation.
     memtable.freeze()?;
     let (mut tables, mut bytes) = (Vec::new(), 0);
     for keyspace in memtable.keyspaces().filter(|keyspace| is_there(keyspace.id()) && !keyspace.is_empty()) {
@@ -88,12 +88,39 @@ impl<I: BlockIndex + 'static> Core<I> {
             if self.health.is_closed() {
                 return Ok(());
             }
+            self.wait_for_writers(&memtable)?;
+            if self.health.is_closed() {
+                return Ok(());
+            }
             self.flush_memtable(&memtable)?;
             drop(memtable);
             self.progress.signal();
             self.schedule_compaction();
         }
         Ok(())
+    }
+
+    /// Waits until the batches that were being written at the rotation are in the memtable and visible: what is flushed is
+    /// complete, and the manifest's last sequence number is not below that of its tables. Ends early when the database is
+    /// closed.
+    fn wait_for_writers(&self, memtable: &Arc<Memtable<I, Generation>>) -> Result<(), Error> {
+        let scheduler = &*self.environment.scheduler;
+        self.order.set_freezing(true);
+        let frozen = loop {
+            // Taken before the permits are counted: who ends one from here on moves the event past it.
+            let ticket = self.progress.ticket();
+            match memtable.freeze() {
+                Err(FreezeRefused::Permits(_)) if !self.health.is_closed() => {}
+                Err(FreezeRefused::Permits(_)) | Ok(()) => break Ok(()),
+                Err(refused) => break Err(refused),
+            }
+            self.health.check_poisoned()?;
+            scheduler.wait(&self.progress, ticket, None);
+        };
+        self.order.set_freezing(false);
+        frozen?;
+        let Some((_, last)) = memtable.seqno_bounds() else { return Ok(()) };
+        self.order.wait_until(last, scheduler).map_err(|_| self.broken())
     }
 
     fn flush_memtable(&self, memtable: &Arc<Memtable<I, Generation>>) -> Result<(), Error> {

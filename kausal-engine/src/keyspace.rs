@@ -15,6 +15,7 @@ use std::sync::Arc;
 use kausal_index::BlockIndex;
 
 use crate::batch::WriteBatch;
+use crate::changes::SingleChange;
 use crate::core::Core;
 use crate::engine::StorageEngine;
 use crate::error::Error;
@@ -82,9 +83,7 @@ impl<'engine, I: BlockIndex + 'static> Keyspace<'engine, I> {
     ///
     /// As [`StorageEngine::write`].
     pub fn put(&self, key: &[u8], value: &[u8]) -> Result<(), Error> {
-        let mut batch = WriteBatch::new();
-        batch.put_in(self.id, key, value)?;
-        self.core().write(&batch, WriteOptions::default())
+        self.core().write_single(&SingleChange::put(self.id, key, value)?, WriteOptions::default())
     }
 
     /// Sets `key` to the `len` bytes that `source` gives. However long, no more than 1 MiB of it is in memory at once,
@@ -109,9 +108,7 @@ impl<'engine, I: BlockIndex + 'static> Keyspace<'engine, I> {
     ///
     /// As [`StorageEngine::write`].
     pub fn delete(&self, key: &[u8]) -> Result<(), Error> {
-        let mut batch = WriteBatch::new();
-        batch.delete_in(self.id, key)?;
-        self.core().write(&batch, WriteOptions::default())
+        self.core().write_single(&SingleChange::delete(self.id, key)?, WriteOptions::default())
     }
 
     /// Removes every key from `start` to before `end`, at the cost of one write, however many there are.
@@ -122,7 +119,7 @@ impl<'engine, I: BlockIndex + 'static> Keyspace<'engine, I> {
     pub fn delete_range(&self, start: &[u8], end: &[u8]) -> Result<(), Error> {
         let mut batch = WriteBatch::new();
         batch.delete_range_in(self.id, start, end)?;
-        self.core().write(&batch, WriteOptions::default())
+        self.core().write_batch(&batch, WriteOptions::default())
     }
 
     /// Sets `key` to `new`, or removes it, if its value is `expected`, or if it has none. Answers whether it was so.
@@ -142,7 +139,7 @@ impl<'engine, I: BlockIndex + 'static> Keyspace<'engine, I> {
             Some(new) => batch.put_in(self.id, key, new)?,
             None => batch.delete_in(self.id, key)?,
         }
-        match self.core().write(&batch, WriteOptions::default()) {
+        match self.core().write_batch(&batch, WriteOptions::default()) {
             Ok(()) => Ok(true),
             Err(Error::Conflict { .. }) => Ok(false),
             Err(error) => Err(error),

@@ -32,16 +32,18 @@
 //! # Ok(())
 //! # }
 //! ```
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod background;
 mod batch;
 mod blob;
+mod changes;
 mod check;
 mod checkpoint;
 pub mod clock;
 mod close;
 mod codec;
+mod commit;
 mod compaction;
 mod core;
 mod engine;
@@ -54,6 +56,7 @@ mod generation;
 mod ids;
 pub mod inspect;
 mod keyspace;
+mod large_batch;
 mod manifest;
 mod memory;
 mod options;

@@ -32,12 +32,21 @@ pub enum Durability {
 pub struct WriteOptions {
     /// What it survives; `None` takes the database's default.
     pub durability: Option<Durability>,
+    /// Whether a write that would have to wait for memory, for compaction or for disk space fails at once instead, with
+    /// [`Error::Stalled`](crate::Error). It still waits for its turn behind writes that are under way.
+    pub no_wait: bool,
 }
 
 impl WriteOptions {
     /// A write with this durability.
     pub fn durable(durability: Durability) -> Self {
-        Self { durability: Some(durability) }
+        Self { durability: Some(durability), no_wait: false }
+    }
+
+    /// The same write, but with an error in the place of a wait.
+    pub fn no_wait(mut self) -> Self {
+        self.no_wait = true;
+        self
     }
 }
 

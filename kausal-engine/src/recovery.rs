@@ -22,6 +22,7 @@ use kausal_memtable::{BatchPart, BatchRefused, MemtableManager, RotateRefused};
 
 use crate::batch::{ChangeKind, ChangeRef};
 use crate::blob::{BlobFile, BlobRef};
+use crate::commit::WriteState;
 use crate::compaction::CompactionPolicy;
 use crate::core::{Core, Parts};
 use crate::environment::Environment;
@@ -38,8 +39,7 @@ use crate::retention::Stripes;
 use crate::table_output::Workplace;
 use crate::version::{TableFile, Version, VersionSet};
 use crate::vfs::{OpenMode, Vfs};
-use crate::wal::{FrameBuilder, LogScan, Scanned, WalWriter};
-use crate::write::WriteState;
+use crate::wal::{LogScan, Scanned, WalWriter};
 
 /// Keyspaces that one memtable has places for. A batch for one more rotates to the next memtable.
 pub(crate) const KEYSPACES_PER_MEMTABLE: usize = 64;
@@ -365,7 +365,7 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
         let permit = match active.permit_batch(&[part]) {
             Ok(permit) => permit,
             Err(BatchRefused::Permit(PermitRefused::TooLarge { need, max })) => {
-                return Err(Error::BatchTooLarge { need, max });
+                return Err(Error::ChangeTooLarge { need, max });
             }
             Err(_) => {
                 drop(active);
@@ -428,14 +428,7 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
     /// The state of a database that is only read: nothing begins.
     fn stay(&mut self) -> Result<(WriteState, VersionSet), Error> {
         let version = Arc::new(Version::of(self.tables.drain(..), &self.keyspaces));
-        let writer = WriteState {
-            log: WalWriter::read_only(self.directory),
-            unsynced: Vec::new(),
-            last_seqno: self.last_seqno,
-            frame: FrameBuilder::default(),
-            frame_charge: self.plan.wal.reserve(0)?,
-            name_synced: true,
-        };
+        let writer = WriteState::new(WalWriter::read_only(self.directory), self.last_seqno, &self.plan.wal);
         Ok((writer, VersionSet::new(None, version, self.next_keyspace)))
     }
 
@@ -464,15 +457,8 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
         };
         let manifest = ManifestWriter::begin(vfs, self.directory, database_id, manifest, &state)?;
         let version = Arc::new(Version::of(self.tables.drain(..), &self.keyspaces));
-        let writer = WriteState {
-            log,
-            unsynced: Vec::new(),
-            last_seqno: self.last_seqno,
-            frame: FrameBuilder::default(),
-            frame_charge: self.plan.wal.reserve(0)?,
-            // The manifest's switch has synced the directory.
-            name_synced: true,
-        };
+        // The manifest's switch has synced the directory.
+        let writer = WriteState::new(log, self.last_seqno, &self.plan.wal);
         Ok((writer, VersionSet::new(Some(manifest), version, self.next_keyspace)))
     }
 

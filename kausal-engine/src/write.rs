@@ -1,52 +1,40 @@
 //! The write path: permit, log, memtable, publish.
 //!
 //! 1. Values too large to lie beside their keys go to blob files first, durable before anything names them.
-//! 2. Under the writer's lock: a permit for the whole batch (rotating to an empty memtable if the active one has no
-//!    room), one log record, a sync if asked for, then the inserts, which cannot fail any more, then publication.
-//! 3. When no region is free or level 0 is too deep, the writer waits for progress without any lock, up to the
-//!    stall timeout.
+//! 2. Under the writer's lock: what the batch requires is looked at, and it gets a permit for all of it (rotating to an empty
+//!    memtable if the active one has no room). The commit queue numbers it and brings its record to the log.
+//! 3. Without the lock the memtable is filled, which cannot fail any more, and the batch is published in order.
+//! 4. When no region is free, level 0 is too deep or the disk is full, the writer waits for progress without any lock, up
+//!    to the stall timeout. Nothing tells that somebody made room on the disk: that is looked at again and again.
 //!
-//! A log that fails to store a record is cut back to the record before. If that fails too, or any sync fails,
-//! the database is poisoned: no later write is acknowledged, reads go on, reopening recovers.
+//! A single put or delete is borrowed from its caller ([`SingleChange`]): with a warm memtable
+//! it makes no call to the global allocator.
 
 use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kausal_arena::{Permit, PermitRefused, Reservation};
+use kausal_arena::{Permit, PermitRefused};
 use kausal_index::{BlockIndex, EntryRef, Kind, SeqNo};
 use kausal_memtable::{BatchRefused, Memtable, RotateRefused};
 
 use crate::batch::{ChangeKind, ChangeRef, ConditionRef, WriteBatch};
 use crate::blob::{BlobFile, BlobRef, VALUE_BYTES_MAX, write_blob};
+use crate::changes::{Changes, SingleChange};
+use crate::commit::{Guard, IsFreezing, Logged, Numbered, OrderBroken, WriteState};
 use crate::core::Core;
-use crate::error::Error;
+use crate::error::{DISK_FULL, Error, MEMORY_SHORT};
 use crate::file_names::{FileKind, file_path};
 use crate::generation::Generation;
 use crate::ids::{FileNumber, KeyspaceId};
 use crate::options::{Durability, WriteOptions};
 use crate::read::View;
-use crate::scheduler::Waited;
+use crate::scheduler::{Lane, Waited};
 use crate::vfs::OpenMode;
-use crate::wal::{FrameBuilder, PreviousLog, WalWriter};
+use crate::wal::{PreviousLog, WalWriter};
 
-/// Memory of the frame builder that is kept from batch to batch.
-const FRAME_BYTES_KEPT: usize = 64 << 10;
-
-/// What the writer's lock guards.
-#[derive(Debug)]
-pub(crate) struct WriteState {
-    pub(crate) log: WalWriter,
-    /// Logs of frozen memtables that were not synced to their end: a sync of `log` syncs them first, so that what
-    /// survives has no hole.
-    pub(crate) unsynced: Vec<WalWriter>,
-    pub(crate) last_seqno: SeqNo,
-    pub(crate) frame: FrameBuilder,
-    /// Pays for the memory of `frame`.
-    pub(crate) frame_charge: Reservation,
-    /// Whether the name of `log` is durable.
-    pub(crate) name_synced: bool,
-}
+/// How often a writer looks again that waits for room on the disk, or for memory. Nothing tells when somebody makes room.
+pub(crate) const OBSTACLE_POLL: Duration = Duration::from_millis(50);
 
 /// A batch ready for the log: large values replaced by references.
 struct Prepared {
@@ -54,17 +42,21 @@ struct Prepared {
     blobs: Vec<Arc<BlobFile>>,
 }
 
-/// Why a write has to wait before it can try again.
+/// What came of one attempt at a write.
 enum Attempt {
     Done,
-    /// An empty memtable is in place.
-    Rotated,
+    /// Something has changed meanwhile: begin again.
+    Again,
     Wait(&'static str),
 }
 
 impl<I: BlockIndex + 'static> Core<I> {
     /// Applies `batch` as one.
-    pub(crate) fn write(self: &Arc<Self>, batch: &WriteBatch, options: WriteOptions) -> Result<(), Error> {
+    pub(crate) fn write_batch(
+        self: &Arc<Self>,
+        batch: &WriteBatch,
+        options: WriteOptions,
+    ) -> Result<(), Error> {
         self.health.check()?;
         if batch.is_empty() {
             return Ok(());
@@ -77,6 +69,20 @@ impl<I: BlockIndex + 'static> Core<I> {
         }
         let prepared = self.separate_large_values(batch)?;
         self.write_separated(prepared, options)
+    }
+
+    /// Applies one change, without an allocation unless its value is large.
+    pub(crate) fn write_single(
+        self: &Arc<Self>,
+        change: &SingleChange<'_>,
+        options: WriteOptions,
+    ) -> Result<(), Error> {
+        if change.bytes() <= self.plan.inline_value_bytes_max {
+            return self.write_prepared(change, &[], options);
+        }
+        let mut batch = WriteBatch::new();
+        change.changes().try_for_each(|change| batch.push(change))?;
+        self.write_batch(&batch, options)
     }
 
     /// Sets `key` to the `len` bytes of `source`, holding at most a chunk of them in memory.
@@ -166,81 +172,119 @@ impl<I: BlockIndex + 'static> Core<I> {
 
     fn write_prepared(
         self: &Arc<Self>,
-        batch: &WriteBatch,
+        changes: &impl Changes,
         blobs: &[Arc<BlobFile>],
         options: WriteOptions,
     ) -> Result<(), Error> {
         let durability = options.durability.unwrap_or(self.options.durability);
-        let deadline = self.environment.clock.now() + self.options.stall_timeout;
+        // A write that need not wait pays for neither clock nor ticket.
+        let mut deadline = None;
         loop {
             // Taken before the attempt, so that progress made after it is not slept through.
-            let ticket = self.progress.ticket();
-            self.health.check()?;
-            match self.try_write(batch, blobs, durability)? {
+            let ticket = deadline.map(|_| self.progress.ticket());
+            let reason = match self.try_write(changes, blobs, durability)? {
                 Attempt::Done => return Ok(()),
-                Attempt::Rotated => {}
-                Attempt::Wait(reason) => {
-                    self.counters.write_stalls.add(1);
-                    let scheduler = &self.environment.scheduler;
-                    if scheduler.wait(&self.progress, ticket, Some(deadline)) == Waited::DeadlinePassed {
-                        return Err(Error::Stalled { reason, waited: self.options.stall_timeout });
-                    }
-                }
+                Attempt::Again => continue,
+                Attempt::Wait(reason) => reason,
+            };
+            if options.no_wait {
+                return Err(Error::Stalled { reason, waited: Duration::ZERO });
+            }
+            let now = self.environment.clock.now();
+            let (Some(ticket), Some(deadline)) = (ticket, deadline) else {
+                self.counters.write_stalls.add(1);
+                deadline = Some(now + self.options.stall_timeout);
+                continue;
+            };
+            let is_told = reason != DISK_FULL && reason != MEMORY_SHORT;
+            let until = if is_told { deadline } else { deadline.min(now + OBSTACLE_POLL) };
+            let waited = self.environment.scheduler.wait(&self.progress, ticket, Some(until));
+            if waited == Waited::DeadlinePassed && until == deadline {
+                return Err(Error::Stalled { reason, waited: self.options.stall_timeout });
             }
         }
     }
 
     fn try_write(
         self: &Arc<Self>,
-        batch: &WriteBatch,
+        changes: &impl Changes,
         blobs: &[Arc<BlobFile>],
         durability: Durability,
     ) -> Result<Attempt, Error> {
-        let mut state = self.writer.lock();
-        // Again under the lock: a close or a failure may have come between.
-        self.health.check()?;
-        self.check_keyspaces(batch)?;
-        self.check_conditions(batch)?;
-        let active = self.memtables.active();
-        let permit = match active.permit_batch(batch.parts()) {
-            Ok(permit) => permit,
-            Err(BatchRefused::Permit(PermitRefused::TooLarge { need, max })) => {
-                return Err(Error::BatchTooLarge { need, max });
-            }
-            Err(BatchRefused::TooManyKeyspaces { need, max }) => {
-                return Err(Error::invalid(format!("a batch of {need} keyspaces, {max} is the most")));
-            }
-            Err(_) => return self.try_rotate(&mut state),
-        };
-        let last = self.log(&mut state, &permit, batch, durability)?;
-        blobs.iter().for_each(|blob| active.attached().keep(Arc::clone(blob)));
-        let mut seqno = state.last_seqno;
-        for change in batch.iter() {
-            seqno = seqno.checked_add(1).expect("the last number of the batch fits");
-            insert(&active, &permit, change, seqno);
+        if self.is_large(changes) {
+            return self.try_write_as_tables(changes, blobs);
         }
+        let requires = changes.required().next().is_some();
+        let state = if requires { self.lock_alone()? } else { self.lock_writer()? };
+        self.check_required(changes)?;
+        let active = self.memtables.active();
+        let permit = match active.permit_batch(changes.keyspace_parts()) {
+            Ok(permit) => permit,
+            Err(
+                BatchRefused::Permit(PermitRefused::TooLarge { .. }) | BatchRefused::TooManyKeyspaces { .. },
+            ) => {
+                drop(state);
+                return self.try_write_as_tables(changes, blobs);
+            }
+            Err(_) => return self.try_rotate(state),
+        };
+        // From here on a number may be taken: if a panic comes between, nobody waits for it for ever.
+        let unpublished = Unpublished { core: self, is_published: false };
+        let numbered = match self.log(state, &permit, changes, durability) {
+            Ok(Logged::Yes(numbered)) => numbered,
+            not_logged => {
+                unpublished.forget();
+                return not_logged.map(|logged| match logged {
+                    Logged::DiskFull => Attempt::Wait(DISK_FULL),
+                    _ => Attempt::Again,
+                });
+            }
+        };
+        blobs.iter().for_each(|blob| active.attached().keep(Arc::clone(blob)));
+        fill(&active, &permit, changes, numbered);
         drop(permit);
-        state.last_seqno = last;
-        self.publish(last);
-        self.counters.puts.add(batch.len() as u64);
-        self.counters.user_bytes_written.add(batch.payload_bytes() as u64);
+        let finished = self.order.finish(numbered.first, numbered.last, &*self.environment.scheduler);
+        unpublished.forget();
+        let IsFreezing(is_freezing) = finished.map_err(|OrderBroken| self.broken())?;
+        if is_freezing {
+            self.progress.signal();
+        }
+        self.counters.puts.add(changes.count() as u64);
+        self.counters.user_bytes_written.add(changes.bytes() as u64);
         Ok(Attempt::Done)
     }
 
+    fn try_write_as_tables(
+        self: &Arc<Self>,
+        changes: &impl Changes,
+        blobs: &[Arc<BlobFile>],
+    ) -> Result<Attempt, Error> {
+        match self.write_as_tables(changes, blobs) {
+            Ok(()) => Ok(Attempt::Done),
+            Err(error) => error.obstacle().map(Attempt::Wait).ok_or(error),
+        }
+    }
+
+    /// An error if the batch writes to a keyspace that is not there, or requires what does not hold. Nothing is written
+    /// meanwhile.
+    pub(crate) fn check_required(&self, changes: &impl Changes) -> Result<(), Error> {
+        self.check_keyspaces(changes)?;
+        self.check_conditions(changes)
+    }
+
     /// An error if the batch writes to a keyspace that is not there.
-    fn check_keyspaces(&self, batch: &WriteBatch) -> Result<(), Error> {
+    fn check_keyspaces(&self, batch: &impl Changes) -> Result<(), Error> {
         let mut others =
-            batch.parts().iter().map(|part| part.keyspace).filter(|&id| id != KeyspaceId::DEFAULT);
+            batch.keyspace_parts().iter().map(|part| part.keyspace).filter(|&id| id != KeyspaceId::DEFAULT);
         let Some(first) = others.next() else { return Ok(()) };
         let version = Arc::clone(&self.view().version);
         let missing = std::iter::once(first).chain(others).find(|&id| version.tree(id).is_none());
         missing.map_or(Ok(()), |keyspace| Err(Error::NoKeyspace { keyspace }))
     }
 
-    /// An error if something that the batch requires does not hold. Nothing is written meanwhile: the caller holds the
-    /// writer's lock, and every earlier batch is visible.
-    fn check_conditions(&self, batch: &WriteBatch) -> Result<(), Error> {
-        for condition in batch.conditions() {
+    /// An error if something that the batch requires does not hold. Every earlier batch is visible.
+    fn check_conditions(&self, batch: &impl Changes) -> Result<(), Error> {
+        for condition in batch.required() {
             let ConditionRef { keyspace, key, expected } = condition;
             let view = self.view();
             let holds = self.buffers.with(|buffer| {
@@ -258,88 +302,38 @@ impl<I: BlockIndex + 'static> Core<I> {
         Ok(())
     }
 
-    /// Writes the batch's record, syncing as `durability` asks. Returns the batch's last sequence number.
-    fn log(
-        &self,
-        state: &mut WriteState,
-        permit: &Permit,
-        batch: &WriteBatch,
-        durability: Durability,
-    ) -> Result<SeqNo, Error> {
-        let first = state.last_seqno.checked_add(1).ok_or(Error::SequenceExhausted)?;
-        let last = state.last_seqno.checked_add(batch.len() as u64).ok_or(Error::SequenceExhausted)?;
-        self.charge_frame(state, batch)?;
-        state.frame.begin(first);
-        batch.iter().for_each(|change| state.frame.push(change));
-        let appended = match durability {
-            Durability::Buffered => state.log.append_buffered(permit, &mut state.frame),
-            Durability::Process | Durability::Power => state.log.append(permit, &mut state.frame),
-        };
-        if let Err(error) = appended {
-            if state.log.is_broken() {
-                self.poison(&error);
-            }
-            return Err(error);
-        }
-        if durability == Durability::Power
-            && let Err(error) = self.sync_logs(state)
-        {
-            self.poison(&error);
-            return Err(error);
-        }
-        Ok(last)
-    }
-
-    /// Charges the frame of `batch` before its memory is taken; gives what a large one took back.
-    fn charge_frame(&self, state: &mut WriteState, batch: &WriteBatch) -> Result<(), Error> {
-        // Header, and for each change keyspace, kind and two lengths.
-        let needed = 64 + 24 * batch.len() + batch.payload_bytes();
-        if needed > state.frame.capacity() {
-            state.frame_charge.resize(needed.max(FRAME_BYTES_KEPT))?;
-            state.frame.reserve(needed.max(FRAME_BYTES_KEPT));
-        } else if needed <= FRAME_BYTES_KEPT && state.frame.capacity() > FRAME_BYTES_KEPT {
-            state.frame.shrink_to(FRAME_BYTES_KEPT);
-            state.frame_charge.resize(FRAME_BYTES_KEPT)?;
-        }
-        Ok(())
-    }
-
-    /// Makes everything logged so far durable: older logs first, then the name of the current one, then itself.
-    pub(crate) fn sync_logs(&self, state: &mut WriteState) -> Result<(), Error> {
-        if !state.name_synced {
-            let vfs = &self.environment.vfs;
-            vfs.sync_dir(&self.directory).map_err(Error::io("sync", &self.directory))?;
-            state.name_synced = true;
-        }
-        let flushed_below = self.memtables.tables();
-        let oldest = flushed_below.frozen.first().unwrap_or(&flushed_below.active).attached().log();
-        state.unsynced.retain(|log| log.number() >= oldest);
-        for log in &mut state.unsynced {
-            log.sync()?;
-        }
-        state.unsynced.clear();
-        state.log.sync()
-    }
-
     /// Puts an empty memtable and an empty log in the place of the full ones, if a region is free.
-    fn try_rotate(self: &Arc<Self>, state: &mut WriteState) -> Result<Attempt, Error> {
+    fn try_rotate(self: &Arc<Self>, mut state: Guard<'_>) -> Result<Attempt, Error> {
         let level0_count = self.view().version.level0_count();
         // Where nothing would be compacted there is nothing to wait for.
         if level0_count >= self.options.level0_stall_count && self.is_compaction_due() {
             self.schedule_compaction();
-            return Ok(Attempt::Wait("level 0 is being compacted"));
+            let obstacle = self.background.obstacle(Lane::Compaction);
+            return Ok(Attempt::Wait(obstacle.unwrap_or("level 0 is being compacted")));
         }
         if !self.memtables.can_rotate() {
             self.schedule_flush();
-            return Ok(Attempt::Wait("every memtable region is waiting for its flush"));
+            let obstacle = self.background.obstacle(Lane::Flush);
+            return Ok(Attempt::Wait(obstacle.unwrap_or("every memtable region is waiting for its flush")));
         }
-        self.rotate(state)?;
-        Ok(Attempt::Rotated)
+        if !state.is_quiet() {
+            drop(self.approach_turn(state));
+            return Ok(Attempt::Again);
+        }
+        match self.rotate(&mut state) {
+            Ok(()) => Ok(Attempt::Again),
+            Err(error) if error.is_disk_full() => Ok(Attempt::Wait(DISK_FULL)),
+            Err(error) => Err(error),
+        }
     }
 
-    /// Seals the active memtable, however full, and schedules its flush.
+    /// Seals the active memtable, however full, and schedules its flush. Nobody may be between number and log.
+    ///
+    /// # Errors
+    ///
+    /// If there is no log to be had. Nothing has changed then.
     pub(crate) fn rotate(self: &Arc<Self>, state: &mut WriteState) -> Result<(), Error> {
-        state.log.flush().inspect_err(|error| self.poison(error))?;
+        self.store_buffered(state)?;
         let number = self.new_file_number();
         let log = self.create_log(number, Some(PreviousLog::of(&state.log)))?;
         let frozen = match self.memtables.rotate(Generation::new(number)) {
@@ -358,11 +352,7 @@ impl<I: BlockIndex + 'static> Core<I> {
             frozen: view.frozen.iter().cloned().chain([frozen]).collect(),
             version: Arc::clone(&view.version),
         });
-        let old = std::mem::replace(&mut state.log, log);
-        if !old.is_synced() {
-            state.unsynced.push(old);
-        }
-        state.name_synced = false;
+        self.begin_log(state, log);
         self.schedule_flush();
         Ok(())
     }
@@ -371,7 +361,46 @@ impl<I: BlockIndex + 'static> Core<I> {
         let path = file_path(&self.directory, FileKind::Log(number));
         let vfs = &self.environment.vfs;
         let file = vfs.open_log(&path, OpenMode::CreateNew).map_err(Error::io("create", &path))?;
-        WalWriter::create(file, path, number, self.database_id, previous)
+        WalWriter::create(file, path.clone(), number, self.database_id, previous).inspect_err(|_| {
+            // A file that stays is removed by the next open.
+            let _ = vfs.remove(&path);
+        })
+    }
+}
+
+/// A writer that may have a number which it has not published.
+struct Unpublished<'a, I: BlockIndex> {
+    core: &'a Core<I>,
+    is_published: bool,
+}
+
+impl<I: BlockIndex> Unpublished<'_, I> {
+    fn forget(mut self) {
+        self.is_published = true;
+    }
+}
+
+impl<I: BlockIndex> Drop for Unpublished<'_, I> {
+    fn drop(&mut self) {
+        if !self.is_published {
+            self.core.poison(&Error::BackgroundPanic);
+            self.core.order.break_off();
+        }
+    }
+}
+
+/// Writes the entries of a batch, on a permit that covers it.
+fn fill<I: BlockIndex>(
+    memtable: &Memtable<I, Generation>,
+    permit: &Permit,
+    changes: &impl Changes,
+    numbered: Numbered,
+) {
+    let mut seqno = numbered.first;
+    for change in changes.changes() {
+        insert(memtable, permit, change, seqno);
+        // Behind the last one there may be none: it is not used.
+        seqno = seqno.checked_add(1).unwrap_or(seqno);
     }
 }
 

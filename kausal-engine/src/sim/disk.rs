@@ -21,6 +21,9 @@ use crate::vfs::{Advice, DirEntry, FileLock, LogFile, OpenMode, Vfs, VfsFile};
 
 const SECTOR_BYTES: usize = 512;
 
+/// Space of a log that is allocated at once when it is filled.
+const WINDOW_BYTES: usize = 4096;
+
 /// What a crash keeps of what was not durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CrashMode {
@@ -285,6 +288,18 @@ impl LogFile for SimFile {
 
     fn store(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.write_at(bytes, offset)
+    }
+
+    /// As a mapped file: space is allocated ahead and reads as zeros, and a crash may find a record filled in part.
+    fn fill(&self, offset: u64, len: usize, fill: &mut dyn FnMut(&mut [u8])) -> io::Result<bool> {
+        let mut record = vec![0; len];
+        fill(&mut record);
+        let mut disk = self.vfs.disk.lock();
+        disk.write(self.inode, &record, offset)?;
+        let contents = disk.contents(self.inode);
+        let ahead = contents.len().max((offset as usize + len).next_multiple_of(WINDOW_BYTES));
+        contents.resize(ahead, 0);
+        Ok(true)
     }
 
     fn sync_to(&self, _offset: u64) -> io::Result<()> {

@@ -14,6 +14,9 @@
 
 #[cfg(target_os = "linux")]
 mod std_direct;
+mod std_log;
+#[cfg(target_os = "linux")]
+mod std_mapped;
 mod std_vfs;
 
 pub use std_vfs::StdVfs;
@@ -133,13 +136,30 @@ pub trait VfsFile: Send + Sync + fmt::Debug {
 
 /// A write-ahead log's file: written in order of offset, synced up to an offset.
 ///
-/// A trait of its own so that an implementation may map the file instead of writing to it.
+/// A trait of its own so that an implementation may map the file instead of writing to it. One caller at a time stores,
+/// fills or cuts.
 pub trait LogFile: Send + Sync + fmt::Debug {
-    /// Asks for disk space for the first `len` bytes, as [`VfsFile::preallocate`] does.
+    /// Asks for disk space for the first `len` bytes, so that a later store within them does not fail for lack of space, and
+    /// its sync has no length to write. The file may become that long, by bytes that read as zeros.
     fn reserve(&self, len: u64) -> io::Result<()>;
 
     /// Stores `bytes` at `offset`. They survive the end of the process when this returns.
     fn store(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
+
+    /// Lets `fill` write `len` bytes straight to their place at `offset`, where the implementation can do that; answers
+    /// `false` and calls nothing where it cannot, and will not later either. What was filled survives the end of the process
+    /// when this returns; if the process ends before, any part of it may be there.
+    ///
+    /// Cheaper than [`store`](Self::store) for what is not synced at once, dearer for what is. The file may become longer
+    /// than what was filled, by bytes that read as zeros; [`truncate`](Self::truncate) takes them off.
+    ///
+    /// # Errors
+    ///
+    /// As `store`, in particular if the disk is full; `fill` was not called then.
+    fn fill(&self, offset: u64, len: usize, fill: &mut dyn FnMut(&mut [u8])) -> io::Result<bool> {
+        let _ = (offset, len, fill);
+        Ok(false)
+    }
 
     /// Makes every byte below `offset` durable.
     fn sync_to(&self, offset: u64) -> io::Result<()>;

@@ -1,4 +1,4 @@
-//! The operating system's file system: the one place of the engine, with `std_direct`, that calls `std::fs`.
+//! The operating system's file system: the one place of the engine, with `std_direct` and `std_log`, that calls `std::fs`.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::std_log::StdLog;
 use super::{Advice, DirEntry, FileLock, LogFile, OpenMode, Vfs, VfsFile};
 
 /// Files of the operating system.
@@ -49,7 +50,7 @@ fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
 }
 
 #[cfg(unix)]
-fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+pub(super) fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
     std::os::unix::fs::FileExt::write_all_at(file, bytes, offset)
 }
 
@@ -59,7 +60,7 @@ fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
 }
 
 #[cfg(windows)]
-fn write_all_at(file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+pub(super) fn write_all_at(file: &File, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
     while !bytes.is_empty() {
         let count = std::os::windows::fs::FileExt::seek_write(file, bytes, offset)?;
         if count == 0 {
@@ -151,24 +152,6 @@ impl VfsFile for StdFile {
     }
 }
 
-impl LogFile for StdFile {
-    fn reserve(&self, len: u64) -> io::Result<()> {
-        preallocate(&self.file, len)
-    }
-
-    fn store(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.write_at(bytes, offset)
-    }
-
-    fn sync_to(&self, _offset: u64) -> io::Result<()> {
-        self.file.sync_data()
-    }
-
-    fn truncate(&self, len: u64) -> io::Result<()> {
-        VfsFile::truncate(self, len)
-    }
-}
-
 /// An advisory lock on an open file; the system drops it with the process. The file itself stays.
 #[derive(Debug)]
 struct StdLock {
@@ -189,7 +172,7 @@ impl Vfs for StdVfs {
     }
 
     fn open_log(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn LogFile>> {
-        Ok(Arc::new(StdFile::open(path, mode)?))
+        Ok(Arc::new(StdLog::new(StdFile::open(path, mode)?.file)))
     }
 
     fn rename(&self, source: &Path, target: &Path) -> io::Result<()> {

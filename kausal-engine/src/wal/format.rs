@@ -4,7 +4,7 @@ use kausal_index::SeqNo;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::batch::{ChangeKind, ChangeRef};
-use crate::codec::{Decoder, put_bytes, put_varint};
+use crate::codec::Decoder;
 use crate::ids::{FileNumber, KeyspaceId};
 use crate::wal::WalWriter;
 
@@ -110,65 +110,6 @@ impl FrameHeader {
     /// Length of the whole frame, padding included.
     pub(super) fn frame_bytes(&self) -> u64 {
         (FRAME_HEADER_BYTES as u64 + u64::from(self.payload_bytes)).next_multiple_of(FRAME_ALIGN)
-    }
-}
-
-/// Builds the frame of one batch in memory that is used again for the next.
-#[derive(Debug, Default)]
-pub(crate) struct FrameBuilder {
-    bytes: Vec<u8>,
-    count: u32,
-}
-
-impl FrameBuilder {
-    /// Begins a batch whose first change gets `first`.
-    pub(crate) fn begin(&mut self, first: SeqNo) {
-        self.bytes.clear();
-        self.bytes.resize(FRAME_HEADER_BYTES, 0);
-        self.bytes.extend_from_slice(&first.get().to_le_bytes());
-        self.bytes.extend_from_slice(&[0; 4]);
-        self.count = 0;
-    }
-
-    /// Adds a change. One copy of key and value each.
-    pub(crate) fn push(&mut self, change: ChangeRef<'_>) {
-        put_varint(&mut self.bytes, u64::from(change.keyspace.0));
-        self.bytes.push(change.kind as u8);
-        put_bytes(&mut self.bytes, change.key);
-        put_bytes(&mut self.bytes, change.value);
-        self.count += 1;
-    }
-
-    /// Bytes of memory held.
-    pub(crate) fn capacity(&self) -> usize {
-        self.bytes.capacity()
-    }
-
-    /// Gives memory back down to `bytes`.
-    pub(crate) fn shrink_to(&mut self, bytes: usize) {
-        self.bytes.clear();
-        self.bytes.shrink_to(bytes);
-    }
-
-    /// Makes room for `bytes` of payload at once.
-    pub(crate) fn reserve(&mut self, bytes: usize) {
-        self.bytes.clear();
-        self.bytes.reserve_exact(bytes);
-    }
-
-    /// Ends the frame for its place in a log and lends its bytes.
-    pub(super) fn seal(&mut self, seed: u64, offset: u64, synced_through: u64) -> &[u8] {
-        let payload_bytes = (self.bytes.len() - FRAME_HEADER_BYTES) as u32;
-        let padded = (self.bytes.len() as u64).next_multiple_of(FRAME_ALIGN);
-        self.bytes.resize(padded as usize, 0);
-        self.bytes[8..16].copy_from_slice(&offset.to_le_bytes());
-        self.bytes[16..24].copy_from_slice(&synced_through.to_le_bytes());
-        self.bytes[24..28].copy_from_slice(&payload_bytes.to_le_bytes());
-        self.bytes[28] = KIND_BATCH;
-        self.bytes[40..44].copy_from_slice(&self.count.to_le_bytes());
-        let checksum = xxh3_64_with_seed(&self.bytes[8..], seed);
-        self.bytes[..8].copy_from_slice(&checksum.to_le_bytes());
-        &self.bytes
     }
 }
 

@@ -37,18 +37,22 @@
 //! **Damage or torn tail.** Each frame says how far its log was synced before. A bad frame below what is known to
 //! have been synced (from any valid frame of the log, before or behind it, from a later log, or from the manifest)
 //! is corruption and is refused. Above that it is the torn tail of a crash: the log is cut there, and everything later is
-//! dropped and reported. The engine never appends to a log that it recovered: it begins a new one.
+//! dropped and reported. Zeros up to the file's end are neither: that space was allocated ahead. The engine never appends
+//! to a log that it recovered: it begins a new one.
 //!
 //! | room | what lives there |
 //! |---|---|
 //! | `format` | header, frame, batch: bytes to meaning and back |
-//! | `writer` | appends and syncs |
+//! | `frame` | a batch to its frame, in one copy |
+//! | `writer` | where the next frame goes, and how far the log is durable |
 //! | `reader` | recovers one log |
 
 mod format;
+mod frame;
 mod reader;
 mod writer;
 
-pub(crate) use format::{FrameBuilder, PreviousLog};
+pub(crate) use format::PreviousLog;
+pub(crate) use frame::FrameBytes;
 pub(crate) use reader::{LogScan, Scanned};
-pub(crate) use writer::WalWriter;
+pub(crate) use writer::{WalWriter, store_frames};

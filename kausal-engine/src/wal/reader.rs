@@ -155,7 +155,7 @@ impl LogScan {
         if offset < self.trusted.max(self.synced_through) || self.later_frame_claims(offset)? {
             self.refuse(offset, Damage::Record)?;
         }
-        let dropped = self.file_bytes.saturating_sub(offset);
+        let dropped = self.written_behind(offset)?;
         self.offset = self.file_bytes.max(offset);
         self.file_bytes = offset;
         Ok(Scanned::End { end: offset, dropped })
@@ -204,6 +204,21 @@ impl LogScan {
         self.file.read_exact_at(&mut self.buffer, offset).map_err(Error::io("read", &self.path))?;
         let expected = xxh3_64_with_seed(&self.buffer[8..], seed(self.database_id, self.number, offset));
         Ok((expected == header.checksum).then_some(header))
+    }
+
+    /// Bytes behind `offset` up to the last that is not zero: space that was allocated ahead and not written is none.
+    fn written_behind(&self, offset: u64) -> Result<u64, Error> {
+        let mut window = [0; 4096];
+        let (mut start, mut written) = (offset, 0);
+        while start < self.file_bytes {
+            let len = (self.file_bytes - start).min(window.len() as u64) as usize;
+            self.file.read_exact_at(&mut window[..len], start).map_err(Error::io("read", &self.path))?;
+            if let Some(place) = window[..len].iter().rposition(|&byte| byte != 0) {
+                written = start + place as u64 + 1 - offset;
+            }
+            start += len as u64;
+        }
+        Ok(written)
     }
 
     /// Whether some valid frame behind `offset` says that the log was synced beyond `offset`.

@@ -1,18 +1,27 @@
-//! Appends frames to a log and syncs it.
+//! The writing end of one log: where the next frame goes, and how far the file is durable.
+//!
+//! Frames reach the file in one of two ways. Where the file is mapped, a frame is written straight to its place
+//! ([`fill`](WalWriter::fill)). Otherwise frames are gathered in memory ([`frame_into`](WalWriter::frame_into)) and stored
+//! many at a time by whoever holds the turn on the file.
+//!
+//! Not here: who may write when. The commit queue decides that.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kausal_arena::Permit;
+use kausal_index::SeqNo;
 
+use crate::changes::Changes;
 use crate::error::Error;
 use crate::ids::FileNumber;
 use crate::vfs::LogFile;
-use crate::wal::format::{FrameBuilder, HEADER_BYTES, Header, PreviousLog, seed};
+use crate::wal::format::{HEADER_BYTES, Header, PreviousLog};
+use crate::wal::frame::{FrameBytes, FramePlace, write_frame};
 
-/// Frames of buffered writes kept in memory before they go to the kernel.
-const BUFFER_BYTES: usize = 64 << 10;
+/// Disk space that is asked for ahead of synced frames.
+const RESERVE_BYTES: u64 = 256 << 10;
 
 /// The writer of one log.
 #[derive(Debug)]
@@ -21,16 +30,19 @@ pub(crate) struct WalWriter {
     path: PathBuf,
     number: FileNumber,
     database_id: u64,
-    /// End of the frames, buffered ones included.
+    /// End of the frames, gathered ones included.
     len: u64,
-    /// Frames that are not in the file yet; they end at `len`.
-    buffer: Vec<u8>,
     synced_through: u64,
-    broken: bool,
+    /// Whether frames can be written straight to their place; `None` until it was tried.
+    is_mapped: Option<bool>,
 }
 
 impl WalWriter {
     /// Writes the header into a new file. Its name is not durable yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`]. The file is of no use then.
     pub(crate) fn create(
         file: Arc<dyn LogFile>,
         path: PathBuf,
@@ -40,8 +52,7 @@ impl WalWriter {
     ) -> Result<Self, Error> {
         let header = Header { number, database_id, previous };
         file.store(0, &header.to_bytes()).map_err(Error::io("write", &path))?;
-        let (len, buffer) = (HEADER_BYTES, Vec::new());
-        Ok(Self { file, path, number, database_id, len, buffer, synced_through: 0, broken: false })
+        Ok(Self { file, path, number, database_id, len: HEADER_BYTES, synced_through: 0, is_mapped: None })
     }
 
     /// The log of a database that is only read: nothing can be appended to it.
@@ -52,82 +63,87 @@ impl WalWriter {
             number: FileNumber(0),
             database_id: 0,
             len: 0,
-            buffer: Vec::new(),
             synced_through: 0,
-            broken: false,
+            is_mapped: Some(false),
         }
     }
 
-    /// Appends a frame; when this returns, it survives the process. The permit is the evidence that its entries have
-    /// room in the memtable.
+    /// Writes the frame of `changes` to its place in the mapped file; when this returns, it survives the process. Answers
+    /// `false` if the file is not mapped. The permit is the evidence that the entries have room in the memtable.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`]. The log ends where it ended before, or it is broken.
-    pub(crate) fn append(&mut self, permit: &Permit, frame: &mut FrameBuilder) -> Result<(), Error> {
-        self.flush()?;
-        let bytes = self.seal(permit, frame);
-        let len = bytes.len() as u64;
-        let stored = self.file.store(self.len, bytes);
-        self.settle(stored, self.len)?;
-        self.len += len;
-        Ok(())
-    }
-
-    /// Appends a frame to the buffer, which goes to the file when it is full, with the next `append`, or by `flush`.
-    ///
-    /// # Errors
-    ///
-    /// As [`append`](Self::append).
-    pub(crate) fn append_buffered(&mut self, permit: &Permit, frame: &mut FrameBuilder) -> Result<(), Error> {
-        let bytes = self.seal(permit, frame);
-        if self.buffer.len() + bytes.len() > BUFFER_BYTES {
-            return self.append(permit, frame);
+    /// As the system gives them. The log ends where it ended before.
+    pub(crate) fn fill(
+        &mut self,
+        _permit: &Permit,
+        bytes: FrameBytes,
+        first: SeqNo,
+        changes: &impl Changes,
+    ) -> io::Result<bool> {
+        if self.is_mapped == Some(false) {
+            return Ok(false);
         }
-        self.len += bytes.len() as u64;
-        self.buffer.extend_from_slice(bytes);
-        Ok(())
-    }
-
-    /// Hands buffered frames to the kernel.
-    ///
-    /// # Errors
-    ///
-    /// As [`append`](Self::append); the buffered frames are kept.
-    pub(crate) fn flush(&mut self) -> Result<(), Error> {
-        if self.buffer.is_empty() {
-            return Ok(());
+        let place = self.place();
+        let mut write = |target: &mut [u8]| write_frame(target, bytes, place, first, changes);
+        let filled = self.file.fill(self.len, bytes.total(), &mut write)?;
+        self.is_mapped = Some(filled);
+        if filled {
+            self.len += bytes.total() as u64;
         }
-        let start = self.len - self.buffer.len() as u64;
-        let stored = self.file.store(start, &self.buffer);
-        self.settle(stored, start)?;
-        self.buffer.clear();
-        Ok(())
+        Ok(filled)
     }
 
-    /// Makes every frame durable.
+    /// Puts the frame of `changes` behind those that are gathered in `frames`, which has the room already.
+    pub(crate) fn frame_into(
+        &mut self,
+        frames: &mut Vec<u8>,
+        _permit: &Permit,
+        bytes: FrameBytes,
+        first: SeqNo,
+        changes: &impl Changes,
+    ) {
+        let begin = frames.len();
+        frames.resize(begin + bytes.total(), 0);
+        write_frame(&mut frames[begin..], bytes, self.place(), first, changes);
+        self.len += bytes.total() as u64;
+    }
+
+    fn place(&self) -> FramePlace {
+        let Self { database_id, number, len: offset, synced_through, .. } = *self;
+        FramePlace { database_id, number, offset, synced_through }
+    }
+
+    /// Takes back frames that were gathered and did not reach the file: it ends at `len` again.
+    pub(crate) fn retreat(&mut self, len: u64) {
+        self.len = len;
+    }
+
+    /// Makes everything that is in the file durable. Only for a log whose frames are all in the file.
     ///
     /// # Errors
     ///
     /// [`Error::Io`]. What is durable is unknown then, and the log must not be used any more.
     pub(crate) fn sync(&mut self) -> Result<(), Error> {
-        self.flush()?;
-        if let Err(error) = self.file.sync_to(self.len) {
-            self.broken = true;
-            return Err(Error::io("sync", &self.path)(error));
-        }
+        self.file.sync_to(self.len).map_err(Error::io("sync", &self.path))?;
         self.synced_through = self.len;
         Ok(())
+    }
+
+    /// Takes note that somebody has made every byte below `offset` durable.
+    pub(crate) fn note_synced(&mut self, offset: u64) {
+        self.synced_through = self.synced_through.max(offset);
+    }
+
+    /// Cuts off what was allocated behind the frames. All of them are in the file.
+    pub(crate) fn cut_tail(&mut self) {
+        // Whoever recovers the log knows zeros behind its end for what they are.
+        let _ = self.file.truncate(self.len);
     }
 
     /// Whether everything appended is durable.
     pub(crate) fn is_synced(&self) -> bool {
         self.synced_through == self.len
-    }
-
-    /// Whether a failure left the file in a state that nobody knows.
-    pub(crate) fn is_broken(&self) -> bool {
-        self.broken
     }
 
     pub(crate) fn number(&self) -> FileNumber {
@@ -139,17 +155,13 @@ impl WalWriter {
         self.len
     }
 
-    fn seal<'f>(&self, _permit: &Permit, frame: &'f mut FrameBuilder) -> &'f [u8] {
-        frame.seal(seed(self.database_id, self.number, self.len), self.len, self.synced_through)
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
-    /// After a failed store, cuts the file back to `end`, where it was good.
-    fn settle(&mut self, stored: std::io::Result<()>, end: u64) -> Result<(), Error> {
-        let Err(error) = stored else { return Ok(()) };
-        if self.file.truncate(end).is_err() {
-            self.broken = true;
-        }
-        Err(Error::io("write", &self.path)(error))
+    /// The file, for whoever has the turn on it.
+    pub(crate) fn file(&self) -> &Arc<dyn LogFile> {
+        &self.file
     }
 }
 
@@ -173,4 +185,39 @@ impl LogFile for NoFile {
     fn truncate(&self, _len: u64) -> io::Result<()> {
         Err(io::ErrorKind::ReadOnlyFilesystem.into())
     }
+}
+
+/// Stores gathered frames, which begin at `offset`. What is not synced at once goes through a mapping, if there is one; what is
+/// goes by a call, which then finds blocks and length there already, so that the sync has no metadata to write.
+///
+/// # Errors
+///
+/// As the system gives them. Whether the file was brought back to where it ended before is the second value.
+pub(crate) fn store_frames(
+    file: &dyn LogFile,
+    offset: u64,
+    frames: &[u8],
+    reserved: Option<&mut u64>,
+) -> Result<(), (io::Error, bool)> {
+    let stored = match reserved {
+        Some(reserved) => {
+            reserve(file, offset + frames.len() as u64, reserved).and_then(|()| file.store(offset, frames))
+        }
+        None => file
+            .fill(offset, frames.len(), &mut |place| place.copy_from_slice(frames))
+            .and_then(|is_mapped| if is_mapped { Ok(()) } else { file.store(offset, frames) }),
+    };
+    stored.map_err(|error| {
+        let is_cut = file.truncate(offset).is_ok();
+        (error, is_cut)
+    })
+}
+
+fn reserve(file: &dyn LogFile, end: u64, reserved: &mut u64) -> io::Result<()> {
+    if end > *reserved {
+        let target = (end + RESERVE_BYTES).next_multiple_of(RESERVE_BYTES);
+        file.reserve(target)?;
+        *reserved = target;
+    }
+    Ok(())
 }

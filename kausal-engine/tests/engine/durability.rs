@@ -48,7 +48,9 @@ fn a_torn_log_keeps_whole_batches_only() {
     let names = std::fs::read_dir(source.path()).unwrap().map(|entry| entry.unwrap().path());
     let log = names.filter(|path| is_log(path)).max().unwrap();
     let whole = std::fs::read(&log).unwrap();
-    for len in (0..whole.len()).step_by(5) {
+    // Behind the last record there may be space that was allocated ahead.
+    let written = whole.iter().rposition(|&byte| byte != 0).unwrap() + 1;
+    for len in (0..written).step_by(5) {
         let cut = tempfile::tempdir().unwrap();
         copy(source.path(), cut.path());
         std::fs::write(cut.path().join(log.file_name().unwrap()), &whole[..len]).unwrap();
@@ -67,7 +69,8 @@ fn a_torn_log_keeps_whole_batches_only() {
 #[test]
 fn buffered_writes_reach_the_disk_in_order_and_by_sync() {
     let folder = tempfile::tempdir().unwrap();
-    let engine = open(folder.path());
+    // A mapped log has no use for a buffer.
+    let engine = crate::faulty::FaultyVfs::unmapped().open(folder.path(), crate::small());
     let buffered = WriteOptions::durable(Durability::Buffered);
     let mut batch = WriteBatch::new();
     batch.put(b"a", b"1").unwrap();

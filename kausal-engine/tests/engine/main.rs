@@ -6,12 +6,15 @@ mod checkpoint;
 mod compression;
 mod damage;
 mod durability;
+mod faulty;
 mod keyspaces;
+mod large_batches;
 mod memory;
 mod model;
 mod range_deletes;
 mod read_only;
 mod salvage;
+mod writers;
 
 use kausal_engine::{Options, StorageEngine};
 

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod busy_wait;
+mod cap_wedges_writers;
 mod cursors_pin_memory;
 mod default_of_a_gigabyte;
 mod fragmentation;

@@ -13,7 +13,7 @@ use crate::{Failure, Outcome, chain, open, show};
 
 /// How a write is made, with or without `--sync`.
 pub(crate) fn write_options(sync: bool) -> WriteOptions {
-    WriteOptions { durability: sync.then_some(Durability::Power) }
+    WriteOptions { durability: sync.then_some(Durability::Power), ..WriteOptions::default() }
 }
 
 /// What was imported, and what was not.
