@@ -214,6 +214,30 @@ arithmetic!(AtomicU32, u32);
 arithmetic!(AtomicU64, u64);
 arithmetic!(AtomicUsize, usize);
 
+/// `std::sync::atomic::AtomicPtr` through the facade.
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct AtomicPtr<T>(source::atomic::AtomicPtr<T>);
+
+impl<T> AtomicPtr<T> {
+    /// An atomic that holds `value`.
+    pub fn new(value: *mut T) -> Self {
+        Self(source::atomic::AtomicPtr::new(value))
+    }
+
+    /// Reads.
+    #[inline]
+    pub fn load(&self, order: Ordering) -> *mut T {
+        self.0.load(order)
+    }
+
+    /// Writes.
+    #[inline]
+    pub fn store(&self, value: *mut T, order: Ordering) {
+        self.0.store(value, order);
+    }
+}
+
 #[cfg(not(any(loom, shuttle)))]
 type MutexSource<T> = parking_lot::Mutex<T>;
 #[cfg(any(loom, shuttle))]
