@@ -130,6 +130,12 @@ macro_rules! atomic {
 
 macro_rules! arithmetic {
     ($name:ident, $value:ty) => {
+        impl Default for $name {
+            fn default() -> Self {
+                Self::new(0)
+            }
+        }
+
         impl $name {
             /// Exclusive access: writes without an atomic operation, and returns what was there.
             #[inline]
@@ -208,6 +214,13 @@ atomic!(
     AtomicUsize,
     usize
 );
+
+impl Default for AtomicBool {
+    fn default() -> Self {
+        Self::new(false)
+    }
+}
+
 arithmetic!(AtomicU8, u8);
 arithmetic!(AtomicU16, u16);
 arithmetic!(AtomicU32, u32);

@@ -57,8 +57,17 @@ impl BufferPool {
 enum Held {
     Nothing,
     Peeked(BlockKey),
-    Pinned(PinnedBlock),
-    Buffered,
+    Pinned(BlockKey, PinnedBlock),
+    Buffered(BlockKey),
+}
+
+impl Held {
+    fn key(&self) -> Option<&BlockKey> {
+        match self {
+            Self::Nothing => None,
+            Self::Peeked(key) | Self::Pinned(key, _) | Self::Buffered(key) => Some(key),
+        }
+    }
 }
 
 /// The block source of a look-up.
@@ -111,8 +120,8 @@ impl<'a, 'p> LookupBlocks<'a, 'p> {
     pub fn pin(&self) -> Option<PinnedBlock> {
         match &self.held {
             Held::Peeked(key) => self.cache.get(key),
-            Held::Pinned(block) => Some(block.clone()),
-            Held::Nothing | Held::Buffered => None,
+            Held::Pinned(_, block) => Some(block.clone()),
+            Held::Nothing | Held::Buffered(_) => None,
         }
     }
 
@@ -127,7 +136,7 @@ impl<'a, 'p> LookupBlocks<'a, 'p> {
         ahead: u64,
     ) -> Result<(), TableError> {
         if let Some(block) = self.cache.get(key) {
-            self.held = Held::Pinned(block);
+            self.held = Held::Pinned(*key, block);
             return Ok(());
         }
         let buffer = match &mut self.buffer {
@@ -141,8 +150,8 @@ impl<'a, 'p> LookupBlocks<'a, 'p> {
             Ok::<_, std::convert::Infallible>(())
         });
         self.held = match filled {
-            Ok(block) => Held::Pinned(block),
-            Err(InsertError::Refused(_)) => Held::Buffered,
+            Ok(block) => Held::Pinned(*key, block),
+            Err(InsertError::Refused(_)) => Held::Buffered(*key),
             Err(InsertError::Fill(never)) => match never {},
         };
         Ok(())
@@ -159,6 +168,9 @@ impl BlockSource for LookupBlocks<'_, '_> {
         ahead: u64,
     ) -> Result<(), TableError> {
         let key = BlockKey { file: file.number(), offset: handle.offset };
+        if self.held.key() == Some(&key) {
+            return Ok(());
+        }
         self.held = Held::Nothing;
         if self.peek.as_mut().is_some_and(|peek| peek.block(&key, class(kind))) {
             self.held = Held::Peeked(key);
@@ -171,8 +183,8 @@ impl BlockSource for LookupBlocks<'_, '_> {
     fn bytes(&self) -> &[u8] {
         match (&self.held, &self.peek, &self.buffer) {
             (Held::Peeked(_), Some(peek), _) => peek.bytes(),
-            (Held::Pinned(block), ..) => block,
-            (Held::Buffered, _, Some(buffer)) => buffer.bytes(),
+            (Held::Pinned(_, block), ..) => block,
+            (Held::Buffered(_), _, Some(buffer)) => buffer.bytes(),
             _ => &[],
         }
     }

@@ -9,6 +9,7 @@ mod durability;
 mod keyspaces;
 mod memory;
 mod model;
+mod pins;
 mod range_deletes;
 mod read_only;
 mod salvage;

@@ -19,9 +19,10 @@
 #![expect(unsafe_code, reason = "bytes of a frame as references, kept by a hazard")]
 
 use std::fmt;
+use std::sync::Arc;
 
 use kausal_arena::PerThread;
-use kausal_arena::sync::{Arc, AtomicBool, AtomicU64, Ordering, fence};
+use kausal_arena::sync::{AtomicBool, AtomicU64, Ordering, fence};
 
 use super::core::Core;
 use super::frames::{Header, Seen};
