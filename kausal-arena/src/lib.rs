@@ -17,6 +17,7 @@
 //! | [`RegionPool`], [`Region`], [`Permit`] | regions that go round, and room that is certain before a write |
 //! | [`DoubleBuffer`], [`BufferRing`], [`Sealed`] | one buffer takes writes while another is drained |
 //! | [`ScratchPool`], [`Scratch`], [`Pool`] | a request's own arena, objects that are lent |
+//! | [`Published`], [`PerThread`] | a value that is read without a lock and replaced as a whole; cells that each thread has for itself |
 //! | [`sync`], [`testing`](crate) | the door to atomics and locks; arenas for tests |
 //!
 //! # Features
@@ -58,9 +59,11 @@ mod growing;
 mod guard;
 mod handle;
 mod lease;
+mod per_thread;
 mod permits;
 mod pool;
 mod prefetch;
+mod published;
 mod region;
 mod region_pool;
 mod report;
@@ -86,8 +89,10 @@ pub use error::{
 };
 pub use handle::Handle;
 pub use lease::Lease;
+pub use per_thread::PerThread;
 pub use pool::{Pool, Pooled};
 pub use prefetch::prefetch_line;
+pub use published::Published;
 pub use region::{Permit, Region};
 pub use region_pool::{RegionCoordinator, RegionPool};
 pub use report::{LeaseReport, MemoryReport, NodeReport};
@@ -117,6 +122,7 @@ const _: () = {
     shared::<Sealed>();
     shared::<Pool<Vec<u8>>>();
     shared::<Allowance>();
+    shared::<Published<Vec<u8>>>();
     sent::<Writer>();
     sent::<Permit>();
     sent::<Scratch>();

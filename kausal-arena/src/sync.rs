@@ -130,6 +130,12 @@ macro_rules! atomic {
 
 macro_rules! arithmetic {
     ($name:ident, $value:ty) => {
+        impl Default for $name {
+            fn default() -> Self {
+                Self::new(0)
+            }
+        }
+
         impl $name {
             /// Exclusive access: writes without an atomic operation, and returns what was there.
             #[inline]
@@ -208,11 +214,42 @@ atomic!(
     AtomicUsize,
     usize
 );
+
+impl Default for AtomicBool {
+    fn default() -> Self {
+        Self::new(false)
+    }
+}
+
 arithmetic!(AtomicU8, u8);
 arithmetic!(AtomicU16, u16);
 arithmetic!(AtomicU32, u32);
 arithmetic!(AtomicU64, u64);
 arithmetic!(AtomicUsize, usize);
+
+/// `std::sync::atomic::AtomicPtr` through the facade.
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct AtomicPtr<T>(source::atomic::AtomicPtr<T>);
+
+impl<T> AtomicPtr<T> {
+    /// An atomic that holds `value`.
+    pub fn new(value: *mut T) -> Self {
+        Self(source::atomic::AtomicPtr::new(value))
+    }
+
+    /// Reads.
+    #[inline]
+    pub fn load(&self, order: Ordering) -> *mut T {
+        self.0.load(order)
+    }
+
+    /// Writes.
+    #[inline]
+    pub fn store(&self, value: *mut T, order: Ordering) {
+        self.0.store(value, order);
+    }
+}
 
 #[cfg(not(any(loom, shuttle)))]
 type MutexSource<T> = parking_lot::Mutex<T>;

@@ -11,8 +11,8 @@
 
 use std::alloc::Layout;
 
-use kausal_arena::sync::{Arc, model, thread};
-use kausal_arena::{Allowance, Arena, Budget, ChunkPool, DoubleBuffer, RegionPool, Retain};
+use kausal_arena::sync::{Arc, AtomicU64, Ordering, model, thread};
+use kausal_arena::{Allowance, Arena, Budget, ChunkPool, DoubleBuffer, Published, RegionPool, Retain};
 
 /// A cell whose accesses must be ordered by something else.
 #[derive(Default)]
@@ -40,6 +40,25 @@ unsafe impl Sync for Witness {}
 /// Explores a model and says how far.
 fn explore(name: &str, check: impl Fn() + Send + Sync + 'static) {
     println!("{name}: {} runs", model(check));
+}
+
+/// [`explore`] for what has too many interleavings: under loom those with up to three preemptions, which find the planted
+/// defects too.
+fn explore_bounded(name: &str, check: impl Fn() + Send + Sync + 'static) {
+    #[cfg(loom)]
+    {
+        let runs = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+        let counter = std::sync::Arc::clone(&runs);
+        let mut bounded = loom::model::Builder::new();
+        bounded.preemption_bound = Some(3);
+        bounded.check(move || {
+            counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            check();
+        });
+        println!("{name}: {} runs", runs.load(std::sync::atomic::Ordering::Relaxed));
+    }
+    #[cfg(not(loom))]
+    explore(name, check);
 }
 
 /// Tracing would take a lock per lease, and so hide what the counts alone order.
@@ -287,4 +306,90 @@ fn an_allowance_settles_only_what_nobody_took() {
         allowance.settle();
         assert_eq!((allowance.used(), node.used()), (0, 0));
     });
+}
+
+/// A value that is dead when it is dropped: its witness is written then, and read under a reading.
+struct Mortal {
+    number: u64,
+    witness: Arc<Witness>,
+    drops: Arc<AtomicU64>,
+}
+
+impl Drop for Mortal {
+    fn drop(&mut self) {
+        self.witness.write();
+        self.drops.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Publishes over values that others read, and sees that each is dropped once, after them, and without another publication.
+///
+/// Planted: `published_enter_unfenced` (a reader that a publisher may not see), `published_leave_unfenced` (one that may
+/// leave without seeing that something waits for it).
+fn publish_over(readers: usize, slots: usize, publications: u64, read: fn(&Published<Mortal>)) {
+    let drops = Arc::new(AtomicU64::new(0));
+    let mortal = {
+        let drops = Arc::clone(&drops);
+        move |number| Mortal { number, witness: Arc::default(), drops: Arc::clone(&drops) }
+    };
+    let published = Arc::new(Published::with_slots(mortal(0), slots));
+    let readers: Vec<_> = (0..readers)
+        .map(|_| {
+            let published = Arc::clone(&published);
+            thread::spawn(move || read(&published))
+        })
+        .collect();
+    (1..=publications).for_each(|number| published.publish(mortal(number)));
+    readers.into_iter().for_each(|reader| reader.join().expect("the reader holds its laws"));
+    assert_eq!(published.waiting_count(), 0, "the last to leave dropped it");
+    assert_eq!(drops.load(Ordering::Relaxed), publications);
+}
+
+fn read_once(published: &Published<Mortal>) {
+    published.read(|value| value.witness.read());
+}
+
+fn read_nested(published: &Published<Mortal>) {
+    published.read(|outer| {
+        published.read(|inner| {
+            inner.witness.read();
+            assert!(inner.number >= outer.number, "values never go back");
+        });
+        outer.witness.read();
+    });
+}
+
+fn read_twice(published: &Published<Mortal>) {
+    read_once(published);
+    read_once(published);
+}
+
+#[test]
+fn a_value_outlives_its_reader_and_not_by_more() {
+    explore("a_value_outlives_its_reader_and_not_by_more", || publish_over(1, 2, 1, read_once));
+}
+
+#[test]
+fn a_value_outlives_a_reading_inside_of_a_reading() {
+    explore("a_value_outlives_a_reading_inside_of_a_reading", || publish_over(1, 2, 1, read_nested));
+}
+
+#[test]
+fn a_value_outlives_a_reader_that_comes_again() {
+    explore("a_value_outlives_a_reader_that_comes_again", || publish_over(1, 2, 1, read_twice));
+}
+
+#[test]
+fn values_published_one_after_the_other_go_in_turn() {
+    explore_bounded("values_published_one_after_the_other_go_in_turn", || publish_over(1, 2, 2, read_twice));
+}
+
+#[test]
+fn a_value_outlives_two_readers() {
+    explore_bounded("a_value_outlives_two_readers", || publish_over(2, 3, 1, read_once));
+}
+
+#[test]
+fn a_value_outlives_readers_without_slots() {
+    explore("a_value_outlives_readers_without_slots", || publish_over(1, 0, 1, read_nested));
 }

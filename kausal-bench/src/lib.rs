@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`arena`] | allocation, reset and release against bump arenas and general purpose allocators |
 //! | [`index`] | the in-memory indexes against each other and against the field's maps |
+//! | [`get`] | the engine's read path, and what publishes its view |
 //! | [`cache`] | the block cache against the field's caches, the merging cursor against a heap |
 //! | [`memtable`] | a memtable beside its index and beside maps that own their entries |
 //! | [`table`] | the table format against those of other engines |
@@ -17,6 +18,7 @@
 
 pub mod arena;
 pub mod cache;
+pub mod get;
 pub mod heap;
 pub mod index;
 pub mod machine;

@@ -1,4 +1,4 @@
-//! `kausal-bench [arena|cache|index|memtable|table] [OPTIONS]`: measures, prints, writes. `cargo xtask bench` builds it with the peers.
+//! `kausal-bench [arena|cache|get|index|memtable|table] [OPTIONS]`: measures, prints, writes. `cargo xtask bench` builds it with the peers.
 #![forbid(unsafe_code)]
 
 use std::error::Error;
@@ -8,10 +8,10 @@ use std::process::ExitCode;
 use kausal_bench::arena::{self, child};
 use kausal_bench::options::Options;
 use kausal_bench::row::Row;
-use kausal_bench::{cache, index, memtable, record, table, text};
+use kausal_bench::{cache, get, index, memtable, record, table, text};
 
 const HELP: &str = "\
-Usage: kausal-bench [arena|cache|index|memtable|table] [OPTIONS]
+Usage: kausal-bench [arena|cache|get|index|memtable|table] [OPTIONS]
        kausal-bench record --from FILE [--from FILE] [--markdown FILE]
 
   --quick          fewer samples of smaller sizes
@@ -53,12 +53,14 @@ fn run() -> Result<(), Box<dyn Error>> {
     match name {
         "arena" => rows.extend(arena::run(&options)),
         "cache" => rows.extend(cache::run(&options)),
+        "get" => rows.extend(get::run(&options)?),
         "index" => rows.extend(index::run(&options)?),
         "memtable" => rows.extend(memtable::run(&options)),
         "table" => rows.extend(table::run(&options)?),
         "all" => {
             rows.extend(arena::run(&options));
             rows.extend(cache::run(&options));
+            rows.extend(get::run(&options)?);
             rows.extend(index::run(&options)?);
             rows.extend(memtable::run(&options));
             rows.extend(table::run(&options)?);

@@ -8,7 +8,8 @@ use crate::row::Row;
 use crate::text::{distinct, number, verdict};
 
 /// The peers whose versions a record names.
-const PEERS: [&str; 18] = [
+const PEERS: [&str; 19] = [
+    "arc-swap",
     "blink-alloc",
     "bumpalo",
     "bumpalo-herd",

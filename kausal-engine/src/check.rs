@@ -14,6 +14,7 @@ use crate::error::{Damage, Error};
 use crate::file_names::{FileKind, file_path};
 use crate::ids::FileNumber;
 use crate::manifest::{ManifestState, TableMeta, read_manifest};
+use crate::memory::TableMemory;
 use crate::recovery::{files_of, plan_logs};
 use crate::version::TableFile;
 use crate::vfs::{OpenMode, Vfs};
@@ -101,7 +102,7 @@ impl Check<'_> {
             self.directory,
             meta.clone(),
             Vec::new(),
-            &self.budget,
+            &TableMemory::new(self.budget.clone(), None),
             OpenMode::Read,
         )?;
         let properties = file.table().properties();

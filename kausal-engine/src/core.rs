@@ -3,20 +3,19 @@
 //! Locks, in the order in which they may be taken together:
 //! 1. `writer`: the log's end, the next sequence number and the commit queue; held for one record, not for I/O of a group.
 //! 2. `versions`: the manifest; held for one edit and its sync.
-//! 3. `view`: what readers pin; held for a pointer's exchange.
+//! 3. that of `view`: who changes what readers see, or stays with it; readers take none.
 //! 4. the snapshot list, buffer pools and the budget tree: leaves.
 //!
 //! Nobody waits for an event while holding one.
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use kausal_arena::{RegionPool, ScratchPool};
+use kausal_arena::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
+use kausal_arena::{Published, RegionPool, ScratchPool};
 use kausal_index::{BlockIndex, SeqNo};
 use kausal_memtable::MemtableManager;
-use kausal_sstable::TableError;
-use parking_lot::{Mutex, RwLock};
+use kausal_sstable::{BufferPool, TableError};
 
 use crate::background::Background;
 use crate::commit::{Order, QueueEvents, WriteState};
@@ -29,7 +28,8 @@ use crate::generation::Generation;
 use crate::ids::FileNumber;
 use crate::memory::MemoryPlan;
 use crate::options::Options;
-use crate::read::{BlockBuffers, View};
+use crate::pinned::PinnedBytes;
+use crate::read::View;
 use crate::snapshot::{Snapshot, SnapshotList};
 use crate::stats::Counters;
 use crate::version::VersionSet;
@@ -42,10 +42,11 @@ pub(crate) struct Core<I: BlockIndex> {
     pub(crate) database_id: u64,
     pub(crate) writer: Mutex<WriteState>,
     pub(crate) versions: Mutex<VersionSet>,
-    view: RwLock<Arc<View<I>>>,
+    view: Published<View<I>>,
     pub(crate) memtables: MemtableManager<I, Generation>,
     pub(crate) snapshots: Arc<SnapshotList>,
-    pub(crate) buffers: BlockBuffers,
+    pub(crate) buffers: BufferPool,
+    pub(crate) pinned: Arc<PinnedBytes>,
     pub(crate) scratches: ScratchPool,
     pub(crate) background: Arc<Background>,
     pub(crate) compaction_policy: Arc<dyn CompactionPolicy>,
@@ -97,10 +98,11 @@ impl<I: BlockIndex> Core<I> {
             database_id: parts.database_id,
             writer: Mutex::new(parts.writer),
             versions: Mutex::new(parts.versions),
-            view: RwLock::new(Arc::new(view)),
+            view: Published::new(view),
             memtables: parts.memtables,
             snapshots: Arc::default(),
-            buffers: BlockBuffers::new(&parts.plan.reads),
+            buffers: BufferPool::new(&parts.plan.reads),
+            pinned: Arc::new(PinnedBytes::new(parts.plan.pinned_bytes_max)),
             scratches: ScratchPool::new(&parts.plan.requests, parts.plan.requests.ceiling() / 2),
             background: Arc::default(),
             compaction_policy: parts.compaction_policy,
@@ -117,19 +119,22 @@ impl<I: BlockIndex> Core<I> {
         }
     }
 
-    /// What a reader sees from now on.
+    /// Shows `work` what a reader sees from now on, without a lock or a count. Keep it short: what a reader sees stays
+    /// until it returns.
+    #[inline]
+    pub(crate) fn read_view<R>(&self, work: impl FnOnce(&View<I>) -> R) -> R {
+        self.view.read(work)
+    }
+
+    /// What a reader sees from now on, with a count on it: for those who stay.
     pub(crate) fn view(&self) -> Arc<View<I>> {
-        Arc::clone(&self.view.read())
+        self.view.pin()
     }
 
     /// Replaces the view by what `change` makes of it.
     pub(crate) fn change_view(&self, change: impl FnOnce(&View<I>) -> View<I>) {
-        let mut view = self.view.write();
-        let next = Arc::new(change(&view));
-        let old = std::mem::replace(&mut *view, next);
-        drop(view);
-        // The last reader's drop may return a region and remove files: not under the lock.
-        drop(old);
+        // The last reader's drop may return a region and remove files: after the lock, here or in the reader.
+        self.view.change(change);
     }
 
     /// The newest sequence number that readers may see.

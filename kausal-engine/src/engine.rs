@@ -17,6 +17,7 @@ use crate::error::Error;
 use crate::ids::KeyspaceId;
 use crate::keyspace::Keyspace;
 use crate::options::{Options, WriteOptions};
+use crate::pinned::PinnedValue;
 use crate::recovery::{self, RecoveryReport};
 use crate::request::Request;
 use crate::scan::{Cursor, KeyRange, ValueReader};
@@ -239,6 +240,34 @@ impl<I: BlockIndex + 'static> StorageEngine<I> {
         self.default_keyspace().get_at(snapshot, key)
     }
 
+    /// Writes the value of `key` into `value`, in the place of what was there, and answers whether there is one. Allocates
+    /// nothing if `value` has room, and takes no lock if what it needs is in memory.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get); `value` holds anything then.
+    pub fn get_into(&self, key: &[u8], value: &mut Vec<u8>) -> Result<bool, Error> {
+        self.default_keyspace().get_into(key, value)
+    }
+
+    /// The value of `key` where it lies, without a copy, for as long as the result lives: see [`Keyspace::get_pinned`].
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub fn get_pinned(&self, key: &[u8]) -> Result<Option<PinnedValue>, Error> {
+        self.default_keyspace().get_pinned(key)
+    }
+
+    /// Copies of the values of `keys`, in the order of the keys, all of one moment: see [`Keyspace::multi_get`].
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub fn multi_get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        self.default_keyspace().multi_get(keys)
+    }
+
     /// The value of `key`, to be read from front to back, however large.
     ///
     /// # Errors
@@ -355,11 +384,15 @@ impl<I: BlockIndex + 'static> StorageEngine<I> {
         for file in view.version.files() {
             levels[usize::from(file.meta().level)].count(file.meta());
         }
+        let cached = self.core.plan.cache.stats().total();
         let mut stats = Stats {
             levels,
             memtable_entry_count: view.memtables().map(|memtable| memtable.len()).sum(),
             blob_count: view.version.files().map(|file| file.blobs().len()).sum(),
             last_seqno: self.core.visible().get(),
+            pinned_value_bytes: self.core.pinned.used(),
+            block_cache_hits: cached.hits,
+            block_cache_misses: cached.misses,
             snapshot_count: self.core.snapshots.seqnos().len(),
             ..Stats::default()
         };

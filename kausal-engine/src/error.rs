@@ -154,6 +154,14 @@ impl Error {
         move |source| Self::Io { op, path: path.to_owned(), source }
     }
 
+    /// For `map_err`: a failure to read a value, which may have its place already.
+    pub(crate) fn read_value(directory: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |error| match error.downcast::<Self>() {
+            Ok(error) => error,
+            Err(error) => Self::io("read a value of", directory)(error),
+        }
+    }
+
     pub(crate) fn corruption(file: &Path, offset: u64, what: Damage) -> Self {
         Self::Corruption { file: file.to_owned(), offset, what }
     }

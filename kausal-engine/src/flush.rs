@@ -130,7 +130,7 @@ impl<I: BlockIndex + 'static> Core<I> {
             directory: &self.directory,
             options: &self.options,
             budget: &self.plan.flush,
-            tables_budget: &self.plan.tables,
+            tables: &self.plan.tables,
             new_number: &|| self.new_file_number(),
             blob: &|number| memtable.attached().blob(number),
         };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use parking_lot::Mutex;
+use kausal_arena::sync::Mutex;
 
 use crate::blob::BlobFile;
 use crate::ids::FileNumber;

@@ -21,6 +21,8 @@ use crate::engine::StorageEngine;
 use crate::error::Error;
 use crate::ids::KeyspaceId;
 use crate::options::WriteOptions;
+use crate::pinned::PinnedValue;
+use crate::read::Found;
 use crate::read::View;
 use crate::scan::{Cursor, KeyRange, ValueReader};
 use crate::snapshot::Snapshot;
@@ -168,6 +170,61 @@ impl<'engine, I: BlockIndex + 'static> Keyspace<'engine, I> {
         self.lookup(key, Some(snapshot))
     }
 
+    /// Writes the value of `key` into `value`, in the place of what was there, and answers whether there is one. Allocates
+    /// nothing if `value` has room, and takes no lock if what it needs is in memory.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get); `value` holds anything then.
+    pub fn get_into(&self, key: &[u8], value: &mut Vec<u8>) -> Result<bool, Error> {
+        value.clear();
+        let found = self.core().find(self.id, key, None, |bytes| {
+            value.extend_from_slice(bytes);
+            Ok(())
+        })?;
+        match found {
+            None => Ok(false),
+            Some(Found::Inline(())) => Ok(true),
+            Some(Found::Blob(mut reader)) => {
+                reader.read_to_end(value).map_err(Error::read_value(&self.core().directory))?;
+                Ok(true)
+            }
+        }
+    }
+
+    /// The value of `key` where it lies, without a copy, for as long as the result lives.
+    ///
+    /// It holds a block of the cache. Keep it for a moment, and [`into_bytes`](PinnedValue::into_bytes) what is to stay. When
+    /// all such values pin more than a sixteenth of the memory budget, and for a value that lies in a memtable, in a blob file
+    /// or in a block that the cache did not take, the result is a copy: pins are never the reason that a look-up fails or
+    /// that a writer waits.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub fn get_pinned(&self, key: &[u8]) -> Result<Option<PinnedValue>, Error> {
+        self.core().get_pinned(self.id, key)
+    }
+
+    /// Copies of the values of `keys`, in the order of the keys, all of one moment. They are looked up in key order, so those
+    /// that lie in one block fetch it once.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub fn multi_get(&self, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, Error> {
+        let mut values: Vec<Option<Found<Vec<u8>>>> = keys.iter().map(|_| None).collect();
+        let (core, mut order) = (self.core(), vec![0; keys.len()]);
+        let copy = |value: &[u8]| Ok(value.to_vec());
+        core.find_many(self.id, keys, &mut order, None, copy, |place, found| values[place] = found)?;
+        let value = |found: Option<Found<Vec<u8>>>| match found {
+            None => Ok(None),
+            Some(Found::Inline(value)) => Ok(Some(value)),
+            Some(Found::Blob(reader)) => ValueReader::blob(reader).into_bytes(&core.directory).map(Some),
+        };
+        values.into_iter().map(value).collect()
+    }
+
     fn lookup(&self, key: &[u8], snapshot: Option<&Snapshot>) -> Result<Option<Vec<u8>>, Error> {
         let reader = self.core().open_value(self.id, key, snapshot)?;
         reader.map(|reader| reader.into_bytes(&self.core().directory)).transpose()
@@ -215,7 +272,7 @@ impl<I: BlockIndex + 'static> fmt::Debug for Keyspace<'_, I> {
 impl<I: BlockIndex + 'static> Core<I> {
     /// The keyspace with this name.
     pub(crate) fn keyspace(&self, name: &str) -> Option<KeyspaceId> {
-        self.view().version.tree_named(name).map(|tree| tree.keyspace())
+        self.read_view(|view| view.version.tree_named(name).map(|tree| tree.keyspace()))
     }
 
     /// Creates a keyspace, unless there is one of this name.

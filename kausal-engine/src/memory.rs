@@ -5,18 +5,26 @@
 //! | memtables | all of it | 1/2 | two regions of 1/4 each, obtained at open |
 //! | wal | 1/32 | 1/4 | the log's frame buffer, as large as the largest batch |
 //! | tables | 1/32 | 1/4 | indexes, filters and properties of open tables |
+//! | block cache | 1/32 | 1/2 | blocks of tables that were read |
 //! | flush | 1/16 | 1/8 | buffers, filter and index of the table being written |
 //! | compaction | 3/16 | 1/4 | the same, and one block of each input |
 //! | requests | 0 | 1/8 | request arenas |
 //! | reads | 1/64 | 1/4 | block buffers of look-ups and of cursors under way |
 //! | cursors | 0 | 1/8 | what cursors keep between calls |
 //!
+//! What no floor sets aside is lent to whoever comes, mostly to the block cache. All others come before it: where they want
+//! more than is left, the cache gives slabs back. A table's filters and indexes stay in memory while half of what the tables
+//! may have is free; those of later ones are read through the cache, so data may grow without limit.
+//!
 //! What a flush and a compaction need is set aside at open, so they make progress whatever the readers hold. With V the
 //! longest value beside its key, 1/64 of the budget, a compaction holds a block of V and a key for each of four tables of
 //! level 0 and one run below, up to 2 V of the block being written, 2 V of output, and its filter and index: about 3/16.
 //! A longer value lies in a blob file.
 
+use std::sync::Arc;
+
 use kausal_arena::{AllocError, Budget};
+use kausal_sstable::{BlockCache, BlockCacheOptions, Residency};
 
 /// Number of memtable regions: one takes writes while the other is flushed.
 pub(crate) const REGION_COUNT: usize = 2;
@@ -27,7 +35,8 @@ pub(crate) struct MemoryPlan {
     pub(crate) root: Budget,
     pub(crate) memtables: Budget,
     pub(crate) wal: Budget,
-    pub(crate) tables: Budget,
+    pub(crate) tables: TableMemory,
+    pub(crate) cache: Arc<BlockCache>,
     pub(crate) flush: Budget,
     pub(crate) compaction: Budget,
     pub(crate) requests: Budget,
@@ -35,6 +44,8 @@ pub(crate) struct MemoryPlan {
     pub(crate) cursors: Budget,
     /// Size of one memtable region.
     pub(crate) region_bytes: usize,
+    /// Bytes that values may pin between calls.
+    pub(crate) pinned_bytes_max: usize,
     /// Longest value that is stored beside its key; longer ones lie in blob files.
     pub(crate) inline_value_bytes_max: usize,
 }
@@ -46,18 +57,53 @@ impl MemoryPlan {
         let region_bytes = (bytes / 4).min(u32::MAX as usize & !0xFFFF) & !0xFFFF;
         let root = Budget::root("database", bytes);
         let memtables = REGION_COUNT * region_bytes;
+        let first = |name: &'static str, floor: usize, ceiling: usize| {
+            root.child(name, floor, ceiling).inspect(|node| node.come_first(true))
+        };
+        let cache = root.child("block cache", bytes / 32, bytes / 2)?;
+        let cache = Arc::new(BlockCache::new(&cache, BlockCacheOptions::default())?);
         Ok(Self {
             memtables: root.child("memtables", memtables, memtables)?,
-            wal: root.child("wal", bytes / 32, bytes / 4)?,
-            tables: root.child("tables", bytes / 32, bytes / 4)?,
-            flush: root.child("flush", bytes / 16, bytes / 8)?,
-            compaction: root.child("compaction", bytes / 16 * 3, bytes / 4)?,
-            requests: root.child("requests", 0, bytes / 8)?,
-            reads: root.child("reads", bytes / 64, bytes / 4)?,
-            cursors: root.child("cursors", 0, bytes / 8)?,
+            wal: first("wal", bytes / 32, bytes / 4)?,
+            tables: TableMemory::new(first("tables", bytes / 32, bytes / 4)?, Some(&cache)),
+            cache,
+            flush: first("flush", bytes / 16, bytes / 8)?,
+            compaction: first("compaction", bytes / 16 * 3, bytes / 4)?,
+            requests: first("requests", 0, bytes / 8)?,
+            reads: first("reads", bytes / 64, bytes / 4)?,
+            cursors: first("cursors", 0, bytes / 8)?,
             root,
             region_bytes,
+            pinned_bytes_max: bytes / 16,
             inline_value_bytes_max: region_bytes / 16,
         })
+    }
+}
+
+/// Where open tables keep what stays, and whose cache their blocks are in.
+#[derive(Clone, Debug)]
+pub(crate) struct TableMemory {
+    budget: Budget,
+    cache: Option<Arc<BlockCache>>,
+}
+
+impl TableMemory {
+    /// Tables that are charged to `budget`. Without a cache they are read through to be checked, and no more.
+    pub(crate) fn new(budget: Budget, cache: Option<&Arc<BlockCache>>) -> Self {
+        Self { budget, cache: cache.cloned() }
+    }
+
+    pub(crate) fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    pub(crate) fn cache(&self) -> Option<&Arc<BlockCache>> {
+        self.cache.as_ref()
+    }
+
+    /// What shall stay of the next table.
+    pub(crate) fn residency(&self) -> Residency {
+        let has_room = self.budget.used() <= self.budget.ceiling() / 2;
+        if has_room { Residency::Indexes } else { Residency::Root }
     }
 }

@@ -4,16 +4,19 @@
 //! levels. The first entry at or below the read's sequence number decides, or the first range tombstone over the key that
 //! is newer than it: every newer place has newer ones.
 //!
+//! A reader borrows the view for the length of a call, see [`Published`](kausal_arena::Published), and peeks at cached blocks
+//! for as long ([`LookupBlocks`]): a look-up that finds all it needs in memory writes nothing that another one could feel.
+//!
 //! A reader takes the view *before* it reads the visible sequence number: a version that was overwritten since may be
 //! gone from a later view, never from an earlier one.
 
 use std::sync::Arc;
 
-use kausal_arena::{AllocError, Budget};
 use kausal_index::{BlockIndex, EntryRef, Kind, SeqNo};
 use kausal_memtable::Memtable;
-use kausal_sstable::{BlockBuffer, KeyHash};
+use kausal_sstable::{BlockSource, KeyHash, LookupBlocks};
 
+use crate::blob::BlobReader;
 use crate::core::Core;
 use crate::error::Error;
 use crate::generation::Generation;
@@ -21,9 +24,8 @@ use crate::ids::{FileNumber, KeyspaceId};
 use crate::scan::ValueReader;
 use crate::snapshot::Snapshot;
 use crate::version::{Level, Version};
-use parking_lot::Mutex;
 
-/// What a reader pins: memtables and tables of one moment.
+/// What a reader sees: memtables and tables of one moment.
 #[derive(Debug)]
 pub(crate) struct View<I> {
     pub(crate) active: Arc<Memtable<I, Generation>>,
@@ -52,8 +54,20 @@ impl<I: BlockIndex> View<I> {
         keyspace: KeyspaceId,
         key: &[u8],
         at: SeqNo,
-        buffer: &mut BlockBuffer,
+        blocks: &mut impl BlockSource,
         found: impl FnOnce(EntryRef<'_>) -> T,
+    ) -> Result<Option<T>, Error> {
+        self.get_from(keyspace, key, at, blocks, |entry, _| found(entry))
+    }
+
+    /// [`get`](Self::get), with the kind of place that the entry is in.
+    pub(crate) fn get_from<T>(
+        &self,
+        keyspace: KeyspaceId,
+        key: &[u8],
+        at: SeqNo,
+        blocks: &mut impl BlockSource,
+        found: impl FnOnce(EntryRef<'_>, Origin) -> T,
     ) -> Result<Option<T>, Error> {
         let Some(tree) = self.version.tree(keyspace) else { return Err(Error::NoKeyspace { keyspace }) };
         for memtable in self.memtables() {
@@ -61,7 +75,7 @@ impl<I: BlockIndex> View<I> {
             let hidden = part.range_tombstones().covering(key, at);
             match part.get(key, at) {
                 Some(entry) if hidden.is_none_or(|hidden| hidden < entry.seqno) => {
-                    return Ok(Some(found(entry)));
+                    return Ok(Some(found(entry, Origin::Memtable)));
                 }
                 None if hidden.is_none() => {}
                 _ => return Ok(None),
@@ -73,10 +87,10 @@ impl<I: BlockIndex> View<I> {
                 0 => None,
                 _ => file.table().range_tombstones().covering(key, at),
             };
-            let entry = file.table().get_hashed(key, hash, at, buffer);
+            let entry = file.table().get_hashed(key, hash, at, blocks);
             match entry.map_err(|error| Error::table(file.path(), error))? {
                 Some(entry) if hidden.is_none_or(|hidden| hidden < entry.seqno) => {
-                    return Ok(Some(found(entry)));
+                    return Ok(Some(found(entry, Origin::Table)));
                 }
                 None if hidden.is_none() => {}
                 _ => return Ok(None),
@@ -116,6 +130,14 @@ impl<I: BlockIndex> View<I> {
     }
 }
 
+/// Where an entry was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Memtable,
+    /// In the block that the source fetched last.
+    Table,
+}
+
 /// A place that has range tombstones.
 pub(crate) enum Cover<'v> {
     Memtable(&'v kausal_memtable::RangeTombstones),
@@ -135,7 +157,85 @@ impl Cover<'_> {
     }
 }
 
+/// What a look-up found.
+pub(crate) enum Found<T> {
+    /// Beside its key, and what the caller made of it.
+    Inline(T),
+    /// In a blob file.
+    Blob(BlobReader),
+}
+
 impl<I: BlockIndex + 'static> Core<I> {
+    /// Lets `work` look keys up in what a reader sees now, with a source for the tables' blocks. Takes no lock and counts
+    /// nothing, as long as the blocks are in the cache.
+    #[inline]
+    pub(crate) fn look_up<R>(&self, work: impl FnOnce(&View<I>, &mut LookupBlocks<'_, '_>) -> R) -> R {
+        let cache = &self.plan.cache;
+        self.read_view(|view| {
+            cache.peek(|peek| work(view, &mut LookupBlocks::new(cache, peek, &self.buffers)))
+        })
+    }
+
+    /// The moment to read at. Asked for *after* there is a view.
+    pub(crate) fn moment(&self, snapshot: Option<&Snapshot>) -> SeqNo {
+        let Some(snapshot) = snapshot else { return self.visible() };
+        assert!(snapshot.is_of(&self.snapshots), "a snapshot of another database");
+        snapshot.seqno()
+    }
+
+    /// The value of `key` at a snapshot or now: what `inline` makes of it, or the blob it lies in.
+    pub(crate) fn find<T>(
+        &self,
+        keyspace: KeyspaceId,
+        key: &[u8],
+        snapshot: Option<&Snapshot>,
+        inline: impl FnOnce(&[u8]) -> Result<T, Error>,
+    ) -> Result<Option<Found<T>>, Error> {
+        self.look_up(|view, blocks| {
+            let at = self.moment(snapshot);
+            let found = view.get(keyspace, key, at, blocks, |entry| self.value_of(view, entry, inline))?;
+            found.unwrap_or(Ok(None))
+        })
+    }
+
+    fn value_of<T>(
+        &self,
+        view: &View<I>,
+        entry: EntryRef<'_>,
+        inline: impl FnOnce(&[u8]) -> Result<T, Error>,
+    ) -> Result<Option<Found<T>>, Error> {
+        match entry.kind {
+            Kind::Delete => Ok(None),
+            Kind::Blob => self.open_blob(view, entry.value).map(Found::Blob).map(Some),
+            _ => inline(entry.value).map(Found::Inline).map(Some),
+        }
+    }
+
+    /// The values of `keys` at a snapshot or now, all of one moment. `each` is given a key's place and what `inline` made of
+    /// its value, in the order of the keys: `order` is room for their places.
+    pub(crate) fn find_many<T>(
+        &self,
+        keyspace: KeyspaceId,
+        keys: &[&[u8]],
+        order: &mut [u32],
+        snapshot: Option<&Snapshot>,
+        mut inline: impl FnMut(&[u8]) -> Result<T, Error>,
+        mut each: impl FnMut(usize, Option<Found<T>>),
+    ) -> Result<(), Error> {
+        order.iter_mut().zip(0..).for_each(|(place, number)| *place = number);
+        order.sort_unstable_by_key(|&place| keys[place as usize]);
+        self.look_up(|view, blocks| {
+            let at = self.moment(snapshot);
+            for place in order.iter().map(|&place| place as usize) {
+                // In order of the keys: one in the same block as the one before finds it fetched.
+                let value = |entry: EntryRef<'_>| self.value_of(view, entry, &mut inline);
+                let found = view.get(keyspace, keys[place], at, blocks, value)?;
+                each(place, found.unwrap_or(Ok(None))?);
+            }
+            Ok(())
+        })
+    }
+
     /// The value of `key` at a snapshot or now, to be read from front to back.
     pub(crate) fn open_value(
         &self,
@@ -143,52 +243,10 @@ impl<I: BlockIndex + 'static> Core<I> {
         key: &[u8],
         snapshot: Option<&Snapshot>,
     ) -> Result<Option<ValueReader>, Error> {
-        if let Some(snapshot) = snapshot {
-            assert!(snapshot.is_of(&self.snapshots), "a snapshot of another database");
-        }
-        let view = self.view();
-        let at = snapshot.map_or_else(|| self.visible(), Snapshot::seqno);
-        let found = self.buffers.with(|buffer| {
-            view.get(keyspace, key, at, buffer, |entry| match entry.kind {
-                Kind::Delete => Ok(None),
-                Kind::Blob => self.open_blob(&view, entry.value).map(ValueReader::blob).map(Some),
-                _ => Ok(Some(ValueReader::inline(entry.value.to_vec()))),
-            })
-        })??;
-        found.unwrap_or(Ok(None))
-    }
-}
-
-/// Block buffers that look-ups take and give back, so that a warm look-up allocates nothing.
-#[derive(Debug)]
-pub(crate) struct BlockBuffers {
-    budget: Budget,
-    idle: Mutex<Vec<BlockBuffer>>,
-}
-
-/// Buffers kept for the next look-up; more are given back to the budget.
-const IDLE_MAX: usize = 16;
-
-/// An idle buffer that has grown beyond this is given back instead of kept.
-const IDLE_BYTES_MAX: usize = 64 << 10;
-
-impl BlockBuffers {
-    pub(crate) fn new(budget: &Budget) -> Self {
-        Self { budget: budget.clone(), idle: Mutex::new(Vec::with_capacity(IDLE_MAX)) }
-    }
-
-    /// Runs `work` with a buffer.
-    pub(crate) fn with<T>(&self, work: impl FnOnce(&mut BlockBuffer) -> T) -> Result<T, AllocError> {
-        let idle = self.idle.lock().pop();
-        let mut buffer = match idle {
-            Some(buffer) => buffer,
-            None => BlockBuffer::new(&self.budget)?,
-        };
-        let answer = work(&mut buffer);
-        let mut idle = self.idle.lock();
-        if idle.len() < IDLE_MAX && buffer.capacity() <= IDLE_BYTES_MAX {
-            idle.push(buffer);
-        }
-        Ok(answer)
+        let found = self.find(keyspace, key, snapshot, |value| Ok(value.to_vec()))?;
+        Ok(found.map(|found| match found {
+            Found::Inline(value) => ValueReader::inline(value),
+            Found::Blob(reader) => ValueReader::blob(reader),
+        }))
     }
 }

@@ -402,7 +402,7 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
             directory: self.directory,
             options: self.options,
             budget: &self.plan.flush,
-            tables_budget: &self.plan.tables,
+            tables: &self.plan.tables,
             new_number: &|| self.new_number(),
             blob: &|number| frozen.attached().blob(number),
         };

@@ -9,14 +9,15 @@
 use std::fmt;
 
 use kausal_arena::{AllocError, Scratch};
-use kausal_index::{BlockIndex, Kind};
+use kausal_index::BlockIndex;
 
 use crate::core::Core;
 use crate::engine::StorageEngine;
 use crate::error::Error;
 use crate::ids::KeyspaceId;
 use crate::keyspace::Keyspace;
-use crate::scan::KeyRange;
+use crate::read::Found;
+use crate::scan::{KeyRange, ValueReader};
 use crate::snapshot::Snapshot;
 
 /// A request's arena, and the moment it reads at.
@@ -76,20 +77,47 @@ impl<'engine, I: BlockIndex + 'static> Request<'engine, I> {
     ///
     /// As [`get`](Self::get); [`Error::NoKeyspace`].
     pub fn get_in(&self, keyspace: KeyspaceId, key: &[u8]) -> Result<Option<&[u8]>, Error> {
-        let core = self.core();
-        let view = core.view();
-        let at = self.snapshot.seqno();
-        let found = core.buffers.with(|buffer| {
-            view.get(keyspace, key, at, buffer, |entry| match entry.kind {
-                Kind::Delete => Ok(None),
-                Kind::Blob => {
-                    let reader = core.open_blob(&view, entry.value)?;
-                    self.read_blob(reader).map(Some)
-                }
-                _ => Ok(Some(&*self.scratch.try_alloc_slice_copy(entry.value)?)),
-            })
-        })??;
-        found.unwrap_or(Ok(None))
+        let copy = |value: &[u8]| Ok(&*self.scratch.try_alloc_slice_copy(value)?);
+        let found = self.core().find(keyspace, key, Some(&self.snapshot), copy)?;
+        found.map(|found| self.value(found)).transpose()
+    }
+
+    /// The values of `keys` at the request's moment, in the order of the keys, in the request's arena. They are looked up in
+    /// key order, so those that lie in one block fetch it once.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub fn multi_get(&self, keys: &[&[u8]]) -> Result<&[Option<&[u8]>], Error> {
+        self.multi_get_in(KeyspaceId::DEFAULT, keys)
+    }
+
+    /// The values of `keys` of `keyspace`, as [`multi_get`](Self::multi_get) has them.
+    ///
+    /// # Errors
+    ///
+    /// As [`get_in`](Self::get_in).
+    pub fn multi_get_in(&self, keyspace: KeyspaceId, keys: &[&[u8]]) -> Result<&[Option<&[u8]>], Error> {
+        let order = self.scratch.try_alloc_slice_fill(keys.len(), 0_u32)?;
+        let values = self.scratch.try_alloc_slice_fill(keys.len(), None::<&[u8]>)?;
+        let copy = |value: &[u8]| Ok(&*self.scratch.try_alloc_slice_copy(value)?);
+        let mut blobs = Vec::new();
+        self.core().find_many(
+            keyspace,
+            keys,
+            order,
+            Some(&self.snapshot),
+            copy,
+            |place, found| match found {
+                Some(Found::Inline(value)) => values[place] = Some(value),
+                Some(Found::Blob(reader)) => blobs.push((place, reader)),
+                None => {}
+            },
+        )?;
+        for (place, reader) in blobs {
+            values[place] = Some(self.read_value(ValueReader::blob(reader))?);
+        }
+        Ok(values)
     }
 
     /// Up to `limit` keys of `range` with their values, in order, in the request's arena. Values in blob files are
@@ -143,20 +171,20 @@ impl<'engine, I: BlockIndex + 'static> Request<'engine, I> {
         self.engine.core()
     }
 
-    fn read_blob(&self, reader: crate::blob::BlobReader) -> Result<&[u8], Error> {
-        self.read_value(crate::scan::ValueReader::blob(reader))
+    fn value<'a>(&'a self, found: Found<&'a [u8]>) -> Result<&'a [u8], Error> {
+        match found {
+            Found::Inline(value) => Ok(value),
+            Found::Blob(reader) => self.read_value(ValueReader::blob(reader)),
+        }
     }
 
-    fn read_value(&self, mut reader: crate::scan::ValueReader) -> Result<&[u8], Error> {
+    fn read_value(&self, mut reader: ValueReader) -> Result<&[u8], Error> {
         use std::io::Read;
         let max = self.scratch.bytes_left();
         let len =
             usize::try_from(reader.len()).map_err(|_| AllocError::TooLarge { bytes: usize::MAX, max })?;
         let value = self.scratch.try_alloc_slice_fill(len, 0)?;
-        reader.read_exact(value).map_err(|error| match error.downcast::<Error>() {
-            Ok(error) => error,
-            Err(error) => Error::io("read a blob of", &self.core().directory)(error),
-        })?;
+        reader.read_exact(value).map_err(Error::read_value(&self.core().directory))?;
         Ok(value)
     }
 }

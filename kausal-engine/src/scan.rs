@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use kausal_arena::Reservation;
 use kausal_index::{BlockIndex, Cursor as _, EntryRef, Kind, SeqNo};
-use kausal_sstable::{MergingCursor, RunCursor, TableError};
+use kausal_sstable::{CachedBlocks, MergingCursor, RunCursor, TableError};
 
 use crate::blob::{BlobReader, BlobRef};
 use crate::core::Core;
@@ -222,7 +222,7 @@ impl<I: BlockIndex + 'static> Cursor<I> {
         let item = self.items.get(self.place).ok_or_else(|| Error::invalid("the cursor stands nowhere"))?;
         let value = &self.bytes[item.value.clone()];
         match item.kind {
-            Kind::Blob => self.core.open_blob(&self.core.view(), value).map(ValueReader::blob),
+            Kind::Blob => self.core.read_view(|view| self.core.open_blob(view, value)).map(ValueReader::blob),
             _ => Ok(ValueReader::inline(value.to_vec())),
         }
     }
@@ -254,9 +254,8 @@ impl<I: BlockIndex + 'static> Cursor<I> {
         self.bytes.clear();
         self.place = 0;
         self.is_last = true;
-        let view = self.core.view();
         let core = Arc::clone(&self.core);
-        self.fill(&view, from).map_err(|error| match error {
+        core.read_view(|view| self.fill(view, from)).map_err(|error| match error {
             FillError::Table(error) => core.table_error(error),
             FillError::Engine(error) => error,
         })?;
@@ -265,7 +264,8 @@ impl<I: BlockIndex + 'static> Cursor<I> {
 
     /// Walks the merge of everything in `view` and keeps what the snapshot sees.
     fn fill(&mut self, view: &View<I>, from: From<'_>) -> Result<(), FillError> {
-        let budget = &self.core.plan.reads.clone();
+        let core = Arc::clone(&self.core);
+        let blocks = || CachedBlocks::new(&*core.plan.cache, &core.plan.reads).map_err(Error::from);
         let keyspace = self.keyspace;
         let tree = view.version.tree(keyspace).ok_or(Error::NoKeyspace { keyspace })?;
         let covers = view.covers(keyspace);
@@ -274,11 +274,11 @@ impl<I: BlockIndex + 'static> Cursor<I> {
             sources.push(Source::Memtable(part.cursor().map_err(Error::from)?));
         }
         for table in tree.level(0).tables() {
-            sources.push(Source::Table(table.cursor(budget)?));
+            sources.push(Source::Table(table.cursor_from(blocks()?)));
         }
         let deeper = tree.levels()[1..].iter().filter(|level| !level.tables().is_empty());
         for level in deeper {
-            sources.push(Source::Run(RunCursor::new(level.tables(), budget).map_err(Error::from)?));
+            sources.push(Source::Run(RunCursor::from_source(level.tables(), blocks()?)));
         }
         let mut merge = MergingCursor::new(sources);
         match self.direction {
@@ -506,10 +506,7 @@ impl ValueReader {
             ValueSource::Blob(reader) => reader,
         };
         let mut value = Vec::new();
-        reader.read_to_end(&mut value).map_err(|error| match error.downcast::<Error>() {
-            Ok(error) => error,
-            Err(error) => Error::io("read a value of", directory)(error),
-        })?;
+        reader.read_to_end(&mut value).map_err(Error::read_value(directory))?;
         Ok(value)
     }
 

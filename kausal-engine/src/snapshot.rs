@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
+use kausal_arena::sync::Mutex;
 use kausal_index::SeqNo;
-use parking_lot::Mutex;
 
 /// The sequence numbers that live snapshots read at, with the number of snapshots at each.
 #[derive(Debug, Default)]

@@ -3,13 +3,13 @@
 use std::convert::Infallible;
 
 use kausal_index::{Cursor, EntryRef, SeqNo};
-use kausal_sstable::{RunCursor, TableCursor, TableError};
+use kausal_sstable::{BlockBuffer, BlockSource, RunCursor, TableCursor, TableError};
 
 /// One of several kinds of cursors, behind one type and one error.
-pub(crate) enum Source<'a, M> {
+pub(crate) enum Source<'a, M, S = BlockBuffer> {
     Memtable(M),
-    Table(TableCursor<'a>),
-    Run(RunCursor<'a>),
+    Table(TableCursor<'a, S>),
+    Run(RunCursor<'a, S>),
 }
 
 /// For merges of tables alone.
@@ -31,7 +31,7 @@ macro_rules! movement {
     };
 }
 
-impl<M: Cursor<Error = Infallible>> Cursor for Source<'_, M> {
+impl<M: Cursor<Error = Infallible>, S: BlockSource> Cursor for Source<'_, M, S> {
     type Error = TableError;
 
     movement!(seek_to_first());

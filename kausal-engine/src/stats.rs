@@ -1,6 +1,6 @@
 //! Counters of what the engine did, and the picture of its levels.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use kausal_arena::sync::{AtomicU64, Ordering};
 
 use crate::manifest::TableMeta;
 
@@ -72,6 +72,12 @@ pub struct Stats {
     pub last_seqno: u64,
     /// Live snapshots, by the moment they read at.
     pub snapshot_count: usize,
+    /// Bytes that pinned values keep where they are.
+    pub pinned_value_bytes: usize,
+    /// Look-ups of blocks that found them in the block cache.
+    pub block_cache_hits: u64,
+    /// Blocks that were read because the cache did not have them.
+    pub block_cache_misses: u64,
     /// Changes written.
     pub puts: u64,
     /// Bytes of keys and values written by the user, blobs excluded.

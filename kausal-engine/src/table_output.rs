@@ -18,6 +18,7 @@ use crate::error::{Damage, Error};
 use crate::file_names::{FileKind, file_path};
 use crate::ids::{FileNumber, KeyspaceId, TableId};
 use crate::manifest::TableMeta;
+use crate::memory::TableMemory;
 use crate::options::Options;
 use crate::range_fragments::RangeFragments;
 use crate::version::TableFile;
@@ -53,7 +54,7 @@ pub(crate) struct Workplace<'a> {
     /// Pays for the writer's buffers.
     pub(crate) budget: &'a Budget,
     /// Pays for what stays resident of the finished tables.
-    pub(crate) tables_budget: &'a Budget,
+    pub(crate) tables: &'a TableMemory,
     /// Hands out file numbers.
     pub(crate) new_number: &'a dyn Fn() -> FileNumber,
     /// Finds the blob file with a number.
@@ -177,7 +178,7 @@ impl<'a> TableOutput<'a> {
             place.directory,
             meta,
             blobs,
-            place.tables_budget,
+            place.tables,
             place.options.table_open_mode(),
         )?;
         self.finished.push(Arc::new(table));

@@ -277,8 +277,9 @@ impl<I: BlockIndex + 'static> Core<I> {
         let mut others =
             batch.keyspace_parts().iter().map(|part| part.keyspace).filter(|&id| id != KeyspaceId::DEFAULT);
         let Some(first) = others.next() else { return Ok(()) };
-        let version = Arc::clone(&self.view().version);
-        let missing = std::iter::once(first).chain(others).find(|&id| version.tree(id).is_none());
+        let missing = self.read_view(|view| {
+            std::iter::once(first).chain(others).find(|&id| view.version.tree(id).is_none())
+        });
         missing.map_or(Ok(()), |keyspace| Err(Error::NoKeyspace { keyspace }))
     }
 
@@ -286,15 +287,14 @@ impl<I: BlockIndex + 'static> Core<I> {
     fn check_conditions(&self, batch: &impl Changes) -> Result<(), Error> {
         for condition in batch.required() {
             let ConditionRef { keyspace, key, expected } = condition;
-            let view = self.view();
-            let holds = self.buffers.with(|buffer| {
-                view.get(keyspace, key, self.visible(), buffer, |entry| match (entry.kind, expected) {
+            let holds = self.look_up(|view, blocks| {
+                view.get(keyspace, key, self.visible(), blocks, |entry| match (entry.kind, expected) {
                     (Kind::Delete, expected) => Ok(expected.is_none()),
                     (_, None) => Ok(false),
-                    (Kind::Blob, Some(expected)) => self.open_blob(&view, entry.value)?.equals(expected),
+                    (Kind::Blob, Some(expected)) => self.open_blob(view, entry.value)?.equals(expected),
                     (_, Some(expected)) => Ok(entry.value == expected),
                 })
-            })??;
+            })?;
             if !holds.unwrap_or(Ok(expected.is_none()))? {
                 return Err(Error::Conflict { keyspace, key: key.to_vec() });
             }
@@ -304,7 +304,7 @@ impl<I: BlockIndex + 'static> Core<I> {
 
     /// Puts an empty memtable and an empty log in the place of the full ones, if a region is free.
     fn try_rotate(self: &Arc<Self>, mut state: Guard<'_>) -> Result<Attempt, Error> {
-        let level0_count = self.view().version.level0_count();
+        let level0_count = self.read_view(|view| view.version.level0_count());
         // Where nothing would be compacted there is nothing to wait for.
         if level0_count >= self.options.level0_stall_count && self.is_compaction_due() {
             self.schedule_compaction();

@@ -1,6 +1,8 @@
 //! Counts calls of the global allocator. A binary of its own: the counter sees the whole process, so the tests here
 //! run as one.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -33,29 +35,65 @@ fn calls_during(work: impl FnOnce()) -> u64 {
     CALLS.load(Ordering::Relaxed) - before
 }
 
+/// Half of 1,000 keys in a table, half in the memtable; no job runs any more.
+fn filled(folder: &std::path::Path) -> StorageEngine {
+    let engine = StorageEngine::open(folder, Options::new().memory_budget(8 << 20)).unwrap();
+    let put = |numbers: std::ops::Range<u32>| {
+        numbers.for_each(|number| engine.put(&number.to_be_bytes(), &[number as u8; 100]).unwrap());
+    };
+    put(0..1000);
+    engine.compact().unwrap();
+    put(500..1000);
+    engine
+}
+
+/// How often `work` calls the allocator the first time, and in a hundred times after that.
+fn cold_and_warm(what: &str, mut work: impl FnMut()) -> (u64, u64) {
+    let cold = calls_during(&mut work);
+    let warm = calls_during(|| (0..100).for_each(|_| work()));
+    println!("{what}: {cold} calls of the allocator the first time, {warm} in the next hundred");
+    (cold, warm)
+}
+
 #[test]
 fn s20_warm_request_look_ups_allocate_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let engine = StorageEngine::open(folder.path(), Options::new().memory_budget(8 << 20)).unwrap();
-    for number in 0..1000_u32 {
-        engine.put(&number.to_be_bytes(), &[number as u8; 100]).unwrap();
-    }
-    // Half of the keys in a table, half in the memtable; no job runs any more.
-    engine.compact().unwrap();
-    for number in 500..1000_u32 {
-        engine.put(&number.to_be_bytes(), &[number as u8; 100]).unwrap();
-    }
-    let look_up = || {
+    let engine = filled(folder.path());
+    let expected = |number: u32| (number < 1000).then_some([number as u8; 100]);
+
+    let (cold, warm) = cold_and_warm("100 gets in a request", || {
         let request = engine.request().unwrap();
         for number in (0..1100_u32).step_by(11) {
-            let expected = (number < 1000).then_some([number as u8; 100]);
-            assert_eq!(
-                request.get(&number.to_be_bytes()).unwrap(),
-                expected.as_ref().map(|value| &value[..])
-            );
+            let found = request.get(&number.to_be_bytes()).unwrap();
+            assert_eq!(found, expected(number).as_ref().map(|value| &value[..]));
         }
-    };
-    let cold = calls_during(look_up);
+    });
     assert!(cold > 0, "the counter counts");
-    assert_eq!(calls_during(|| (0..100).for_each(|_| look_up())), 0);
+    assert_eq!(warm, 0);
+
+    let places = [("the table", 0..500), ("the memtable", 500..1000), ("nowhere", 1000..1100_u32)];
+    let mut value = Vec::new();
+    for (place, numbers) in places {
+        let (_, warm) = cold_and_warm(&format!("gets into a buffer, from {place}"), || {
+            for number in numbers.clone() {
+                let is_there = engine.get_into(&number.to_be_bytes(), &mut value).unwrap();
+                assert_eq!(is_there.then_some(&value[..]), expected(number).as_ref().map(|value| &value[..]));
+            }
+        });
+        assert_eq!(warm, 0, "{place}");
+    }
+
+    let names: Vec<[u8; 4]> = (0..1100_u32).rev().step_by(11).map(u32::to_be_bytes).collect();
+    let keys: Vec<&[u8]> = names.iter().map(|name| &name[..]).collect();
+    let (_, warm) = cold_and_warm("a multi-get of 100 keys in a request", || {
+        let request = engine.request().unwrap();
+        let found = request.multi_get(&keys).unwrap();
+        assert_eq!(found.iter().flatten().count(), 90);
+    });
+    assert_eq!(warm, 0);
+
+    let (_, warm) = cold_and_warm("a value pinned in the cache", || {
+        assert!(!engine.get_pinned(&7_u32.to_be_bytes()).unwrap().unwrap().is_copy());
+    });
+    assert_eq!(warm, 0);
 }

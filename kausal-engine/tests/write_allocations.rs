@@ -1,7 +1,5 @@
 //! Counts calls of the global allocator on the write path. A binary of its own: the counter is the process's allocator.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
-
 use allocation_counter::measure;
 use kausal_engine::{Durability, Options, StorageEngine, WriteBatch, WriteOptions};
 

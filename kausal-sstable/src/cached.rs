@@ -152,7 +152,7 @@ impl<C: Deref<Target = BlockCache> + Clone> BlockSource for CachedBlocks<C> {
 }
 
 /// Where the cache counts a block of this kind.
-fn class(kind: BlockKind) -> BlockClass {
+pub(crate) fn class(kind: BlockKind) -> BlockClass {
     match kind {
         BlockKind::Filter => BlockClass::Filter,
         BlockKind::Index | BlockKind::Root => BlockClass::Index,

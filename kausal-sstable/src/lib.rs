@@ -51,6 +51,7 @@ mod format;
 pub mod fuzzing;
 mod ids;
 mod index;
+mod lookup;
 mod merge;
 mod prefetch;
 mod properties;
@@ -65,7 +66,7 @@ mod writer;
 pub use blocks::BlockInfo;
 pub use buffer::BlockBuffer;
 pub use cache::{
-    BlockCache, BlockCacheOptions, BlockClass, BlockKey, CacheStats, ClassStats, InsertError, Pinned,
+    BlockCache, BlockCacheOptions, BlockClass, BlockKey, CacheStats, ClassStats, InsertError, Peek, Pinned,
     PinnedBlock, Refusal,
 };
 pub use cached::CachedBlocks;
@@ -77,6 +78,7 @@ pub use filter::KeyHash;
 pub use format::{BlockHandle, BlockKind, FORMAT_VERSION, Footer, TRAILER_BYTES};
 pub use ids::{FileNumber, TableId};
 pub use kausal_index::{KeyspaceId, RangeTombstone};
+pub use lookup::{BufferPool, LookupBlocks};
 pub use merge::MergingCursor;
 pub use properties::Properties;
 pub use range_tombstones::RangeTombstones;

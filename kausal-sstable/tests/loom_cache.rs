@@ -10,7 +10,8 @@
 //! memory gone, and read under a pin. If the cache did not order the two, loom reports a data race on it.
 //!
 //! Each planted defect must be found: `--planted cache_pin_relaxed` (a pin that does not see what was filled),
-//! `--planted cache_unpin_relaxed` (an unpinning that does not keep reads before it).
+//! `--planted cache_unpin_relaxed` (an unpinning that does not keep reads before it), `--planted cache_peek_unfenced` (a look
+//! that an evictor may not see).
 //!
 //! Whoever reads or writes at the same time is a thread of its own; the model's main thread only waits.
 
@@ -85,6 +86,21 @@ impl Bed {
     fn get(&self, file: u64) -> bool {
         let found = self.cache.get(&key(file));
         found.inspect(|block| self.read(file, block)).is_some()
+    }
+
+    /// Looks without a pin, twice, so that the hazard goes from one frame to the next.
+    fn peek(&self, file: u64) -> bool {
+        self.cache.peek(|peek| {
+            let found = [1, 2].map(|_| {
+                let is_there = peek.block(&key(file), BlockClass::Data);
+                if is_there {
+                    self.witness.read();
+                    assert_eq!(peek.bytes(), file.to_le_bytes(), "the block that was asked for");
+                }
+                is_there
+            });
+            found.contains(&true)
+        })
     }
 
     fn read(&self, file: u64, block: &PinnedBlock) {
@@ -165,6 +181,49 @@ fn a_reader_of_a_removed_file_keeps_its_block() {
         },
         |bed| _ = bed.get(1),
         |bed| assert!(!bed.get(1)),
+    );
+}
+
+#[test]
+fn a_frame_changes_hands_without_those_who_peek_only() {
+    explore(
+        "a_frame_changes_hands_without_those_who_peek_only",
+        1,
+        |bed| drop(bed.insert(1).unwrap()),
+        |bed| drop(bed.insert(2)),
+        |bed| _ = bed.peek(1),
+        |bed| {
+            let found = [bed.peek(1), bed.peek(2)];
+            assert!(found != [false; 2] && !(cfg!(any(loom, shuttle)) && found == [true; 2]));
+        },
+    );
+}
+
+#[test]
+fn a_slab_goes_back_without_those_who_peek_only() {
+    explore(
+        "a_slab_goes_back_without_those_who_peek_only",
+        1,
+        |bed| drop(bed.insert(1).unwrap()),
+        |bed| {
+            if bed.cache.shrink(usize::MAX) > 0 {
+                bed.witness.write();
+            }
+        },
+        |bed| _ = bed.peek(1),
+        |bed| assert!(bed.peek(1) != (bed.root.used() + SLAB_BYTES == bed.root.ceiling())),
+    );
+}
+
+#[test]
+fn a_block_is_peeked_at_whole_or_not_at_all() {
+    explore(
+        "a_block_is_peeked_at_whole_or_not_at_all",
+        1,
+        |_| (),
+        |bed| drop(bed.insert(1).unwrap()),
+        |bed| _ = bed.peek(1),
+        |bed| assert!(bed.peek(1)),
     );
 }
 

@@ -25,7 +25,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<(), F
 }
 
 /// Everybody.
-const ALL: &str = "arena-peers,cache-peers,index-peers,memtable-peers,table-peers";
+const ALL: &str = "arena-peers,cache-peers,index-peers,memtable-peers,read-peers,table-peers";
 
 /// The features that a benchmark needs.
 fn peers(benchmark: Option<&OsStr>) -> Result<&'static str, Failure> {
@@ -33,13 +33,14 @@ fn peers(benchmark: Option<&OsStr>) -> Result<&'static str, Failure> {
         Some("record") => Ok(ALL),
         Some("arena") => Ok("arena-peers"),
         Some("cache") => Ok("cache-peers"),
+        Some("get") => Ok("read-peers"),
         Some("index") => Ok("index-peers"),
         Some("memtable") => Ok("memtable-peers"),
         Some("table") => Ok("table-peers"),
         None => Ok(ALL),
         Some(option) if option.starts_with("--") => Ok(ALL),
         Some(name) => {
-            let names = "arena, cache, index, memtable, table or record";
+            let names = "arena, cache, get, index, memtable, table or record";
             Err(Failure::usage(format!("there is no benchmark `{name}`: {names}")))
         }
     }

@@ -72,6 +72,7 @@ struct NodeHandle {
     name: Arc<str>,
     leases: Arc<LeaseRegister>,
     parent: Option<Budget>,
+    comes_first: AtomicBool,
 }
 
 /// What the nodes of one tree share.
@@ -139,7 +140,8 @@ impl Budget {
         let index = tree.insert_root(node);
         let is_tracing = AtomicBool::new(cfg!(debug_assertions));
         let whole = Arc::new(Whole { tree: Mutex::new(tree), is_tracing, outside });
-        Self { node: Arc::new(NodeHandle { whole, index, name, leases, parent: None }) }
+        let comes_first = AtomicBool::new(false);
+        Self { node: Arc::new(NodeHandle { whole, index, name, leases, parent: None, comes_first }) }
     }
 
     /// A node below this one with `floor` bytes set aside for it at once and never more than `ceiling` bytes.
@@ -161,7 +163,8 @@ impl Budget {
             let parent = Some(self.node.index);
             tree.insert(Node::new(Arc::clone(&name), Arc::clone(&leases), parent, floor, ceiling))
         })?;
-        Ok(Self { node: Arc::new(NodeHandle { whole, index, name, leases, parent: Some(self.clone()) }) })
+        let (parent, comes_first) = (Some(self.clone()), AtomicBool::new(false));
+        Ok(Self { node: Arc::new(NodeHandle { whole, index, name, leases, parent, comes_first }) })
     }
 
     /// Charges `bytes` to this node until the reservation is dropped. O(depth of the node), under the tree's lock.
@@ -230,6 +233,43 @@ impl Budget {
         let excess = self.node.whole.tree.lock().take_excess(0);
         self.node.whole.outside.give_back(excess);
         freed
+    }
+
+    /// Lets this node and those below it come before whoever keeps idle memory: where a node above has no room for a charge,
+    /// the tree's keepers are asked to shrink, and the charge is tried once more. The keepers' own nodes must not come first,
+    /// and who charges a node that does must hold no lock that a [`Shrink`] takes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::sync::{Arc, Mutex, Weak};
+    /// use kausal_arena::{Budget, Reservation, Shrink};
+    ///
+    /// struct Cache(Mutex<Vec<Reservation>>);
+    /// impl Shrink for Cache {
+    ///     fn shrink(&self, _bytes: usize) -> usize {
+    ///         self.0.lock().unwrap().drain(..).map(|kept| kept.bytes()).sum()
+    ///     }
+    /// }
+    ///
+    /// let root = Budget::root("database", 100);
+    /// let cache = Arc::new(Cache(Mutex::new(vec![root.child("cache", 0, 100).unwrap().reserve(90).unwrap()])));
+    /// let weak: Weak<Cache> = Arc::downgrade(&cache);
+    /// root.add_shrinker(weak);
+    ///
+    /// let requests = root.child("requests", 0, 60).unwrap();
+    /// assert!(requests.reserve(50).is_err());
+    /// requests.come_first(true);
+    /// assert!(requests.reserve(70).is_err() && cache.0.lock().unwrap().len() == 1, "its own limit is no reason to ask");
+    /// assert!(requests.reserve(50).is_ok() && cache.0.lock().unwrap().is_empty());
+    /// ```
+    pub fn come_first(&self, on: bool) {
+        // Relaxed: a charge that is made meanwhile may ask or not.
+        self.node.comes_first.store(on, Ordering::Relaxed);
+    }
+
+    fn comes_first(&self) -> bool {
+        self.node.comes_first.load(Ordering::Relaxed) || self.parent().is_some_and(Self::comes_first)
     }
 
     /// Registers somebody who keeps idle memory of this tree, for as long as it lives.
@@ -308,8 +348,19 @@ impl Reservation {
             self.shrink_to(bytes);
             return Ok(());
         }
-        let node = &self.budget.node;
-        node.whole.change(|tree| tree.charge(node.index, bytes - self.bytes))?;
+        let (node, more) = (&self.budget.node, bytes - self.bytes);
+        let charge = || node.whole.change(|tree| tree.charge(node.index, more));
+        match charge() {
+            // A node above is full.
+            Err(AllocError::BudgetExceeded { node: full, need, have, .. })
+                if !Arc::ptr_eq(&full, &node.name)
+                    && self.budget.comes_first()
+                    && self.budget.please_shrink(need - have) > 0 =>
+            {
+                charge()?;
+            }
+            other => other?,
+        }
         self.bytes = bytes;
         Ok(())
     }

@@ -100,7 +100,7 @@ impl<I: BlockIndex + 'static> Core<I> {
             directory: &self.directory,
             options: &self.options,
             budget,
-            tables_budget: &self.plan.tables,
+            tables: &self.plan.tables,
             new_number: &|| self.new_file_number(),
             blob: &find_blob,
         };

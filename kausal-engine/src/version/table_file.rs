@@ -5,13 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use kausal_arena::Budget;
-use kausal_sstable::{Table, TableSource};
+use kausal_sstable::{BlockCache, Residency, Table, TableError, TableSource};
 
 use crate::blob::BlobFile;
 use crate::error::Error;
 use crate::file_names::{FileKind, file_path};
 use crate::manifest::TableMeta;
+use crate::memory::TableMemory;
 use crate::vfs::{Advice, OpenMode, Vfs, VfsFile};
 
 /// A table of some version. The last holder removes the file if it has become obsolete.
@@ -29,6 +29,7 @@ struct OpenFile {
     vfs: Arc<dyn Vfs>,
     path: PathBuf,
     obsolete: AtomicBool,
+    cache: Option<Arc<BlockCache>>,
 }
 
 /// A file as the table reader wants it.
@@ -45,23 +46,31 @@ impl TableSource for Source {
 }
 
 impl TableFile {
-    /// Opens the table that `meta` describes; its resident parts are charged to `budget`.
+    /// Opens the table that `meta` describes; its resident parts are charged to `memory`.
     pub(crate) fn open(
         vfs: &Arc<dyn Vfs>,
         directory: &Path,
         meta: TableMeta,
         blobs: Vec<Arc<BlobFile>>,
-        budget: &Budget,
+        memory: &TableMemory,
         mode: OpenMode,
     ) -> Result<Self, Error> {
         let path = file_path(directory, FileKind::Table(meta.file));
         let file = vfs.open(&path, mode).map_err(Error::io("open", &path))?;
         file.advise(Advice::Random);
         let expected = Some((meta.table_id, meta.file_bytes));
-        let table = Table::open(Arc::new(Source(file)), meta.file, expected, budget)
-            .map_err(|error| Error::table(&path, error))?;
-        let (vfs, table) = (Arc::clone(vfs), Arc::new(table));
-        let open = OpenFile { table, blobs, vfs, path, obsolete: AtomicBool::new(false) };
+        let source: Arc<dyn TableSource> = Arc::new(Source(file));
+        let read = |residency| {
+            Table::open_with(Arc::clone(&source), meta.file, expected, residency, memory.budget())
+        };
+        let table = match read(memory.residency()) {
+            // Filters and indexes that there is no room for are read when they are wanted.
+            Err(TableError::Memory { .. }) => read(Residency::Root),
+            other => other,
+        };
+        let table = Arc::new(table.map_err(|error| Error::table(&path, error))?);
+        let (vfs, cache) = (Arc::clone(vfs), memory.cache().cloned());
+        let open = OpenFile { table, blobs, vfs, path, obsolete: AtomicBool::new(false), cache };
         Ok(Self { meta, open: Arc::new(open) })
     }
 
@@ -99,6 +108,9 @@ impl Drop for OpenFile {
         if self.obsolete.load(Ordering::Acquire) {
             // A file that stays is removed by the next open, because nothing names it.
             let _ = self.vfs.remove(&self.path);
+            if let Some(cache) = &self.cache {
+                cache.remove_file(self.table.file());
+            }
         }
     }
 }

@@ -65,6 +65,30 @@ fn check(engine: &StorageEngine, snapshot: &kausal_engine::Snapshot, model: &Mod
     }
 }
 
+/// The other ways to look keys up, at the present moment.
+fn check_look_ups(engine: &StorageEngine, model: &Model) {
+    // Backwards, some twice, some absent.
+    let keys: Vec<Vec<u8>> =
+        (0..70).rev().chain(10..14).map(|number| format!("key/{number:03}").into()).collect();
+    let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+    let expected: Vec<Option<&[u8]>> = keys.iter().map(|&key| model.get(key).map(Vec::as_slice)).collect();
+    let found = engine.multi_get(&keys).unwrap();
+    assert_eq!(found.iter().map(Option::as_deref).collect::<Vec<_>>(), expected);
+    assert_eq!(engine.request().unwrap().multi_get(&keys).unwrap(), expected);
+    let mut pinned = Vec::new();
+    let mut value = b"what was there before".to_vec();
+    for (key, expected) in keys.iter().zip(&expected) {
+        assert_eq!(engine.get_into(key, &mut value).unwrap().then_some(&value[..]), *expected);
+        pinned.push(engine.get_pinned(key).unwrap());
+    }
+    assert!(engine.stats().pinned_value_bytes <= 8 << 20 >> 4);
+    for (value, expected) in pinned.into_iter().zip(&expected) {
+        assert_eq!(value.as_deref(), *expected);
+        assert_eq!(value.map(kausal_engine::PinnedValue::into_bytes).as_deref(), *expected);
+    }
+    assert_eq!(engine.stats().pinned_value_bytes, 0);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
@@ -114,6 +138,7 @@ proptest! {
             check(&engine, snapshot, model);
         }
         check(&engine, &engine.snapshot(), &model);
+        check_look_ups(&engine, &model);
     }
 }
 

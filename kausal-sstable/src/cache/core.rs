@@ -21,6 +21,7 @@ use super::frames::{Filling, HEADER_BYTES, Header, PAGE_BYTES, PinnedBlock, SLAB
 use super::ghost;
 use super::key::{BlockClass, BlockKey};
 use super::pages::{ORDERS, Page};
+use super::peek::Hazards;
 use super::shard::{GHOSTS_PER_PAGE, Parts, Shard, Shared};
 use super::stats::CacheStats;
 
@@ -46,6 +47,7 @@ pub(super) struct Core {
     headers: Box<[Header]>,
     directory: Directory,
     cells: Box<[Cell]>,
+    hazards: Hazards,
     block_bytes_max: usize,
     budget: Budget,
     /// What is not given back when the budget asks: nobody else could have it.
@@ -81,7 +83,7 @@ impl Plan {
             + Directory::lines_per_shard(pages) * LINE_BYTES
             + slabs * (size_of::<Option<Slab>>() + size_of::<usize>())
             + size_of::<Cell>();
-        let own_bytes = size_of::<Core>() + shards * of_shard;
+        let own_bytes = size_of::<Core>() + Hazards::BYTES + shards * of_shard;
         let slab_bytes = bytes.saturating_sub(own_bytes).min(shards * slabs * SLAB_BYTES);
         Self { shards, slabs, own_bytes, slab_bytes }
     }
@@ -127,6 +129,7 @@ impl Core {
             headers: (0..plan.shards * frames).map(|_| Header::new()).collect(),
             directory: Directory::new(plan.shards, Directory::lines_per_shard(frames)),
             cells: (0..plan.shards).map(cell).collect(),
+            hazards: Hazards::new(),
             block_bytes_max: largest,
             budget: budget.clone(),
             floor,
@@ -137,7 +140,11 @@ impl Core {
     }
 
     fn shared(&self) -> Shared<'_> {
-        Shared { headers: &self.headers, directory: &self.directory }
+        Shared { headers: &self.headers, directory: &self.directory, hazards: &self.hazards }
+    }
+
+    pub(super) fn hazards(&self) -> &Hazards {
+        &self.hazards
     }
 
     fn cell(&self, hash: u64) -> &Cell {
@@ -157,6 +164,16 @@ impl Core {
             self.cell(hash).misses.fetch_add(1, Ordering::Relaxed);
         }
         found
+    }
+
+    /// What `see` makes of a frame that may hold the block `key`, with its number.
+    #[inline]
+    pub(super) fn find_frame<T>(
+        &self,
+        key: &BlockKey,
+        mut see: impl FnMut(u32, &Header) -> Option<T>,
+    ) -> Option<T> {
+        self.directory.find(key.hash(), |frame| see(frame, &self.headers[frame as usize]))
     }
 
     #[inline]
@@ -272,6 +289,8 @@ impl Core {
             stats.pinned_bytes += pinned;
             stats.misses += cell.misses.load(Ordering::Relaxed);
         }
+        let peeked = self.hazards.hits();
+        stats.classes.iter_mut().zip(peeked).for_each(|(class, hits)| class.hits += hits);
         stats
     }
 

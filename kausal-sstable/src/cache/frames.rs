@@ -12,11 +12,13 @@
 //!
 //! 1. A reader pins first (one `fetch_add`) and looks afterwards: live, and the key it wants? If not, it takes the pin back.
 //! 2. An evictor clears `live` only where no pin is left, by compare-and-swap. Whoever pins later sees that.
+//!    Whoever peeks at it without a pin is found by his hazard, see `peek`: then it is made live again.
 //! 3. The frame's new user fills it, writes the header, and sets `live` by an addition, which keeps the pins of readers
 //!    that came too late and have not left yet.
 //!
 //! Invariants (cited by number in SAFETY comments):
-//! 1. While `live` is set and pins are left, neither header nor bytes are written, and the slab stays.
+//! 1. While `live` is set and pins are left, or a hazard names the frame that was seen live after that, neither header nor
+//!    bytes are written, and the slab stays. (Except for the credit of those who peek, in the header.)
 //! 2. A frame that is not live belongs to one shard, and what was taken from its shard to one [`Filling`].
 //! 3. Headers live as long as the cache's core, and the core as long as the cache or an orphan.
 //! 4. All pages of a frame have been written, at least with zeros, before anybody has a reference into them.
@@ -37,6 +39,7 @@ use kausal_arena::{AllocError, Arena, Budget, Lease};
 
 use super::core::Core;
 use super::key::BlockKey;
+use super::peek::Hazards;
 use crate::ids::FileNumber;
 
 /// The smallest frame, and what all of them are multiples of. A model's is smaller: it has to be made a hundred thousand
@@ -73,6 +76,13 @@ const UNPINNING: Ordering = Ordering::Release;
 #[cfg(kausal_planted = "cache_unpin_relaxed")]
 const UNPINNING: Ordering = Ordering::Relaxed;
 
+/// High bits of a [`Header`]'s `offset`, for the credit of those who peek. No file is longer than the rest can say.
+const CREDIT_BITS: u32 = 8;
+const OFFSET_BITS: u32 = u64::BITS - CREDIT_BITS;
+const OFFSET: u64 = (1 << OFFSET_BITS) - 1;
+/// Credit that is not added to: no policy wants to know of more, and a hot header is not written.
+const CREDIT_MAX: u64 = 3;
+
 /// Low bits of a [`Header`]'s `extent`, for the length: a block is at most half a slab.
 const LEN_BITS: u32 = 20;
 const _: () = assert!(SLAB_BYTES / 2 < 1 << LEN_BITS);
@@ -82,6 +92,7 @@ const _: () = assert!(SLAB_BYTES / 2 < 1 << LEN_BITS);
 pub(super) struct Header {
     state: AtomicU64,
     file: AtomicU64,
+    /// And credit above it: see [`CREDIT_BITS`].
     offset: AtomicU64,
     /// Where the bytes begin, in pages, and how many there are: see [`LEN_BITS`]. Of an exposed address.
     extent: AtomicU64,
@@ -112,12 +123,53 @@ impl Header {
     pub(super) fn key(&self) -> BlockKey {
         // Relaxed: written before `live` was set, and read after it was seen (invariant 1).
         let (file, offset) = (self.file.load(Ordering::Relaxed), self.offset.load(Ordering::Relaxed));
-        BlockKey { file: FileNumber(file), offset }
+        BlockKey { file: FileNumber(file), offset: offset & OFFSET }
     }
 
     /// Hits so far, those of readers who are about to take theirs back included. Wraps around.
     pub(super) fn hits(&self) -> u32 {
         (self.state.load(Ordering::Relaxed) >> 32) as u32
+    }
+
+    /// The frame's block, if it is `key` and live, with credit to the frame. The caller's hazard names the frame, and was
+    /// fenced.
+    #[inline]
+    pub(super) fn see(&self, key: &BlockKey) -> Option<Seen> {
+        // Acquire: as `PINNING`.
+        if self.state.load(Ordering::Acquire) & LIVE == 0 || self.key() != *key {
+            return None;
+        }
+        let offset = self.offset.load(Ordering::Relaxed);
+        if offset >> OFFSET_BITS < CREDIT_MAX {
+            // Relaxed, and no read-modify-write: two readers at once may give one credit between them. The offset stays.
+            self.offset.store(offset + (1 << OFFSET_BITS), Ordering::Relaxed);
+        }
+        self.extent()
+    }
+
+    /// Where the bytes of a block that is kept live by a pin or a hazard are.
+    #[inline]
+    fn extent(&self) -> Option<Seen> {
+        // Relaxed: the caller's Acquire saw the frame live, and it stays as it is (invariant 1).
+        let extent = self.extent.load(Ordering::Relaxed);
+        let start = ptr::with_exposed_provenance_mut((extent >> LEN_BITS) as usize * PAGE_BYTES);
+        Some(Seen { bytes: NonNull::new(start)?, len: (extent & ((1 << LEN_BITS) - 1)) as usize })
+    }
+
+    /// Credit of those who peeked since this was asked last. Under the shard's lock; one that comes at this moment may be
+    /// counted again, or not at all.
+    pub(super) fn take_credit(&self) -> u32 {
+        let offset = self.offset.load(Ordering::Relaxed);
+        let credit = offset >> OFFSET_BITS;
+        if credit > 0 {
+            self.offset.store(offset & OFFSET, Ordering::Relaxed);
+        }
+        credit as u32
+    }
+
+    /// Whether somebody peeked since [`take_credit`](Self::take_credit).
+    pub(super) fn has_credit(&self) -> bool {
+        self.offset.load(Ordering::Relaxed) >> OFFSET_BITS > 0
     }
 
     /// Whether anybody pins the frame now.
@@ -144,8 +196,8 @@ impl Header {
         self.state.fetch_sub(HIT | PIN, Ordering::Relaxed);
     }
 
-    /// Makes the frame nobody's if nobody pins it. The shard's owner calls this.
-    pub(super) fn try_evict(&self) -> Eviction {
+    /// Makes the frame nobody's if nobody pins it or peeks at it: `frame` is its number. The shard's owner calls this.
+    pub(super) fn try_evict(&self, frame: u32, hazards: &Hazards) -> Eviction {
         let mut state = self.state.load(Ordering::Relaxed);
         loop {
             if state & PINS != 0 {
@@ -154,10 +206,16 @@ impl Header {
             // Acquire: pairs with the Release of every unpinning, see `UNPINNING`.
             match self.state.compare_exchange_weak(state, state & !LIVE, Ordering::Acquire, Ordering::Relaxed)
             {
-                Ok(_) => return Eviction::Done,
+                Ok(_) => break,
                 Err(now) => state = now,
             }
         }
+        if hazards.name(frame) {
+            // Release: as in `publish`. Nothing was changed; who came meanwhile has missed it, and reads it anew.
+            self.state.fetch_or(LIVE, Ordering::Release);
+            return Eviction::Pinned;
+        }
+        Eviction::Done
     }
 
     /// The cache is going: whoever pins this frame keeps `core` alive from now on. Returns whether somebody does.
@@ -284,11 +342,32 @@ impl Filling {
         let pages = self.start.as_ptr().expose_provenance() / PAGE_BYTES;
         // Relaxed, all three: the frame is not live, so nobody believes them yet.
         header.file.store(key.file.0, Ordering::Relaxed);
-        header.offset.store(key.offset, Ordering::Relaxed);
+        header.offset.store(key.offset & OFFSET, Ordering::Relaxed);
         header.extent.store((pages as u64) << LEN_BITS | len as u64, Ordering::Relaxed);
         // Release: pairs with the Acquire of `PINNING`. An addition, because pins in vain may be on their way out.
         header.state.fetch_add(LIVE | PIN, Ordering::Release);
         PinnedBlock { header: NonNull::from(header), core: address(core), bytes: self.start, len }
+    }
+}
+
+/// Bytes of a block that somebody keeps where they are.
+pub(super) struct Seen {
+    bytes: NonNull<u8>,
+    len: usize,
+}
+
+impl Seen {
+    /// The block's contents.
+    ///
+    /// # Safety
+    ///
+    /// A hazard has named the frame since before it was seen live, and does so while the result lives.
+    #[inline]
+    pub(super) unsafe fn contents<'a>(&self) -> &'a [u8] {
+        // SAFETY:
+        // - the block's bytes lie within the frame and are initialised (invariant 4).
+        // - nobody writes them and the slab stays while the hazard names the frame (invariant 1).
+        unsafe { slice::from_raw_parts(self.bytes.as_ptr(), self.len) }
     }
 }
 
@@ -315,11 +394,7 @@ impl PinnedBlock {
         if !header.pin(key) {
             return None;
         }
-        // Relaxed: the pin's Acquire saw the frame live, and it stays as it is (invariant 1).
-        let extent = header.extent.load(Ordering::Relaxed);
-        let bytes =
-            NonNull::new(ptr::with_exposed_provenance_mut((extent >> LEN_BITS) as usize * PAGE_BYTES))?;
-        let len = (extent & ((1 << LEN_BITS) - 1)) as usize;
+        let Seen { bytes, len } = header.extent()?;
         Some(Self { header: NonNull::from(header), core: address(core), bytes, len })
     }
 

@@ -15,6 +15,7 @@
 //! | `key`, `stats`, `error` | names of blocks, counts, refusals |
 //! | `pinned` | a value in a pinned block |
 //! | `core` | what all share, and the steps of an insert |
+//! | `peek` | looking at a frame without a pin |
 //! | `frames` | slabs, frames, and the protocol of the state word: the unsafe part |
 //! | `directory` | from hash to frame without a lock |
 //! | `shard`, `pages`, `ghost` | under a lock: the policy, free frames, what went not long ago |
@@ -34,6 +35,7 @@ mod frames;
 mod ghost;
 mod key;
 mod pages;
+mod peek;
 mod pinned;
 mod shard;
 mod stats;
@@ -48,6 +50,7 @@ use kausal_arena::{AllocError, Budget, Shrink};
 pub use self::error::{InsertError, Refusal};
 pub use self::frames::PinnedBlock;
 pub use self::key::{BlockClass, BlockKey};
+pub use self::peek::Peek;
 pub use self::pinned::Pinned;
 pub use self::stats::{CacheStats, ClassStats};
 
@@ -113,6 +116,29 @@ impl BlockCache {
     #[inline]
     pub fn get(&self, key: &BlockKey) -> Option<PinnedBlock> {
         self.core.get(key)
+    }
+
+    /// Lets `work` look at blocks, one at a time, that nobody has to pin: what [`get`](Self::get) costs without its two
+    /// atomic additions. Nothing that two readers share is written by a read-modify-write.
+    ///
+    /// A block is looked at until the next one, or until `work` returns. Until then its frame is not taken for another block,
+    /// so do not wait in `work` while looking at one. More than 128 threads, and a look inside of another, see nothing.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use kausal_arena::Budget;
+    /// # use kausal_sstable::{BlockCache, BlockCacheOptions, BlockClass, BlockKey, FileNumber};
+    /// # let cache = BlockCache::new(&Budget::root("block cache", 4 << 20), BlockCacheOptions::default()).unwrap();
+    /// let key = BlockKey { file: FileNumber(1), offset: 0 };
+    /// let block = cache.insert(&key, BlockClass::Data, 4, |bytes| Ok::<_, std::io::Error>(bytes.copy_from_slice(b"pear")));
+    /// drop(block.unwrap());
+    /// let first = cache.peek(|peek| peek.block(&key, BlockClass::Data).then(|| peek.bytes()[0]));
+    /// assert_eq!(first, Some(b'p'));
+    /// ```
+    #[inline]
+    pub fn peek<R>(&self, work: impl FnOnce(&mut Peek<'_>) -> R) -> R {
+        Peek::with(&self.core, work)
     }
 
     /// Takes a frame for the block, lets `fill` write its `len` bytes in place, and returns it, pinned and from now on to be

@@ -68,7 +68,7 @@ impl Shard {
                 (frame.frequency, frame.is_proven) = if is_small { (0, false) } else { (credit - 1, true) };
                 continue;
             }
-            if self.header(shared, page).try_evict() == Eviction::Done {
+            if self.try_evict(shared, page) == Eviction::Done {
                 let is_remembered = is_small || self.pages[page].is_proven;
                 self.leave(shared, page, is_remembered);
                 return Some(page);
@@ -82,13 +82,16 @@ impl Shard {
 
     /// Counts the hits of a frame since the last look. Returns its credit.
     pub(super) fn look(&mut self, shared: Shared<'_>, page: u32) -> u8 {
-        let hits = self.header(shared, page).hits();
+        let header = self.header(shared, page);
+        // Those who peek count their hits themselves: here they have credit only.
+        let (hits, credit) = (header.hits(), header.take_credit());
         let frame = &mut self.pages[page];
         // Signed: a pin in vain is counted when it is made, and again, negatively, when it is taken back.
         let since = hits.wrapping_sub(frame.hits_seen) as i32;
         frame.hits_seen = hits;
+        let earned = since.saturating_add(credit as i32);
         frame.frequency =
-            (i32::from(frame.frequency).saturating_add(since)).clamp(0, FREQUENCY_MAX.into()) as u8;
+            (i32::from(frame.frequency).saturating_add(earned)).clamp(0, FREQUENCY_MAX.into()) as u8;
         let stats = &mut self.stats[frame.class as usize];
         stats.hits = stats.hits.wrapping_add_signed(since.into());
         frame.frequency
@@ -160,7 +163,7 @@ impl Shard {
         while page < first + count {
             let frame = self.pages[page];
             if matches!(frame.role, Role::Small | Role::Main) {
-                if self.header(shared, page).try_evict() == Eviction::Pinned {
+                if self.try_evict(shared, page) == Eviction::Pinned {
                     return false;
                 }
                 self.leave(shared, page, false);
@@ -196,7 +199,7 @@ impl Shard {
             shared.directory.remove(header.key().hash(), self.first_header + page);
             self.pages[page].is_doomed = true;
             removed += 1;
-            if header.try_evict() == Eviction::Done {
+            if self.try_evict(shared, page) == Eviction::Done {
                 self.leave(shared, page, false);
                 self.pages.give(page);
             }

@@ -26,10 +26,11 @@ mod slabs;
 use kausal_arena::Reservation;
 
 use super::directory::Directory;
-use super::frames::{Header, PAGE_BYTES, SLAB_PAGES, Slab};
+use super::frames::{Eviction, Header, PAGE_BYTES, SLAB_PAGES, Slab};
 use super::ghost::{self, Ghost, Recalled};
 use super::key::BlockClass;
 use super::pages::{List, Pages, Role};
+use super::peek::Hazards;
 use super::stats::ClassStats;
 
 /// Evictions that the ghost remembers, for each page.
@@ -49,6 +50,7 @@ const SETTLED_WITHIN: usize = 64 << 10;
 pub(super) struct Shared<'a> {
     pub(super) headers: &'a [Header],
     pub(super) directory: &'a Directory,
+    pub(super) hazards: &'a Hazards,
 }
 
 pub(super) struct Shard {
@@ -119,6 +121,11 @@ impl Shard {
 
     fn header<'a>(&self, shared: Shared<'a>, page: u32) -> &'a Header {
         &shared.headers[self.header_index(page)]
+    }
+
+    /// Makes the frame of `page` nobody's, unless somebody looks at it.
+    fn try_evict(&self, shared: Shared<'_>, page: u32) -> Eviction {
+        self.header(shared, page).try_evict(self.first_header + page, shared.hazards)
     }
 
     /// Where the header of `page` lies among all headers.

@@ -89,8 +89,8 @@ impl Shard {
         self.frames(first, pages)
             .filter(|&(_, role)| matches!(role, Role::Small | Role::Main))
             .filter(|&(page, _)| {
-                let frame = self.pages[page];
-                frame.frequency > 0 || self.header(shared, page).hits() != frame.hits_seen
+                let (frame, header) = (self.pages[page], self.header(shared, page));
+                frame.frequency > 0 || header.hits() != frame.hits_seen || header.has_credit()
             })
             .count()
     }

@@ -1,0 +1,146 @@
+//! `bench get`: the read path of the engine, and what publishes its view.
+//!
+//! | workload | what is measured |
+//! |---|---|
+//! | `view/THREADS` | reading a value that is replaced now and then: reader slots against a lock around a count, and arc-swap |
+//! | `get/PLACE/THREADS` | a get of a database in memory: into a new vector, into the caller's, and pinned |
+//!
+//! Times are wall time of all threads together by the reads of one. Every value that is read is checked.
+
+use std::sync::Arc;
+
+use kausal_arena::Published;
+use kausal_engine::{Options as EngineOptions, StorageEngine};
+use parking_lot::RwLock;
+
+use crate::options::Options;
+use crate::row::Row;
+use crate::samples::{medians, try_medians, wall};
+
+/// Threads that read at once.
+const THREADS: [usize; 3] = [1, 2, 4];
+
+/// Keys of a place.
+const KEYS: u32 = 20_000;
+
+/// What a view is like: some words behind a pointer.
+type View = [u64; 8];
+
+/// Sums one word of each reading.
+type Read = dyn Fn(usize) -> u64 + Sync;
+
+/// Measures what `options` ask for.
+///
+/// # Errors
+///
+/// What the engine answers, or the folder for it.
+pub fn run(options: &Options) -> Result<Vec<Row>, Box<dyn std::error::Error>> {
+    let mut rows = Vec::new();
+    for threads in THREADS {
+        let workload = format!("view/{threads}");
+        if options.wants(&workload) {
+            rows.extend(views(options, &workload, threads));
+        }
+    }
+    let folder = tempfile::tempdir()?;
+    let engine = filled(folder.path())?;
+    let places = [("table", 0..KEYS), ("memtable", KEYS..2 * KEYS), ("nowhere", 2 * KEYS..3 * KEYS)];
+    for (place, keys) in places {
+        for threads in THREADS {
+            let workload = format!("get/{place}/{threads}");
+            if options.wants(&workload) {
+                rows.extend(gets(options, &workload, &engine, keys.clone(), threads)?);
+            }
+        }
+    }
+    Ok(rows)
+}
+
+/// Our slots first, then the others.
+fn views(options: &Options, workload: &str, threads: usize) -> Vec<Row> {
+    let value: View = [1; 8];
+    let slots = Published::new(value);
+    let locked = RwLock::new(Arc::new(value));
+    let by_slots = move |count| (0..count).map(|_| slots.read(|view| view[3])).sum();
+    let by_lock = move |count| {
+        let view = || Arc::clone(&locked.read());
+        (0..count).map(|_| view()[3]).sum()
+    };
+    let mut subjects: Vec<(&str, Box<Read>)> =
+        vec![("Published", Box::new(by_slots)), ("RwLock<Arc>", Box::new(by_lock))];
+    #[cfg(feature = "read-peers")]
+    {
+        let swapped = arc_swap::ArcSwap::from_pointee(value);
+        subjects.push(("arc-swap", Box::new(move |count| (0..count).map(|_| swapped.load()[3]).sum())));
+    }
+    let count = if options.quick { 200_000 } else { 2_000_000 };
+    let nanos = medians(subjects.len(), options.rounds.unwrap_or(9), |number| {
+        let (name, read) = &subjects[number];
+        options.progress(workload, name);
+        let check = |_: &mut ()| assert_eq!(read(count), count as u64, "each reading sees the value");
+        wall(threads, |_| (), check) / count as f64
+    });
+    let rows: Vec<Row> = subjects
+        .iter()
+        .zip(nanos)
+        .map(|((name, _), nanos)| Row::lower(workload, name, "read", nanos, "ns"))
+        .collect();
+    let against = rows[1..].iter().map(|peer| rows[0].against(peer, None));
+    rows.iter().cloned().chain(against).collect()
+}
+
+fn key(number: u32) -> [u8; 16] {
+    let mut key = *b"........bench/16";
+    key[..8].copy_from_slice(&u64::from(number).wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes());
+    key
+}
+
+/// A database of which half lies in tables, and in the cache, and the other half in the memtable.
+fn filled(folder: &std::path::Path) -> Result<StorageEngine, kausal_engine::Error> {
+    let engine = StorageEngine::open(folder, EngineOptions::new().memory_budget(64 << 20))?;
+    let put = |number: u32| engine.put(&key(number), &[number as u8; 100]);
+    (0..KEYS).try_for_each(put)?;
+    engine.compact()?;
+    (KEYS..2 * KEYS).try_for_each(put)?;
+    Ok(engine)
+}
+
+/// How a value is asked for. Answers its first byte.
+type Get = fn(&StorageEngine, &[u8], &mut Vec<u8>) -> Result<Option<u8>, kausal_engine::Error>;
+
+const GETS: [(&str, Get); 3] = [
+    ("get_into", |engine, key, value| Ok(engine.get_into(key, value)?.then(|| value[0]))),
+    ("get", |engine, key, _| Ok(engine.get(key)?.map(|value| value[0]))),
+    ("get_pinned", |engine, key, _| Ok(engine.get_pinned(key)?.map(|value| value[0]))),
+];
+
+fn gets(
+    options: &Options,
+    workload: &str,
+    engine: &StorageEngine,
+    keys: std::ops::Range<u32>,
+    threads: usize,
+) -> Result<Vec<Row>, kausal_engine::Error> {
+    let passes = if options.quick { 2 } else { 10 };
+    let pass = |get: Get, value: &mut Vec<u8>, start: u32| {
+        for place in 0..keys.len() as u32 {
+            // Far from the one before, and each thread elsewhere.
+            let number = keys.start + (start + place.wrapping_mul(7919)) % KEYS;
+            let expected = (number < 2 * KEYS).then_some(number as u8);
+            assert_eq!(get(engine, &key(number), value)?, expected, "the value that was put");
+        }
+        Ok::<_, kausal_engine::Error>(())
+    };
+    let nanos = try_medians(GETS.len(), options.rounds.unwrap_or(9), |number| {
+        let (name, get) = GETS[number];
+        options.progress(workload, name);
+        pass(get, &mut Vec::new(), 0)?;
+        let work = |(value, start): &mut (Vec<u8>, u32)| {
+            (0..passes).for_each(|_| pass(get, value, *start).expect("it went well a moment ago"));
+        };
+        let nanos = wall(threads, |thread| (Vec::new(), thread as u32 * 1000), work);
+        Ok::<_, kausal_engine::Error>(nanos / f64::from(passes * KEYS))
+    })?;
+    let row = |(&(name, _), nanos): (&(&str, Get), f64)| Row::lower(workload, name, "get", nanos, "ns");
+    Ok(GETS.iter().zip(nanos).map(row).collect())
+}
