@@ -60,6 +60,7 @@ mod large_batch;
 mod manifest;
 mod memory;
 mod options;
+mod planted;
 mod range_fragments;
 mod read;
 mod recovery;
