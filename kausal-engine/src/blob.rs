@@ -11,10 +11,10 @@
 //! |---|---|---|
 //! | 0 | 8 | magic `KAUSBLOB` |
 //! | 8 | 4 | format version, 1, little-endian |
-//! | 12 | 4 | chunk size in bytes, 1 MiB |
+//! | 12 | 4 | chunk size in bytes, 64 KiB |
 //! | 16 | 8 | blob id, random |
 //! | 24 | 8 | xxh3-64 of bytes 0 to 23 |
-//! | 32 | | chunks: up to 1 MiB of the value, then the xxh3-64 of these bytes, keyed with blob id and file offset |
+//! | 32 | | chunks: up to 64 KiB of the value, then the xxh3-64 of these bytes, keyed with blob id and file offset |
 //!
 //! The length of the value stands in the reference; the file is exactly as long as that makes it. An empty value
 //! is never a blob.
@@ -32,7 +32,7 @@ use crate::ids::FileNumber;
 use crate::vfs::{OpenMode, Vfs, VfsFile};
 
 /// Bytes of the value under one checksum, and the most of it in memory at once.
-pub(crate) const CHUNK_BYTES: usize = 1 << 20;
+pub(crate) const CHUNK_BYTES: usize = 64 << 10;
 
 const MAGIC: &[u8; 8] = b"KAUSBLOB";
 const VERSION: u32 = 1;

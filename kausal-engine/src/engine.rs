@@ -158,7 +158,7 @@ impl<I: BlockIndex + 'static> StorageEngine<I> {
         self.default_keyspace().put(key, value)
     }
 
-    /// Sets `key` to the `len` bytes that `source` gives. However long, no more than 1 MiB of it is in memory at once,
+    /// Sets `key` to the `len` bytes that `source` gives. However long, no more than 64 KiB of it is in memory at once,
     /// unless it is short enough to lie beside its key.
     ///
     /// # Errors
@@ -355,7 +355,6 @@ impl<I: BlockIndex + 'static> StorageEngine<I> {
     ///
     /// [`Error::Io`]; the database takes no more writes then.
     pub fn sync(&self) -> Result<(), Error> {
-        self.core.health.check()?;
         self.core.health.check()?;
         self.core.sync_logs()
     }

@@ -88,7 +88,7 @@ impl<'engine, I: BlockIndex + 'static> Keyspace<'engine, I> {
         self.core().write_single(&SingleChange::put(self.id, key, value)?, WriteOptions::default())
     }
 
-    /// Sets `key` to the `len` bytes that `source` gives. However long, no more than 1 MiB of it is in memory at once,
+    /// Sets `key` to the `len` bytes that `source` gives. However long, no more than 64 KiB of it is in memory at once,
     /// unless it is short enough to lie beside its key.
     ///
     /// # Errors
@@ -300,6 +300,9 @@ impl<I: BlockIndex + 'static> Core<I> {
         if name == DEFAULT_NAME {
             return Err(Error::invalid("the default keyspace cannot be dropped"));
         }
+        // What was written before is durable before: what survives a crash is a prefix of the history.
+        let _fence = self.fence()?;
+        self.sync_logs()?;
         let mut versions = self.versions.lock();
         let Some(tree) = versions.current().tree_named(name).cloned() else { return Ok(false) };
         let version = versions.remove_keyspace(tree.keyspace()).inspect_err(|error| self.poison(error))?;

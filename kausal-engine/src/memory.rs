@@ -7,9 +7,9 @@
 //! | tables | 1/32 | 1/4 | indexes, filters and properties of open tables |
 //! | block cache | 1/32 | 1/2 | blocks of tables that were read |
 //! | flush | 1/16 | 1/8 | buffers, filter and index of the table being written |
-//! | compaction | 3/16 | 1/4 | the same, and one block of each input |
+//! | compaction | 1/8 | 1/4 | the same, and one block of each input |
 //! | requests | 0 | 1/8 | request arenas |
-//! | reads | 1/64 | 1/4 | block buffers of look-ups and of cursors under way |
+//! | reads | 1/16 | 1/4 | block buffers of look-ups and of cursors under way |
 //! | cursors | 0 | 1/8 | what cursors keep between calls |
 //!
 //! What no floor sets aside is lent to whoever comes, mostly to the block cache. All others come before it: where they want
@@ -17,9 +17,9 @@
 //! may have is free; those of later ones are read through the cache, so data may grow without limit.
 //!
 //! What a flush and a compaction need is set aside at open, so they make progress whatever the readers hold. With V the
-//! longest value beside its key, 1/64 of the budget, a compaction holds a block of V and a key for each of four tables of
-//! level 0 and one run below, up to 2 V of the block being written, 2 V of output, and its filter and index: about 3/16.
-//! A longer value lies in a blob file.
+//! longest value beside its key, 1/128 of the budget, a compaction holds a block of V and a key for each of five runs, up to 2 V
+//! of the block being written, 2 V of output, and its filter and index: about 1/8. A cursor over as many holds half of that. A
+//! longer value lies in a blob file.
 
 use std::sync::Arc;
 
@@ -68,14 +68,14 @@ impl MemoryPlan {
             tables: TableMemory::new(first("tables", bytes / 32, bytes / 4)?, Some(&cache)),
             cache,
             flush: first("flush", bytes / 16, bytes / 8)?,
-            compaction: first("compaction", bytes / 16 * 3, bytes / 4)?,
+            compaction: first("compaction", bytes / 8, bytes / 4)?,
             requests: first("requests", 0, bytes / 8)?,
-            reads: first("reads", bytes / 64, bytes / 4)?,
+            reads: first("reads", bytes / 16, bytes / 4)?,
             cursors: first("cursors", 0, bytes / 8)?,
             root,
             region_bytes,
             pinned_bytes_max: bytes / 16,
-            inline_value_bytes_max: region_bytes / 16,
+            inline_value_bytes_max: region_bytes / 32,
         })
     }
 }

@@ -478,7 +478,7 @@ impl<I: BlockIndex> fmt::Debug for Cursor<I> {
     }
 }
 
-/// Reads one value from front to back. A large one is read in pieces of 1 MiB, each checked before it is handed out.
+/// Reads one value from front to back. A large one is read in pieces of 64 KiB, each checked before it is handed out.
 #[derive(Debug)]
 pub struct ValueReader {
     source: ValueSource,
