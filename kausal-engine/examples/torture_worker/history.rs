@@ -42,6 +42,8 @@ pub(crate) struct Version {
 pub(crate) struct Op {
     /// Each key once.
     pub(crate) changes: BTreeMap<u32, Option<Version>>,
+    /// Whether it deletes all keys from its first to its last at once.
+    pub(crate) is_range: bool,
     pub(crate) durability: Durability,
 }
 
@@ -70,6 +72,12 @@ impl Op {
             1..=11 => Durability::Process,
             _ => Durability::Power,
         };
+        if random.below(40) == 0 {
+            let start = random.below(u64::from(KEYS)) as u32;
+            let end = (start + 1 + random.below(20) as u32).min(KEYS);
+            let changes = (start..end).map(|key| (key, None)).collect();
+            return Self { changes, is_range: true, durability };
+        }
         let count = if random.below(4) == 0 { 2 + random.below(7) } else { 1 };
         let mut changes = BTreeMap::new();
         for _ in 0..count {
@@ -78,12 +86,19 @@ impl Op {
             let version = Version { counter, salt, len };
             changes.insert(key, (random.below(6) > 0).then_some(version));
         }
-        Self { changes, durability }
+        Self { changes, is_range: false, durability }
     }
 
     /// As the engine takes it.
     pub(crate) fn to_batch(&self, writer: usize) -> Result<WriteBatch, Error> {
         let mut batch = WriteBatch::new();
+        if self.is_range
+            && let (Some((&first, _)), Some((&last, _))) =
+                (self.changes.first_key_value(), self.changes.last_key_value())
+        {
+            batch.delete_range(&key_bytes(writer, first), &key_bytes(writer, last + 1))?;
+            return Ok(batch);
+        }
         for (&key, version) in &self.changes {
             match version {
                 Some(version) => batch.put(&key_bytes(writer, key), &version.value(writer, key))?,
@@ -121,10 +136,10 @@ fn draw_len(random: &SimRandom) -> u64 {
     }
 }
 
-/// The key `number` of `writer`: of several lengths, those of two writers side by side.
+/// The key `number` of `writer`: in order of the numbers, of several lengths.
 pub(crate) fn key_bytes(writer: usize, number: u32) -> Vec<u8> {
     let tail = if number.is_multiple_of(7) { "/with a longer name than most others have" } else { "" };
-    format!("{number:05}/{writer}{tail}").into_bytes()
+    format!("{writer}/{number:05}{tail}").into_bytes()
 }
 
 impl Version {

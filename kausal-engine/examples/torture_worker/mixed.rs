@@ -103,7 +103,7 @@ impl Writer<'_> {
                 return Err(Ending::Violation(format!("cursor: {} is out of order", key.escape_ascii())));
             }
             last = key.to_vec();
-            if key.get(6) == Some(&(b'0' + self.number as u8)) {
+            if key.first() == Some(&(b'0' + self.number as u8)) {
                 let (number, version) = expected.next().ok_or_else(|| {
                     Ending::Violation(format!("cursor: {} should not be there", last.escape_ascii()))
                 })?;
