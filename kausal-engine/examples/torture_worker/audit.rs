@@ -64,6 +64,7 @@ pub(crate) fn run(place: &Place, crash: Crash, salt: u64) -> Result<Value, Endin
         };
     }
     let (mut lost, mut wrong, mut torn, mut what) = (0, 0, 0, String::new());
+    let (mut late, mut late_lost) = (0, 0);
     for (writer, history) in histories.iter_mut().enumerate() {
         let judgement = history.judge(writer, floors[writer], acked[writer].any + 1, &found[writer]);
         lost += judgement.lost;
@@ -71,6 +72,8 @@ pub(crate) fn run(place: &Place, crash: Crash, salt: u64) -> Result<Value, Endin
         torn += judgement.torn;
         what += &judgement.what;
         history.recovered = judgement.recovered.unwrap_or(history.recovered);
+        late += u64::from(acked[writer].late > 0);
+        late_lost += u64::from(acked[writer].late > history.recovered);
     }
     if salt.is_multiple_of(2) {
         engine.close()?;
@@ -88,7 +91,7 @@ pub(crate) fn run(place: &Place, crash: Crash, salt: u64) -> Result<Value, Endin
         before,
         &json!({
             "acknowledged": acked.iter().map(|acked| acked.count).sum::<u64>(),
-            "lost": lost, "wrong": wrong, "torn": torn, "what": what,
+            "lost": lost, "wrong": wrong, "torn": torn, "what": what, "late": late, "late_lost": late_lost,
             "recovery_micros": recovery_micros,
         }),
     ))

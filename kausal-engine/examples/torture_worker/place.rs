@@ -3,7 +3,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `history` | what the writers wrote in which run, and how much of it the last audit found |
-//! | `acks.W` | what writer W was told since: one line each, written after the acknowledgement by one call |
+//! | `acks.W` | what writer W was told since: one line each, written after the acknowledgement by one call; a line `cut` is of whoever is about to shut the file system down |
 //! | `phase` | what the engine is doing |
 
 use std::fs::{self, File, OpenOptions};
@@ -32,6 +32,9 @@ pub(crate) struct Acked {
     pub(crate) power: u64,
     /// How many acknowledgements `process` and `power` stand for.
     pub(crate) count: u64,
+    /// The last one of `Power` that came when the file system was being shut down already: kernels answer a sync with
+    /// success then that did nothing.
+    pub(crate) late: u64,
 }
 
 impl Place {
@@ -67,11 +70,20 @@ impl Place {
             io::ErrorKind::NotFound => Ok(String::new()),
             _ => Err(error),
         })?;
-        let mut acked = Acked { any: recovered, process: recovered, power: recovered, count: 0 };
+        let mut acked = Acked { any: recovered, process: recovered, power: recovered, ..Acked::default() };
+        let mut is_cut = false;
         for line in text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')) {
+            if line == "cut" {
+                is_cut = true;
+                continue;
+            }
             let (durability, counter) = line.split_at_checked(1).unwrap_or_default();
             let counter = counter.parse().map_err(|_| io::Error::other(format!("no ack: {line}")))?;
             acked.any = counter;
+            if is_cut {
+                acked.late = if durability == "P" { counter } else { acked.late };
+                continue;
+            }
             acked.count += u64::from(durability != "b");
             match durability {
                 "b" => {}

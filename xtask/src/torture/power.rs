@@ -3,7 +3,11 @@
 //! 1. An image on a loop device is formatted and mounted; the database lies there, what is known of it elsewhere.
 //! 2. Two writers work for a random time. Then the file system is shut down, half of the time with its journal written
 //!    first: nothing that is in memory reaches the image any more.
-//! 3. The image is mounted again, its journal replayed; an audit demands every write acknowledged with `Power`.
+//!    One process in two is stopped before, at the end of whatever calls it is in; the others are in the midst of theirs.
+//! 3. The image is mounted again, its journal replayed; an audit demands every write acknowledged with `Power`: to a stopped
+//!    process all of them, to one that runs on those from before the shutdown began. What it is told later is counted apart:
+//!    no machine without power does that, and a file system answers a sync with success there whose transaction the shutdown
+//!    has thrown away.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -30,6 +34,8 @@ const SYSTEMS: [(&str, &[&str]); 2] =
 #[derive(Debug, Default)]
 struct Counts {
     shutdowns: u32,
+    /// Of these, of a process that had been stopped.
+    stopped: u32,
     acknowledged: u64,
     lost: u64,
     wrong: u64,
@@ -37,6 +43,8 @@ struct Counts {
     refused: u32,
     cut: u64,
     replayed: u64,
+    late: u64,
+    late_lost: u64,
 }
 
 /// Shuts each file system down as often as asked, prints and judges.
@@ -88,15 +96,22 @@ fn shut_down_all(
 ) -> Result<(), Failure> {
     let mut rng = Rng::with_seed(options.seed);
     let database = image.mounted.join("db");
-    worker.forget(&database)?;
     while counts.shutdowns < options.power {
-        if rng.u8(0..8) == 0 {
+        if counts.shutdowns == 0 || rng.u8(0..8) == 0 {
             worker.forget(&database)?;
+            // Or the shutdown brings the old files back.
+            command::run(Command::new("sync").arg("-f").arg(&image.mounted))?;
         }
         let mut process = worker.start(worker.command("mixed", &database, rng.u64(..)))?;
         thread::sleep(Duration::from_millis(rng.u64(10..600)));
         if let Some(status) = process.ended()? {
             return Err(process.failure(&format!("ended before the shutdown: {status}")));
+        }
+        if rng.bool() {
+            process.stop()?;
+            counts.stopped += 1;
+        } else {
+            worker.mark_cut()?;
         }
         image.shut_down(rng.bool())?;
         process.kill()?;
@@ -121,13 +136,17 @@ impl Counts {
         self.refused += u32::from(verdict.refused.is_some());
         self.cut += u64::from(verdict.dropped > 0);
         self.replayed += verdict.batches;
+        self.late += verdict.late;
+        self.late_lost += verdict.late_lost;
     }
 
     fn shown(&self) -> String {
-        let Self { shutdowns, acknowledged, lost, wrong, torn, refused, cut, replayed } = self;
+        let Self { shutdowns, stopped, acknowledged, lost, wrong, torn, refused, cut, replayed, .. } = self;
+        let Self { late, late_lost, .. } = self;
         format!(
-            "{shutdowns} shutdowns, {acknowledged} writes acknowledged, Power writes lost {lost}, wrong {wrong}, torn \
-             {torn}, failed checks {refused}; {replayed} batches replayed, {cut} torn tails cut"
+            "{shutdowns} shutdowns, {stopped} of a stopped process; {acknowledged} writes acknowledged, Power writes lost {lost}, wrong {wrong}, torn \
+             {torn}, failed checks {refused}; {replayed} batches replayed, {cut} torn tails cut; acknowledged during the \
+             shutdown {late}, of these not there {late_lost}"
         )
     }
 }

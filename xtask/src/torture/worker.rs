@@ -1,6 +1,7 @@
 //! The process under torture: the example `torture_worker` of kausal-engine, its files, and its audits.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -37,6 +38,10 @@ pub(super) struct Verdict {
     pub(super) dropped: u64,
     pub(super) batches: u64,
     pub(super) recovery: Duration,
+    /// Writers that were told of a durable write while the file system was being shut down already.
+    pub(super) late: u64,
+    /// Those of them that do not have it.
+    pub(super) late_lost: u64,
     /// The first keys that are not right.
     pub(super) what: String,
 }
@@ -54,6 +59,8 @@ impl Verdict {
             dropped: number("dropped_bytes") + number("dropped_logs"),
             batches: number("batches"),
             recovery: Duration::from_micros(number("recovery_micros")),
+            late: number("late"),
+            late_lost: number("late_lost"),
             what: value["what"].as_str().unwrap_or_default().to_owned(),
         })
     }
@@ -138,6 +145,20 @@ impl Worker {
         Process::start(command, &self.folder.join("worker.log"))
     }
 
+    /// Says in both writers' acknowledgements that what comes from here on comes too late to be believed.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] if they cannot be written to.
+    pub(super) fn mark_cut(&self) -> Result<(), Failure> {
+        for writer in 0..2 {
+            let path = self.known().join(format!("acks.{writer}"));
+            let acks = OpenOptions::new().append(true).create(true).open(&path);
+            acks.and_then(|mut acks| acks.write_all(b"cut\n")).at("write", &path)?;
+        }
+        Ok(())
+    }
+
     /// Recovers the database and compares it with what was acknowledged.
     ///
     /// # Errors
@@ -199,6 +220,30 @@ impl Process {
     /// As the system gives them.
     pub(super) fn ended(&mut self) -> Result<Option<ExitStatus>, Failure> {
         self.child.try_wait().map_err(|error| self.failure(&format!("cannot be waited for: {error}")))
+    }
+
+    /// Stops it with SIGSTOP, and waits until no thread of it is in a call any more.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] if it does not stop.
+    pub(super) fn stop(&self) -> Result<(), Failure> {
+        let process = self.child.id().to_string();
+        command::run(Command::new("kill").args(["-STOP", &process]))?;
+        let tasks = Path::new("/proc").join(&process).join("task");
+        let is_stopped = |task: fs::DirEntry| {
+            let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+            // The state is the first word behind the name in parentheses.
+            stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+        };
+        let begun = Instant::now();
+        while !fs::read_dir(&tasks).at("list", &tasks)?.flatten().all(is_stopped) {
+            if begun.elapsed() > PATIENCE {
+                return Err(self.failure("does not stop"));
+            }
+            thread::sleep(LOOK_EVERY);
+        }
+        Ok(())
     }
 
     /// Kills it with SIGKILL; a process that has ended keeps its status.
