@@ -317,7 +317,7 @@ pub(crate) fn read(path: &Path) -> io::Result<[History; WRITERS]> {
     Ok(histories)
 }
 
-/// Writes them.
+/// Writes them: a kill leaves the old ones or the new ones.
 pub(crate) fn write(path: &Path, histories: &[History; WRITERS]) -> io::Result<()> {
     let mut text = String::new();
     for (writer, history) in histories.iter().enumerate() {
@@ -326,5 +326,7 @@ pub(crate) fn write(path: &Path, histories: &[History; WRITERS]) -> io::Result<(
             let _ = writeln!(text, "segment {writer} {first} {salt}");
         }
     }
-    fs::write(path, text)
+    let new = path.with_extension("new");
+    fs::write(&new, text)?;
+    fs::rename(&new, path)
 }

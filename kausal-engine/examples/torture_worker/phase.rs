@@ -177,6 +177,10 @@ impl Vfs for MarkedVfs {
         self.vfs.lock(path)
     }
 
+    fn lock_shared(&self, path: &Path) -> io::Result<Box<dyn FileLock>> {
+        self.vfs.lock_shared(path)
+    }
+
     fn free_space(&self, path: &Path) -> io::Result<u64> {
         self.vfs.free_space(path)
     }
