@@ -22,6 +22,9 @@ const MID_WORK_PERCENT_MIN: u32 = 80;
 /// How long to wait for a phase before killing anyway.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// How often to look for a phase.
+const LOOK_EVERY: Duration = Duration::from_micros(50);
+
 /// What the run is judged by.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Counts {
@@ -94,7 +97,9 @@ fn kill_in(
             break;
         }
         // Manifests change within a fraction of a millisecond: no sleep.
-        std::hint::spin_loop();
+        if phase != Phase::Manifest {
+            thread::sleep(LOOK_EVERY);
+        }
     }
     let linger = match phase {
         Phase::Manifest | Phase::Idle => 0,
