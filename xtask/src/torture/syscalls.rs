@@ -20,17 +20,17 @@ use crate::failure::{AtPath, Failure};
 use super::Options;
 use super::worker::{Verdict, Worker};
 
-/// The calls about files, each with its errors.
+/// The calls about files, each with its errors. A plus: that call and all later ones, as on a disk that stays full.
 const CALLS: [(&str, &[&str]); 25] = [
     ("openat", &["EIO", "ENOSPC", "EINTR", "EMFILE"]),
     ("mkdir", &["EIO", "ENOSPC", "EINTR", "EMFILE"]),
-    ("pwrite64", &["EIO", "ENOSPC", "EINTR"]),
+    ("pwrite64", &["EIO", "ENOSPC", "EINTR", "EIO+", "ENOSPC+"]),
     ("write", &["EIO", "ENOSPC", "EINTR"]),
     ("pwritev", &["EIO", "ENOSPC", "EINTR"]),
-    ("fdatasync", &["EIO", "ENOSPC", "EINTR"]),
+    ("fdatasync", &["EIO", "ENOSPC", "EINTR", "EIO+"]),
     ("fsync", &["EIO", "ENOSPC", "EINTR"]),
     ("sync_file_range", &["EIO", "ENOSPC", "EINTR"]),
-    ("fallocate", &["EIO", "ENOSPC", "EINTR"]),
+    ("fallocate", &["EIO", "ENOSPC", "EINTR", "ENOSPC+"]),
     ("ftruncate", &["EIO", "ENOSPC", "EINTR"]),
     ("rename", &["EIO", "ENOSPC", "EINTR"]),
     ("unlink", &["EIO", "ENOSPC", "EINTR"]),
@@ -172,11 +172,14 @@ impl Fault {
 
     /// As strace takes it.
     fn injection(&self) -> String {
-        let what = match &self.kind {
-            Kind::Error(error) => format!("error={error}"),
-            Kind::Lie(count) => format!("retval={count}"),
-        };
-        format!("inject={}:{what}:when={}", self.call, self.nth)
+        let Self { call, nth, kind } = self;
+        match kind {
+            Kind::Error(error) => match error.strip_suffix('+') {
+                Some(error) => format!("inject={call}:error={error}:when={nth}+"),
+                None => format!("inject={call}:error={error}:when={nth}"),
+            },
+            Kind::Lie(count) => format!("inject={call}:retval={count}:when={nth}"),
+        }
     }
 }
 
@@ -304,6 +307,10 @@ mod tests {
             (6, 6, 2, 1)
         );
         assert_eq!(named("pwrite"), 0);
+        assert_eq!(faults[0].injection(), "inject=pwrite64:error=EIO:when=1");
+        assert_eq!(faults[3].injection(), "inject=pwrite64:retval=64:when=1");
+        let lasting = Fault { call: "pwrite64", nth: 7, kind: Kind::Error("ENOSPC+") };
+        assert_eq!(lasting.injection(), "inject=pwrite64:error=ENOSPC:when=7+");
     }
 
     #[test]
