@@ -175,6 +175,12 @@ impl LogFile for FaultyFile<dyn LogFile> {
         self.faults.call("write", &self.path, || self.file.store(offset, bytes))
     }
 
+    fn fill(&self, offset: u64, len: usize, fill: &mut dyn FnMut(&mut [u8])) -> io::Result<bool> {
+        // A fill that fails has not been done.
+        self.faults.call("write", &self.path, || Ok(()))?;
+        self.file.fill(offset, len, fill)
+    }
+
     fn sync_to(&self, offset: u64) -> io::Result<()> {
         self.faults.call("sync", &self.path, || self.file.sync_to(offset))
     }
