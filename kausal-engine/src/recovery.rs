@@ -275,16 +275,16 @@ pub(crate) fn plan_logs(
     let mut expected_end = None;
     for (place, &number) in numbers.iter().enumerate().rev() {
         plans.insert(number, LogPlan { number, trusted, expected_end });
-        if place == 0 && !is_synced && numbers.len() == 1 {
+        let mut log = scan(number, trusted)?;
+        let previous = log.previous().filter(|previous| previous.number >= state.oldest_log);
+        if place == 0 && previous.is_none() {
+            // Nothing comes before it: the replay reads it.
             break;
         }
-        let mut log = scan(number, trusted)?;
         while let Scanned::Batch(_) = log.next()? {}
         is_synced |= log.synced_through() > 0;
         (trusted, expected_end) = (0, None);
-        let Some(previous) = log.previous().filter(|previous| previous.number >= state.oldest_log) else {
-            continue;
-        };
+        let Some(previous) = previous else { continue };
         if numbers.contains(&previous.number) {
             trusted = if is_synced { previous.len } else { 0 };
             expected_end = Some(previous.len);

@@ -12,7 +12,7 @@
 //! | `sanitize` | tests under the sanitizers of the compiler |
 //! | `sim` | the simulated disk, crashed at every call |
 //! | `fuzz` | random input for the fuzz targets of the crates |
-//! | `torture` | real processes, killed at random moments |
+//! | `torture` | real processes, killed, cheated and unplugged |
 //! | `workspace`, `source`, `command`, `failure` | what the tasks stand on |
 //!
 //! A failure names file, line and remedy. The exit code is 0 for good, 1 for a failed task, 2 for wrong usage.
@@ -65,10 +65,13 @@ Usage: cargo xtask TASK
   fuzz [TARGET]   runs the fuzz targets of the crates, all or one; needs cargo-fuzz
                     --seconds N   how long each (default 60)
                     --planted     with a planted defect, which must be found
-  torture         imports a real tree, kills the process at random moments, checks, compares
-                    --kills N     how many kills (default 50)
+  torture         strikes a real process, then compares what is left with what it acknowledged
+                    --kills N     SIGKILL in every phase of the engine's work (default: 50 of them)
+                    --syscalls    each system call fails or lies once; needs strace
+                    --only CALL[:ERROR[:N]]  only these of them
+                    --power[=N]   N shutdowns each of ext4 and xfs (100); needs root and xfs_io
                     --seed S      what chooses the moments (default 1)
-                    --tree DIR    what to import (default: the documentation of the toolchain)
+                    --folder DIR  where the databases lie (default: beside the build)
   help            this text
 ";
 
@@ -95,7 +98,7 @@ fn run(task: &OsString, arguments: Vec<OsString>) -> Result<(), Failure> {
         Some("sanitize") => sanitize::run(&workspace, &sanitize::Options::parse(arguments)?),
         Some("sim") => sim::run(&workspace, &arguments),
         Some("fuzz") => fuzz::run(&workspace, &fuzz::Options::parse(arguments)?),
-        Some("torture") => torture::run(&workspace, torture::Options::parse(arguments)?),
+        Some("torture") => torture::run(&workspace, &torture::Options::parse(arguments)?),
         Some("help" | "--help" | "-h") => {
             print!("{HELP}");
             Ok(())

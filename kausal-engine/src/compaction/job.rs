@@ -20,6 +20,12 @@ use crate::source::{NoMemtable, Source};
 use crate::table_output::{TableOutput, Target, Workplace, Written};
 use crate::version::{Change, TableFile};
 
+/// Part of the compaction's memory that one input may read ahead.
+const AHEAD_SHARE: usize = 64;
+
+/// Where reading ahead ends with a large budget: what a cursor does by itself.
+const AHEAD_BYTES_MAX: u64 = 128 << 10;
+
 impl<I: BlockIndex + 'static> Core<I> {
     /// Compacts until nothing is due.
     pub(crate) fn compact_due(self: &Arc<Self>) -> Result<(), Error> {
@@ -125,9 +131,13 @@ impl<I: BlockIndex + 'static> Core<I> {
         let runs: Vec<Vec<Arc<Table>>> = picked.runs.iter().map(tables_of).collect();
         // An error names a table by its number; the path is that number's.
         let damage = |error: TableError| self.table_error(error);
+        // What is read ahead stays held: it must not take the room that a later block, or the output, will need.
+        let ahead_bytes = ((budget.ceiling() / AHEAD_SHARE) as u64).min(AHEAD_BYTES_MAX);
         let mut sources: Vec<Source<'_, NoMemtable>> = Vec::with_capacity(runs.len());
         for run in &runs {
-            sources.push(Source::Run(RunCursor::new(run, budget)?));
+            let mut cursor = RunCursor::new(run, budget)?;
+            cursor.set_read_ahead(ahead_bytes);
+            sources.push(Source::Run(cursor));
         }
         let mut merge = MergingCursor::new(sources);
         let mut more = merge.seek_to_first().map_err(damage)?;

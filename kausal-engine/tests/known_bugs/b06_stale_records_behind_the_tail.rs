@@ -1,0 +1,41 @@
+//! rocksdb#12918: records of a recycled log's earlier life were taken for new ones.
+//!
+//! This engine recycles no log. The same bytes come about when a file system gives a file blocks that were another log's:
+//! valid records of an older log, at their own offsets, behind the tail of a younger one.
+
+use kausal_engine::Durability;
+use kausal_engine::sim::SimVfs;
+
+use crate::{files, killed, numbered, open, put, read_all, read_file, replace_file};
+
+#[test]
+fn records_of_an_older_log_end_the_replay() {
+    let vfs = SimVfs::new();
+    let engine = open(&vfs);
+    for number in 0..20_u32 {
+        put(&engine, &number.to_be_bytes(), &numbered(number, 40), Durability::Power).unwrap();
+    }
+    let older = read_file(&vfs, &files(&vfs, "wal")[0]);
+    engine.flush().unwrap();
+    for number in 0..20_u32 {
+        engine.delete(&number.to_be_bytes()).unwrap();
+    }
+    engine.flush().unwrap();
+    for number in 100..105_u32 {
+        put(&engine, &number.to_be_bytes(), &numbered(number, 40), Durability::Process).unwrap();
+    }
+    let expected = read_all(&engine);
+    assert_eq!(expected.len(), 5);
+    let log = files(&vfs, "wal").pop().unwrap();
+    let tail = read_file(&vfs, &log);
+    assert!(tail.len() < older.len());
+    // At each record's offset, and as it is, record for record, behind the tail.
+    for start in [tail.len(), 64, 64 + 88] {
+        let left = killed(&vfs);
+        let stale = [&tail[..], &older[start..]].concat();
+        replace_file(&left, &log, &stale);
+        let engine = open(&left);
+        assert_eq!(read_all(&engine), expected, "from byte {start}");
+        assert_eq!(engine.recovery_report().dropped_bytes, (stale.len() - tail.len()) as u64);
+    }
+}
