@@ -1,6 +1,6 @@
 //! Puts per second by threads and durability, and what the log's mapping brings.
 //!
-//! `cargo run --release -p kausal-engine --example put [FOLDER] [--process N] [--power N] [--rounds N]`
+//! `cargo run --release -p kausal-engine --example put [FOLDER] [--process N] [--power N] [--rounds N] [--threads N]`
 //!
 //! Keys of 16 bytes in random order, values of 100. The memtables are large enough that nothing is flushed: this is the write
 //! path alone. Every round opens a fresh database for each line, in turn; the medians are printed, and one in a thousand keys is
@@ -28,6 +28,8 @@ struct Settings {
     process: u64,
     power: u64,
     rounds: usize,
+    /// Only lines with so many threads.
+    threads: Option<u64>,
 }
 
 fn key(number: u64) -> [u8; 16] {
@@ -64,13 +66,15 @@ fn round(folder: &Path, durability: Durability, threads: u64, count: u64) -> f64
 }
 
 fn settings() -> Settings {
-    let mut settings = Settings { folder: std::env::temp_dir(), process: 400_000, power: 4000, rounds: 5 };
+    let mut settings =
+        Settings { folder: std::env::temp_dir(), process: 400_000, power: 4000, rounds: 5, threads: None };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut number = || arguments.next().and_then(|text| text.parse().ok()).expect("a number");
         match argument.as_str() {
             "--process" => settings.process = number(),
             "--power" => settings.power = number(),
+            "--threads" => settings.threads = Some(number()),
             "--rounds" => settings.rounds = number() as usize,
             folder => settings.folder = folder.into(),
         }
@@ -84,7 +88,7 @@ fn main() {
     for _ in 0..settings.rounds {
         for (place, &(durability, threads)) in LINES.iter().enumerate() {
             let count = if durability == Durability::Power { settings.power } else { settings.process };
-            if count > 0 {
+            if count > 0 && settings.threads.is_none_or(|wanted| wanted == threads) {
                 rates[place].push(round(&settings.folder, durability, threads, count));
             }
         }

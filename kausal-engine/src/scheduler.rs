@@ -16,10 +16,6 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::event::{Event, Ticket};
 
-/// Rounds of [`Scheduler::wait_briefly`] on real threads: about the time of one insert into a memtable, a tenth of what
-/// putting a thread to sleep and waking it costs. The lock below every wait does the same before it sleeps.
-const BRIEF_ROUNDS: usize = 40;
-
 /// A piece of background work. It runs to its end; long ones look themselves whether they should stop.
 pub type Job = Box<dyn FnOnce() + Send>;
 
@@ -48,13 +44,6 @@ pub trait Scheduler: Send + Sync + fmt::Debug {
 
     /// Waits until `event` moves past `ticket`, or until `deadline` on the environment's clock.
     fn wait(&self, event: &Event, ticket: Ticket, deadline: Option<Duration>) -> Waited;
-
-    /// Looks for a moment whether `is_done` comes true, where another processor may be about to make it so, and answers
-    /// whether it has. For waits that usually end sooner than a thread could be put to sleep; bounded, and then the caller
-    /// [`wait`](Self::wait)s. An implementation with one thread asks once.
-    fn wait_briefly(&self, is_done: &dyn Fn() -> bool) -> bool {
-        is_done()
-    }
 
     /// Drops queued jobs, lets running ones end, and waits for them unless called from one of them.
     fn shutdown(&self);
@@ -162,16 +151,6 @@ impl Scheduler for ThreadScheduler {
         // A deadline too far to be told is none.
         let deadline = deadline.and_then(|deadline| self.origin.checked_add(deadline));
         if event.block(ticket, deadline) { Waited::Signalled } else { Waited::DeadlinePassed }
-    }
-
-    fn wait_briefly(&self, is_done: &dyn Fn() -> bool) -> bool {
-        for _ in 0..BRIEF_ROUNDS {
-            if is_done() {
-                return true;
-            }
-            std::hint::spin_loop();
-        }
-        is_done()
     }
 
     fn shutdown(&self) {

@@ -234,6 +234,11 @@ impl<I: BlockIndex + 'static> Core<I> {
             Ok(Logged::Yes(numbered)) => numbered,
             not_logged => {
                 unpublished.forget();
+                drop(permit);
+                // There may have been a rotation meanwhile, whose flush waits for this permit.
+                if self.order.is_freezing() {
+                    self.progress.signal();
+                }
                 return not_logged.map(|logged| match logged {
                     Logged::DiskFull => Attempt::Wait(DISK_FULL),
                     _ => Attempt::Again,

@@ -75,8 +75,7 @@ impl Order {
         // Relaxed: it changes under the lock only.
         if self.visible.load(Ordering::Relaxed) + 1 != first.get() {
             late.ready.push((first.get(), last.get()));
-            drop(late);
-            return self.wait_until(last, scheduler).map(|()| is_freezing);
+            return self.wait_locked(late, last, scheduler).map(|()| is_freezing);
         }
         let mut visible = last.get();
         while let Some(place) = late.ready.iter().position(|&(first, _)| first == visible + 1) {
@@ -98,12 +97,16 @@ impl Order {
     ///
     /// [`OrderBroken`].
     pub(crate) fn wait_until(&self, seqno: SeqNo, scheduler: &dyn Scheduler) -> Result<(), OrderBroken> {
-        let is_visible = || self.visible.load(Ordering::Acquire) >= seqno.get();
-        if scheduler.wait_briefly(&is_visible) {
-            return Ok(());
-        }
-        let mut late = self.late.lock();
-        while !is_visible() {
+        if self.visible() >= seqno { Ok(()) } else { self.wait_locked(self.late.lock(), seqno, scheduler) }
+    }
+
+    fn wait_locked<'a>(
+        &'a self,
+        mut late: MutexGuard<'a, Late>,
+        seqno: SeqNo,
+        scheduler: &dyn Scheduler,
+    ) -> Result<(), OrderBroken> {
+        while self.visible() < seqno {
             if late.is_broken {
                 return Err(OrderBroken);
             }
@@ -127,6 +130,11 @@ impl Order {
     /// ended by who calls this.
     pub(crate) fn set_freezing(&self, is_freezing: bool) {
         self.late.lock().is_freezing = is_freezing;
+    }
+
+    /// Whether a flush waits for permits. Asked by who has ended one without a number.
+    pub(crate) fn is_freezing(&self) -> bool {
+        self.late.lock().is_freezing
     }
 
     /// Wakes everybody who waits for numbers that nobody will publish any more.
