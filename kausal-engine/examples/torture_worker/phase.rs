@@ -106,10 +106,6 @@ impl Scheduler for MarkedScheduler {
         self.scheduler.wait(event, ticket, deadline)
     }
 
-    fn wait_briefly(&self, is_done: &dyn Fn() -> bool) -> bool {
-        self.scheduler.wait_briefly(is_done)
-    }
-
     fn shutdown(&self) {
         self.scheduler.shutdown();
     }
