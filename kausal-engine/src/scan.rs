@@ -107,6 +107,8 @@ pub struct Cursor<I: BlockIndex> {
     place: usize,
     /// Whether the chunk reaches the end of the range in its direction.
     is_last: bool,
+    /// Whether the last move ended with an error: only a seek can be right then.
+    has_failed: bool,
     entries_max: usize,
     charge: Reservation,
 }
@@ -129,6 +131,7 @@ impl<I: BlockIndex + 'static> Cursor<I> {
             items: Vec::new(),
             place: 0,
             is_last: true,
+            has_failed: false,
             entries_max: CHUNK_ENTRIES_MIN,
             charge,
         })
@@ -228,6 +231,9 @@ impl<I: BlockIndex + 'static> Cursor<I> {
     }
 
     fn step(&mut self, direction: Direction) -> Result<bool, Error> {
+        if self.has_failed {
+            return Err(Error::invalid("the cursor stands nowhere since its last move failed: seek first"));
+        }
         if self.place >= self.items.len() {
             return Ok(false);
         }
@@ -255,9 +261,15 @@ impl<I: BlockIndex + 'static> Cursor<I> {
         self.place = 0;
         self.is_last = true;
         let core = Arc::clone(&self.core);
-        core.read_view(|view| self.fill(view, from)).map_err(|error| match error {
-            FillError::Table(error) => core.table_error(error),
-            FillError::Engine(error) => error,
+        let filled = core.read_view(|view| self.fill(view, from));
+        self.has_failed = filled.is_err();
+        filled.map_err(|error| {
+            // A part of a chunk is no place to go on from.
+            self.items.clear();
+            match error {
+                FillError::Table(error) => core.table_error(error),
+                FillError::Engine(error) => error,
+            }
         })?;
         Ok(!self.items.is_empty())
     }
