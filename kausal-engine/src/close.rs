@@ -27,7 +27,10 @@ impl<I: BlockIndex + 'static> Core<I> {
             if is_rotated && self.memtables.frozen_count() == 0 {
                 return Ok(());
             }
-            self.schedule_flush();
+            // A job that finds nothing to do would end at once, and wake this thread from its wait for space.
+            if self.memtables.frozen_count() > 0 {
+                self.schedule_flush();
+            }
             let obstacle = obstacle.or_else(|| self.background.obstacle(Lane::Flush));
             let until = obstacle.map(|obstacle| self.next_look(obstacle, &mut deadline)).transpose()?;
             self.environment.scheduler.wait(&self.progress, ticket, until);
