@@ -4,7 +4,7 @@
 use kausal_engine::Durability;
 use kausal_engine::sim::SimVfs;
 
-use crate::{files, killed, numbered, open, prefix, put, read_file, replace_file};
+use crate::{files, killed, numbered, open, prefix, put, read_file, replace_file, without_window};
 
 #[test]
 fn what_is_acknowledged_after_a_torn_tail_survives_the_next_crash() {
@@ -15,7 +15,7 @@ fn what_is_acknowledged_after_a_torn_tail_survives_the_next_crash() {
             put(&engine, &number.to_be_bytes(), &numbered(number, 40), Durability::Process).unwrap();
         }
         let log = files(&vfs, "wal").remove(0);
-        let whole = read_file(&vfs, &log);
+        let whole = without_window(read_file(&vfs, &log));
         let record = (whole.len() - 64) / 10;
         for cut in 1..120 {
             let torn = killed(&vfs);

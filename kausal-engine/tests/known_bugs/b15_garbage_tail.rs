@@ -3,7 +3,7 @@
 use kausal_engine::Durability;
 use kausal_engine::sim::{SimRandom, SimVfs};
 
-use crate::{check, files, killed, numbered, open, prefix, put, read_file, replace_file};
+use crate::{check, files, killed, numbered, open, prefix, put, read_file, replace_file, without_window};
 
 #[test]
 fn a_tail_of_zeros_of_noise_or_of_old_contents_is_cut_and_reported() {
@@ -13,7 +13,7 @@ fn a_tail_of_zeros_of_noise_or_of_old_contents_is_cut_and_reported() {
         put(&engine, &number.to_be_bytes(), &numbered(number, 60), Durability::Process).unwrap();
     }
     let log = files(&vfs, "wal").remove(0);
-    let whole = read_file(&vfs, &log);
+    let whole = without_window(read_file(&vfs, &log));
     let noise = SimRandom::new(3);
     for end in (65..whole.len()).step_by(41) {
         let zeros = vec![0; whole.len() - end];
@@ -23,11 +23,13 @@ fn a_tail_of_zeros_of_noise_or_of_old_contents_is_cut_and_reported() {
             let left = killed(&vfs);
             let garbled = [&whole[..end], &tail[..]].concat();
             replace_file(&left, &log, &garbled);
-            assert!(check(&left).unwrap().torn_bytes >= tail.len() as u64);
+            // Zeros behind a record are what is allocated ahead of the next.
+            let noise = if tail.iter().all(|&byte| byte == 0) { 0 } else { tail.len() as u64 };
+            assert!(check(&left).unwrap().torn_bytes >= noise);
             let engine = open(&left);
             let found = prefix(&engine, 60);
             assert!(found as usize <= end / 60, "{found} records in {end} bytes");
-            assert!(engine.recovery_report().dropped_bytes >= tail.len() as u64);
+            assert!(engine.recovery_report().dropped_bytes >= noise);
         }
     }
 }

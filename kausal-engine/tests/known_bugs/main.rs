@@ -118,6 +118,13 @@ fn read_file(vfs: &SimVfs, path: &Path) -> Vec<u8> {
     bytes
 }
 
+/// The bytes of a log without the zeros that were allocated ahead of its records. The last byte of a record must not be zero.
+fn without_window(mut log: Vec<u8>) -> Vec<u8> {
+    let end = log.iter().rposition(|&byte| byte != 0).map_or(0, |last| last + 1);
+    log.truncate(end.next_multiple_of(8));
+    log
+}
+
 fn replace_file(vfs: &SimVfs, path: &Path, bytes: &[u8]) {
     let file = vfs.open(path, OpenMode::ReadWrite).unwrap();
     file.truncate(0).unwrap();
