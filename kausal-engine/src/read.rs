@@ -114,7 +114,7 @@ impl<I: BlockIndex> View<I> {
                 covers.push(Cover::Level(tables));
                 continue;
             }
-            let ranges = tables.tables().iter().map(|table| table.range_tombstones());
+            let ranges = tables.files().iter().map(|file| file.table().range_tombstones());
             covers.extend(ranges.filter(|ranges| !ranges.is_empty()).map(Cover::Table));
         }
         covers

@@ -11,7 +11,8 @@ use crate::error::TableError;
 use crate::reader::Table;
 use crate::source::BlockSource;
 
-/// An ordered walk over tables in key order of which no two share a key. One table is open at a time.
+/// An ordered walk over tables in key order of which no two share a key, and each of which has an entry. One table is open
+/// at a time.
 #[derive(Debug)]
 pub struct RunCursor<'run, S = BlockBuffer> {
     tables: &'run [Arc<Table>],

@@ -117,7 +117,11 @@ impl<I: BlockIndex + 'static> Core<I> {
             .build(&stripes, |start, end| !tree.reaches_below(picked.level, start, Bound::Excluded(end)))?;
         let mut output = TableOutput::new(place, target, fragments);
         let mut retention = Retention::new(stripes);
-        let tables_of = |run: &Vec<Arc<TableFile>>| run.iter().map(|file| Arc::clone(file.table())).collect();
+        // A run ends for its cursor where a table has no entry: such a one holds range tombstones only, taken above.
+        let has_entries = |file: &&Arc<TableFile>| file.meta().entry_count > 0;
+        let tables_of = |run: &Vec<Arc<TableFile>>| {
+            run.iter().filter(has_entries).map(|file| Arc::clone(file.table())).collect()
+        };
         let runs: Vec<Vec<Arc<Table>>> = picked.runs.iter().map(tables_of).collect();
         // An error names a table by its number; the path is that number's.
         let damage = |error: TableError| self.table_error(error);

@@ -16,14 +16,15 @@ pub(crate) const LEVEL_COUNT: usize = 7;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Level {
     files: Vec<Arc<TableFile>>,
-    /// The same, as the merging cursors want them.
+    /// Those of them that have entries, as the merging cursors want them: a table may hold range tombstones only.
     tables: Vec<Arc<Table>>,
     has_range_tombstones: bool,
 }
 
 impl Level {
     fn new(files: Vec<Arc<TableFile>>) -> Self {
-        let tables = files.iter().map(|file| Arc::clone(file.table())).collect();
+        let with_entries = files.iter().filter(|file| file.meta().entry_count > 0);
+        let tables = with_entries.map(|file| Arc::clone(file.table())).collect();
         let has_range_tombstones = files.iter().any(|file| file.meta().range_tombstone_count > 0);
         Self { files, tables, has_range_tombstones }
     }
@@ -32,6 +33,7 @@ impl Level {
         &self.files
     }
 
+    /// The tables that have entries, in order.
     pub(crate) fn tables(&self) -> &[Arc<Table>] {
         &self.tables
     }

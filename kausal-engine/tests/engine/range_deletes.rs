@@ -108,3 +108,21 @@ fn a_range_that_covers_no_key_is_refused() {
     let long = vec![b'k'; 65_536];
     assert!(matches!(engine.delete_range(b"a", &long), Err(Error::InvalidArgument { .. })));
 }
+
+/// Found by the simulation: a table of range tombstones alone ended the walk over its level.
+#[test]
+fn a_table_of_range_tombstones_alone_hides_nothing_behind_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = StorageEngine::open(folder.path(), many_tables()).unwrap();
+    engine.put(&key(50), b"value").unwrap();
+    // Keeps the tombstone alive.
+    let snapshot = engine.snapshot();
+    engine.compact().unwrap();
+    engine.delete_range(&key(10), &key(20)).unwrap();
+    engine.compact().unwrap();
+    assert_eq!(keys(&engine), [50]);
+    engine.put(&key(5), b"value").unwrap();
+    drop(snapshot);
+    engine.compact().unwrap();
+    assert_eq!(keys(&engine), [5, 50]);
+}
