@@ -171,8 +171,8 @@ impl LogScan {
             Ok(header) if header.number == self.number && header.database_id == self.database_id => {
                 Ok(Some(header))
             }
-            // Sound, but another's: no crash does that.
-            Ok(_) => Err(Error::corruption(&self.path, 0, Damage::LogHeader)),
+            // Sound, but another's: it lay where this log is now, and this header never reached the disk.
+            Ok(_) => Ok(None),
             Err(BadHeader::Newer(version)) => {
                 let what = format!("log format version {version}");
                 Err(Error::NewerFormat { file: self.path.clone(), what })
