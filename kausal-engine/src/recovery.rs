@@ -98,7 +98,9 @@ pub(crate) fn open<I: BlockIndex + 'static>(
         return Err(Error::BudgetTooSmall { asked: options.memory_budget, min: MEMORY_BUDGET_MIN });
     }
     let vfs = Arc::clone(&environment.vfs);
+    let mut missing = 0;
     if options.create && !options.read_only {
+        missing = directory.ancestors().take_while(|path| is_missing(&*vfs, path)).count();
         vfs.create_dir(&directory).map_err(Error::io("create", &directory))?;
     } else if vfs.list(&directory).is_err() {
         return Err(Error::NotFound { path: directory });
@@ -112,6 +114,7 @@ pub(crate) fn open<I: BlockIndex + 'static>(
     let state = read_manifest(&*vfs, &directory)?;
     if state.is_none() {
         check_new(&*vfs, &directory, &options)?;
+        sync_folders(&*vfs, &directory, missing)?;
     }
     let plan = MemoryPlan::new(options.memory_budget)?;
     let progress = Arc::new(Event::new());
@@ -171,6 +174,25 @@ pub(crate) fn open<I: BlockIndex + 'static>(
     }));
     core.schedule_compaction();
     Ok((core, report))
+}
+
+fn is_missing(vfs: &dyn Vfs, path: &Path) -> bool {
+    !path.as_os_str().is_empty() && vfs.list(path).is_err()
+}
+
+/// Makes the names of a new database's folder, and of the `missing` last folders of its path, durable: without them
+/// nothing in it is. The folder's own always, because an open that was killed may have created it.
+fn sync_folders(vfs: &dyn Vfs, directory: &Path, missing: usize) -> Result<(), Error> {
+    for path in directory.ancestors().take(missing.max(1)) {
+        let Some(parent) = path.parent() else { break };
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        match vfs.sync_dir(parent) {
+            // A folder that this user may not look into.
+            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {}
+            synced => synced.map_err(Error::io("sync", parent))?,
+        }
+    }
+    Ok(())
 }
 
 /// Without `CURRENT` there is no database; but a folder that holds tables has lost it, and is not to be overwritten.
