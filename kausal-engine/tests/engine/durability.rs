@@ -32,6 +32,24 @@ fn acknowledged_writes_survive_a_kill() {
     }
 }
 
+/// Found by the simulation: the frame that did not fit into the buffer any more was padded twice.
+#[test]
+fn buffered_writes_of_any_length_are_found_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let value = |number: u32| vec![number as u8; 1_001 + 997 * number as usize % 90_000];
+    let engine = open(folder.path());
+    for number in 0..100_u32 {
+        let mut batch = WriteBatch::new();
+        batch.put(&number.to_be_bytes(), &value(number)).unwrap();
+        engine.write(&batch, WriteOptions::durable(Durability::Buffered)).unwrap();
+    }
+    engine.close().unwrap();
+    let engine = open(folder.path());
+    for number in 0..100_u32 {
+        assert_eq!(engine.get(&number.to_be_bytes()).unwrap().unwrap(), value(number), "{number}");
+    }
+}
+
 #[test]
 fn a_torn_log_keeps_whole_batches_only() {
     let folder = tempfile::tempdir().unwrap();
