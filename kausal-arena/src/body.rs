@@ -299,6 +299,13 @@ impl Drop for Hold {
         // AcqRel: everything done under any hold happens before the memory is used again.
         let order =
             if cfg!(kausal_planted = "arena_relaxed_release") { Ordering::Relaxed } else { Ordering::AcqRel };
+        if cfg!(kausal_planted = "sim")
+            && std::env::var("KAUSAL_PLANTED").is_ok_and(|planted| planted == "early_reset")
+            && let Memory::Fixed(fixed) = &self.memory
+        {
+            // Planted for the engine's simulation to find: the first lease that ends gives the region's bytes back.
+            fixed.forget();
+        }
         if self.holds.fetch_sub(1, order) != 1 {
             return;
         }

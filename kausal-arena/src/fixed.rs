@@ -100,6 +100,13 @@ impl Fixed {
         self.next.compare_exchange(from, to, Ordering::Relaxed, Ordering::Relaxed).map(drop)
     }
 
+    /// Hands out again what is in use: a defect, planted for the engine's simulation to find.
+    pub(crate) fn forget(&self) {
+        if cfg!(kausal_planted = "sim") {
+            self.next.store(FIRST_OFFSET, Ordering::Relaxed);
+        }
+    }
+
     /// Forgets everything handed out. Returns how many bytes that were.
     pub(crate) fn reset(&mut self) -> usize {
         let used = self.next.replace_mut(FIRST_OFFSET) - FIRST_OFFSET;

@@ -17,6 +17,7 @@ use crate::file_names::{FileKind, file_path};
 use crate::generation::Generation;
 use crate::ids::{FileNumber, KeyspaceId};
 use crate::manifest::VersionEdit;
+use crate::planted::is_planted;
 use crate::range_fragments::FragmentsBuilder;
 use crate::read::View;
 use crate::retention::{Retention, Stripes};
@@ -193,6 +194,9 @@ impl<I: BlockIndex + 'static> Core<I> {
         let mut moments = self.snapshots.seqnos();
         if let Err(place) = moments.binary_search(&visible) {
             moments.insert(place, visible);
+        }
+        if is_planted("wrong_snapshot_floor") {
+            moments.remove(0);
         }
         Stripes::new(moments)
     }

@@ -61,6 +61,7 @@ mod manifest;
 mod memory;
 mod options;
 mod pinned;
+mod planted;
 mod range_fragments;
 mod read;
 mod recovery;

@@ -6,6 +6,7 @@
 
 use kausal_index::{EntryRef, Kind, SeqNo};
 
+use crate::planted::is_planted;
 use crate::range_fragments::RangeFragments;
 
 /// The stripes that live snapshots cut the history into.
@@ -71,6 +72,6 @@ impl Retention {
         if covering.is_some_and(|seqno| seqno > entry.seqno) {
             return false;
         }
-        !(entry.kind == Kind::Delete && stripe == 0 && is_bottom())
+        !(entry.kind == Kind::Delete && stripe == 0 && (is_bottom() || is_planted("drop_tombstone_early")))
     }
 }

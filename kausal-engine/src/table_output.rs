@@ -20,6 +20,7 @@ use crate::ids::{FileNumber, KeyspaceId, TableId};
 use crate::manifest::TableMeta;
 use crate::memory::TableMemory;
 use crate::options::Options;
+use crate::planted::is_planted;
 use crate::range_fragments::RangeFragments;
 use crate::version::TableFile;
 use crate::vfs::{OpenMode, VfsFile};
@@ -123,7 +124,7 @@ impl<'a> TableOutput<'a> {
     /// Ends the last table and makes the names durable. Returns the tables and their bytes.
     pub(crate) fn finish(mut self) -> Result<Written, Error> {
         self.end_table(None)?;
-        if !self.finished.is_empty() {
+        if !self.finished.is_empty() && !is_planted("forget_directory_sync") {
             let directory = self.place.directory;
             self.place.environment.vfs.sync_dir(directory).map_err(Error::io("sync", directory))?;
         }
@@ -141,6 +142,12 @@ impl<'a> TableOutput<'a> {
         };
         let mut bounds: Option<(Vec<u8>, &[u8])> = None;
         for range in ranges {
+            if is_planted("lose_range_tombstone_at_border")
+                && !self.border.is_empty()
+                && range.start == self.border
+            {
+                continue;
+            }
             writer.add_range_tombstone(range).map_err(|error| Error::table_write(&path, error))?;
             bounds.get_or_insert_with(|| (range.start.to_vec(), range.end)).1 = range.end;
         }
@@ -149,7 +156,9 @@ impl<'a> TableOutput<'a> {
             upper.clone_into(&mut self.border);
         }
         let (Sink(file), summary) = writer.finish().map_err(|error| Error::table_write(&path, error))?;
-        file.sync().map_err(Error::io("sync", &path))?;
+        if !is_planted("skip_sync") {
+            file.sync().map_err(Error::io("sync", &path))?;
+        }
         let properties = summary.properties;
         let (key_min, key_max, key_max_is_excluded) =
             widen((properties.entry_count > 0).then_some((properties.key_min, properties.key_max)), bounds);

@@ -7,6 +7,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use crate::error::{Damage, Error};
 use crate::file_names::{FileKind, file_path};
 use crate::ids::FileNumber;
+use crate::planted::is_planted;
 use crate::vfs::{OpenMode, Vfs};
 use crate::wal::PreviousLog;
 
@@ -88,8 +89,13 @@ impl Current {
         }
         let file = vfs.open(&temporary, OpenMode::CreateNew).map_err(Error::io("create", &temporary))?;
         file.append(&self.to_bytes()).map_err(Error::io("write", &temporary))?;
-        file.sync().map_err(Error::io("sync", &temporary))?;
         let path = file_path(directory, FileKind::Current);
+        if is_planted("rename_before_sync") {
+            vfs.rename(&temporary, &path).map_err(Error::io("replace", &path))?;
+            vfs.sync_dir(directory).map_err(Error::io("sync", directory))?;
+            return file.sync().map_err(Error::io("sync", &path));
+        }
+        file.sync().map_err(Error::io("sync", &temporary))?;
         vfs.rename(&temporary, &path).map_err(Error::io("replace", &path))?;
         vfs.sync_dir(directory).map_err(Error::io("sync", directory))
     }

@@ -1,28 +1,22 @@
-//! A disk in memory that tells what is durable from what is not.
+//! What a simulated disk holds, and what a crash makes of it.
 //!
-//! 1. A file has its contents and its durable contents; `sync` makes them equal. The names have a durable state and a
-//!    list of operations since; `sync_dir` makes them durable.
-//! 2. From the call that [`SimVfs::crash_after`] names on, every call fails; a write at that very call may be applied in
-//!    part.
-//! 3. [`SimVfs::crash`] gives the disk as the machine finds it afterwards. Of what was not durable it keeps, by
-//!    [`CrashMode`], nothing, everything, or by seed: each 512-byte sector on its own, possibly torn in the middle; any
-//!    length between the durable and the latest; each name operation on its own, a rename as one.
+//! 1. A file has its contents and its durable contents; a sync makes them equal. The names have a durable state and a
+//!    list of changes since; a sync of a directory makes those of its changes durable.
+//! 2. A sync that fails may lose the data for good: what was written before is marked clean without being durable, and
+//!    later syncs do not write it either (Rebello et al. 2020).
+//! 3. A crash keeps of what was not durable, by [`CrashMode`], nothing, everything, or by seed: each 512-byte sector on
+//!    its own, whole, torn in the middle or not; any length between the durable and the latest; each change of a name on
+//!    its own, a rename as one. A sector that was never written may show what a removed file held there.
+//!
+//! Not here: calls, faults and history, which are `vfs`'s.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-
 use crate::sim::SimRandom;
-use crate::vfs::{Advice, DirEntry, FileLock, LogFile, OpenMode, Vfs, VfsFile};
-
-const SECTOR_BYTES: usize = 512;
-
-/// Space of a log that is allocated at once when it is filled.
-const WINDOW_BYTES: usize = 4096;
+use crate::sim::contents::{Contents, SECTOR_BYTES};
 
 /// What a crash keeps of what was not durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,393 +29,343 @@ pub enum CrashMode {
     Random,
 }
 
-#[derive(Clone, Default)]
-struct Inode {
-    contents: Vec<u8>,
-    durable: Vec<u8>,
+/// What crashes did to what was not durable, counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CrashCounts {
+    /// Sectors that kept their new contents.
+    pub sectors_kept: u64,
+    /// Sectors that kept their old contents, or zeros.
+    pub sectors_dropped: u64,
+    /// Sectors that are new up to somewhere and old from there on.
+    pub sectors_torn: u64,
+    /// Sectors never written, which show what a removed file held.
+    pub sectors_stale: u64,
+    /// Changes of names that were kept.
+    pub names_kept: u64,
+    /// Changes of names that were undone.
+    pub names_dropped: u64,
+    /// Changes of names that were kept although an earlier one was undone.
+    pub names_reordered: u64,
 }
 
-/// A change of the names since the last sync of the directory.
-#[derive(Clone)]
+impl CrashCounts {
+    /// Adds what `other` counted.
+    pub fn add(&mut self, other: &Self) {
+        self.sectors_kept += other.sectors_kept;
+        self.sectors_dropped += other.sectors_dropped;
+        self.sectors_torn += other.sectors_torn;
+        self.sectors_stale += other.sectors_stale;
+        self.names_kept += other.names_kept;
+        self.names_dropped += other.names_dropped;
+        self.names_reordered += other.names_reordered;
+    }
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Inode {
+    pub(super) contents: Contents,
+    pub(super) durable: Contents,
+    /// Sectors that a failed sync has marked clean without making them durable.
+    lost: BTreeSet<usize>,
+    /// Space taken by a reservation.
+    pub(super) reserved: u64,
+}
+
+impl Inode {
+    pub(super) fn write(&mut self, bytes: &[u8], offset: usize) {
+        if !self.lost.is_empty() && !bytes.is_empty() {
+            let sectors = offset / SECTOR_BYTES..(offset + bytes.len()).div_ceil(SECTOR_BYTES);
+            self.lost.retain(|sector| !sectors.contains(sector));
+        }
+        self.contents.write(bytes, offset);
+    }
+
+    pub(super) fn sync(&mut self) {
+        let lost: Vec<usize> = self.lost.iter().copied().collect();
+        let old = std::mem::replace(&mut self.durable, self.contents.clone());
+        for sector in lost {
+            let (start, end) = (sector * SECTOR_BYTES, (sector + 1) * SECTOR_BYTES);
+            if start < self.durable.len() {
+                self.durable.write(&vec![0; end.min(self.durable.len()) - start], start);
+                self.durable.copy_from(&old, start, end.min(self.durable.len()));
+            }
+        }
+    }
+
+    /// A sync that fails and forgets what it had to write.
+    pub(super) fn lose(&mut self) {
+        for start in (0..self.contents.len()).step_by(SECTOR_BYTES) {
+            if !self.contents.shares(&self.durable, start) {
+                self.lost.insert(start / SECTOR_BYTES);
+            }
+        }
+    }
+}
+
+/// A change of the names that no sync of its directory has made durable yet.
+#[derive(Clone, Debug)]
 enum NameChange {
     Link(PathBuf, u64),
     Remove(PathBuf),
     Rename(PathBuf, PathBuf, u64),
+    Directory(PathBuf),
 }
 
-#[derive(Clone, Default)]
-struct Disk {
-    inodes: BTreeMap<u64, Inode>,
-    names: BTreeMap<PathBuf, u64>,
-    durable_names: BTreeMap<PathBuf, u64>,
-    changes: Vec<NameChange>,
-    directories: BTreeSet<PathBuf>,
-    locks: BTreeSet<PathBuf>,
-    next_inode: u64,
-    calls: u64,
-    crash_after: Option<u64>,
+impl NameChange {
+    /// Whether a sync of `directory` makes the change durable.
+    fn is_in(&self, directory: &Path) -> bool {
+        let (Self::Link(path, _) | Self::Remove(path) | Self::Rename(_, path, _) | Self::Directory(path)) =
+            self;
+        path.parent() == Some(directory)
+    }
 }
 
-/// A simulated file system. Cloning gives another handle on the same disk.
-#[derive(Clone, Default)]
-pub struct SimVfs {
-    disk: Arc<Mutex<Disk>>,
+/// Names of files and directories.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Names {
+    pub(super) files: BTreeMap<PathBuf, u64>,
+    pub(super) directories: BTreeSet<PathBuf>,
 }
 
-fn crashed() -> io::Error {
-    io::Error::other("simulated crash")
-}
-
-fn apply(names: &mut BTreeMap<PathBuf, u64>, change: &NameChange) {
-    match change {
-        NameChange::Link(path, inode) => {
-            names.insert(path.clone(), *inode);
-        }
-        NameChange::Remove(path) => {
-            names.remove(path);
-        }
-        NameChange::Rename(source, target, inode) => {
-            names.remove(source);
-            names.insert(target.clone(), *inode);
+impl Names {
+    fn apply(&mut self, change: &NameChange) {
+        match change {
+            NameChange::Link(path, inode) => {
+                self.files.insert(path.clone(), *inode);
+            }
+            NameChange::Remove(path) => {
+                self.files.remove(path);
+            }
+            NameChange::Rename(source, target, inode) => {
+                self.files.remove(source);
+                self.files.insert(target.clone(), *inode);
+            }
+            NameChange::Directory(path) => {
+                self.directories.insert(path.clone());
+            }
         }
     }
+
+    /// Forgets what lies in directories that are not there.
+    fn prune(&mut self) {
+        let all = self.directories.clone();
+        let is_there =
+            |path: &Path| path.ancestors().skip(1).all(|above| is_root(above) || all.contains(above));
+        self.directories.retain(|path| is_there(path));
+        self.files.retain(|path, _| is_there(path));
+    }
+}
+
+/// A directory that is always there.
+fn is_root(path: &Path) -> bool {
+    path.parent().is_none()
+}
+
+/// Files and names. A copy shares everything with its original until one of them is changed.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Disk {
+    inodes: Arc<BTreeMap<u64, Arc<Inode>>>,
+    names: Arc<Names>,
+    durable_names: Arc<Names>,
+    changes: Arc<Vec<NameChange>>,
+    /// What removed files held, by extension.
+    stale: Arc<BTreeMap<String, Contents>>,
+    next_inode: u64,
 }
 
 impl Disk {
-    /// Counts a call; fails it from the crash on. Answers whether this is the very call of the crash.
-    fn call(&mut self) -> (bool, io::Result<()>) {
-        self.calls += 1;
-        match self.crash_after {
-            Some(limit) if self.calls > limit => (self.calls == limit + 1, Err(crashed())),
-            _ => (false, Ok(())),
+    pub(super) fn names(&self) -> &Names {
+        &self.names
+    }
+
+    pub(super) fn inode_of(&self, path: &Path) -> io::Result<u64> {
+        self.names.files.get(path).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    pub(super) fn inode(&self, number: u64) -> &Inode {
+        self.inodes.get(&number).expect("a file that is open or named has its inode")
+    }
+
+    pub(super) fn inode_mut(&mut self, number: u64) -> &mut Inode {
+        Arc::make_mut(Arc::make_mut(&mut self.inodes).entry(number).or_default())
+    }
+
+    pub(super) fn create(&mut self, path: &Path) -> u64 {
+        self.next_inode += 1;
+        let inode = self.next_inode;
+        Arc::make_mut(&mut self.inodes).insert(inode, Arc::default());
+        self.change(NameChange::Link(path.to_owned(), inode));
+        inode
+    }
+
+    pub(super) fn link(&mut self, inode: u64, path: &Path) {
+        self.change(NameChange::Link(path.to_owned(), inode));
+    }
+
+    pub(super) fn rename(&mut self, source: &Path, target: &Path, inode: u64) {
+        self.change(NameChange::Rename(source.to_owned(), target.to_owned(), inode));
+    }
+
+    pub(super) fn remove(&mut self, path: &Path) {
+        if let (Ok(inode), Some(extension)) = (self.inode_of(path), path.extension()) {
+            let contents = self.inode(inode).contents.clone();
+            Arc::make_mut(&mut self.stale).insert(extension.to_string_lossy().into_owned(), contents);
         }
+        self.change(NameChange::Remove(path.to_owned()));
+    }
+
+    /// Creates a directory and those above it.
+    pub(super) fn create_dir(&mut self, path: &Path) {
+        let missing: Vec<PathBuf> = path
+            .ancestors()
+            .filter(|path| !is_root(path) && !self.names.directories.contains(*path))
+            .map(Path::to_owned)
+            .collect();
+        for path in missing.into_iter().rev() {
+            self.change(NameChange::Directory(path));
+        }
+    }
+
+    pub(super) fn is_dir(&self, path: &Path) -> bool {
+        is_root(path) || self.names.directories.contains(path)
+    }
+
+    pub(super) fn sync_dir(&mut self, directory: &Path) {
+        let durable = Arc::make_mut(&mut self.durable_names);
+        Arc::make_mut(&mut self.changes).retain(|change| {
+            let is_in = change.is_in(directory);
+            if is_in {
+                durable.apply(change);
+            }
+            !is_in
+        });
     }
 
     fn change(&mut self, change: NameChange) {
-        apply(&mut self.names, &change);
-        self.changes.push(change);
+        Arc::make_mut(&mut self.names).apply(&change);
+        Arc::make_mut(&mut self.changes).push(change);
     }
 
-    fn inode(&mut self, path: &Path) -> io::Result<u64> {
-        self.names.get(path).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+    /// Bytes that named files take.
+    pub(super) fn used_bytes(&self) -> u64 {
+        let named: BTreeSet<u64> = self.names.files.values().copied().collect();
+        named
+            .iter()
+            .map(|&number| self.inode(number))
+            .map(|inode| inode.reserved.max(inode.contents.len() as u64))
+            .sum()
     }
 
-    fn contents(&mut self, inode: u64) -> &mut Vec<u8> {
-        &mut self.inodes.entry(inode).or_default().contents
-    }
-
-    fn write(&mut self, inode: u64, bytes: &[u8], offset: u64) -> io::Result<()> {
-        let (is_crash, answer) = self.call();
-        // A write that the crash interrupts reaches the disk in part.
-        let bytes = if is_crash { &bytes[..bytes.len() / 2] } else { bytes };
-        if answer.is_ok() || is_crash {
-            let contents = self.contents(inode);
-            let (start, end) = (offset as usize, offset as usize + bytes.len());
-            if contents.len() < end {
-                contents.resize(end, 0);
-            }
-            contents[start..end].copy_from_slice(bytes);
+    /// The disk after a crash.
+    pub(super) fn crash(&self, mode: CrashMode, random: &SimRandom, counts: &mut CrashCounts) -> Self {
+        let names = Arc::new(self.crash_names(mode, random, counts));
+        let named: BTreeMap<u64, &Path> =
+            names.files.iter().map(|(path, &inode)| (inode, path.as_path())).collect();
+        let mut inodes = BTreeMap::new();
+        for (&number, path) in &named {
+            let inode = self.inode(number);
+            let contents = match mode {
+                CrashMode::DropUnsynced => inode.durable.clone(),
+                CrashMode::KeepUnsynced => inode.contents.clone(),
+                CrashMode::Random => {
+                    let extension = path.extension().unwrap_or_default().to_string_lossy();
+                    let stale = self.stale.get(&*extension);
+                    Mix { inode, stale, random, counts: &mut *counts }.contents()
+                }
+            };
+            let durable = contents.clone();
+            inodes.insert(number, Arc::new(Inode { contents, durable, ..Inode::default() }));
         }
-        answer
+        Self {
+            inodes: Arc::new(inodes),
+            durable_names: Arc::clone(&names),
+            names,
+            changes: Arc::default(),
+            stale: Arc::clone(&self.stale),
+            next_inode: self.next_inode,
+        }
     }
 
-    fn crash(&self, mode: CrashMode, random: &SimRandom) -> Self {
-        let mut names = self.durable_names.clone();
-        for change in &self.changes {
-            let kept = match mode {
+    fn crash_names(&self, mode: CrashMode, random: &SimRandom, counts: &mut CrashCounts) -> Names {
+        let mut names = (*self.durable_names).clone();
+        let mut is_dropped = false;
+        for change in &*self.changes {
+            let is_kept = match mode {
                 CrashMode::DropUnsynced => false,
                 CrashMode::KeepUnsynced => true,
                 CrashMode::Random => random.below(2) == 0,
             };
-            if kept {
-                apply(&mut names, change);
+            if is_kept {
+                names.apply(change);
+                counts.names_kept += 1;
+                counts.names_reordered += u64::from(is_dropped);
+            } else {
+                counts.names_dropped += 1;
+                is_dropped = true;
             }
         }
-        let survive = |inode: &Inode| match mode {
-            CrashMode::DropUnsynced => inode.durable.clone(),
-            CrashMode::KeepUnsynced => inode.contents.clone(),
-            CrashMode::Random => mix(inode, random),
+        names.prune();
+        names
+    }
+}
+
+/// Makes, sector by sector, the contents of a file after a crash.
+struct Mix<'a> {
+    inode: &'a Inode,
+    stale: Option<&'a Contents>,
+    random: &'a SimRandom,
+    counts: &'a mut CrashCounts,
+}
+
+impl Mix<'_> {
+    fn contents(&mut self) -> Contents {
+        let Inode { contents, durable, .. } = self.inode;
+        let (shorter, longer) = (contents.len().min(durable.len()), contents.len().max(durable.len()));
+        let len = match self.random.below(3) {
+            _ if shorter == longer => longer,
+            0 => contents.len(),
+            1 => durable.len(),
+            _ => shorter + self.random.below((longer - shorter) as u64 + 1) as usize,
         };
-        let named: BTreeSet<u64> = names.values().copied().collect();
-        let inodes =
-            self.inodes.iter().filter(|(number, _)| named.contains(number)).map(|(&number, inode)| {
-                let contents = survive(inode);
-                (number, Inode { durable: contents.clone(), contents })
-            });
-        Self {
-            inodes: inodes.collect(),
-            durable_names: names.clone(),
-            names,
-            changes: Vec::new(),
-            directories: self.directories.clone(),
-            locks: BTreeSet::new(),
-            next_inode: self.next_inode,
-            calls: 0,
-            crash_after: None,
-        }
-    }
-}
-
-/// Sector by sector the old or the new contents, with a length between the two.
-fn mix(inode: &Inode, random: &SimRandom) -> Vec<u8> {
-    let Inode { contents, durable } = inode;
-    let (shorter, longer) = (contents.len().min(durable.len()), contents.len().max(durable.len()));
-    let len = match random.below(3) {
-        0 => contents.len(),
-        1 => durable.len(),
-        _ => shorter + random.below((longer - shorter) as u64 + 1) as usize,
-    };
-    let mut mixed = vec![0; len];
-    for start in (0..len).step_by(SECTOR_BYTES) {
-        let end = (start + SECTOR_BYTES).min(len);
-        let (new, old) = match random.below(3) {
-            0 => (end, start),
-            1 => (start, end),
-            _ => {
-                let tear = start + random.below((end - start) as u64 + 1) as usize;
-                (tear, end)
+        let mut mixed = contents.clone();
+        mixed.resize(len);
+        // One in four files lies where another was: what is not written there shows it.
+        let shows_stale = self.stale.is_some() && self.random.below(4) == 0;
+        for start in (0..len).step_by(SECTOR_BYTES) {
+            if !contents.shares(durable, start) {
+                self.sector(&mut mixed, start, (start + SECTOR_BYTES).min(len), shows_stale);
             }
+        }
+        mixed
+    }
+
+    fn sector(&mut self, mixed: &mut Contents, start: usize, end: usize, shows_stale: bool) {
+        let Inode { contents, durable, .. } = self.inode;
+        if end <= durable.len() && contents.equals(durable, start, end) {
+            return;
+        }
+        let kept = match self.random.below(4) {
+            0 | 1 => end,
+            2 => start,
+            _ => start + self.random.below((end - start) as u64 + 1) as usize,
         };
-        // New contents up to `new`, old ones from there to `old`; where the source is shorter, zeros.
-        copy(contents, &mut mixed, start, new);
-        copy(durable, &mut mixed, new, old.max(new));
-    }
-    mixed
-}
-
-fn copy(source: &[u8], target: &mut [u8], start: usize, end: usize) {
-    let end = end.min(source.len());
-    if start < end {
-        target[start..end].copy_from_slice(&source[start..end]);
-    }
-}
-
-impl SimVfs {
-    /// An empty disk.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Lets `calls` more calls succeed and every later one fail.
-    pub fn crash_after(&self, calls: u64) {
-        let mut disk = self.disk.lock();
-        disk.crash_after = Some(disk.calls + calls);
-    }
-
-    /// Calls made so far.
-    pub fn call_count(&self) -> u64 {
-        self.disk.lock().calls
-    }
-
-    /// The disk that the machine finds after a crash now.
-    pub fn crash(&self, mode: CrashMode, seed: u64) -> Self {
-        let disk = self.disk.lock().crash(mode, &SimRandom::new(seed));
-        Self { disk: Arc::new(Mutex::new(disk)) }
-    }
-}
-
-impl fmt::Debug for SimVfs {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("SimVfs").field("calls", &self.call_count()).finish_non_exhaustive()
-    }
-}
-
-#[derive(Debug)]
-struct SimFile {
-    vfs: SimVfs,
-    inode: u64,
-}
-
-impl VfsFile for SimFile {
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let mut disk = self.vfs.disk.lock();
-        disk.call().1?;
-        let contents = disk.contents(self.inode);
-        let start = (offset as usize).min(contents.len());
-        let count = buffer.len().min(contents.len() - start);
-        buffer[..count].copy_from_slice(&contents[start..start + count]);
-        Ok(count)
-    }
-
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.vfs.disk.lock().write(self.inode, bytes, offset)
-    }
-
-    fn append(&self, bytes: &[u8]) -> io::Result<u64> {
-        let mut disk = self.vfs.disk.lock();
-        let offset = disk.contents(self.inode).len() as u64;
-        disk.write(self.inode, bytes, offset).map(|()| offset)
-    }
-
-    fn preallocate(&self, _len: u64) -> io::Result<()> {
-        self.vfs.disk.lock().call().1
-    }
-
-    fn truncate(&self, len: u64) -> io::Result<()> {
-        let mut disk = self.vfs.disk.lock();
-        disk.call().1?;
-        disk.contents(self.inode).resize(len as usize, 0);
-        Ok(())
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        let mut disk = self.vfs.disk.lock();
-        disk.call().1?;
-        let inode = disk.inodes.entry(self.inode).or_default();
-        inode.durable.clone_from(&inode.contents);
-        Ok(())
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        let mut disk = self.vfs.disk.lock();
-        disk.call().1?;
-        Ok(disk.contents(self.inode).len() as u64)
-    }
-
-    fn advise(&self, _advice: Advice) {}
-}
-
-impl LogFile for SimFile {
-    fn reserve(&self, len: u64) -> io::Result<()> {
-        self.preallocate(len)
-    }
-
-    fn store(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.write_at(bytes, offset)
-    }
-
-    /// As a mapped file: space is allocated ahead and reads as zeros, and a crash may find a record filled in part.
-    fn fill(&self, offset: u64, len: usize, fill: &mut dyn FnMut(&mut [u8])) -> io::Result<bool> {
-        let mut record = vec![0; len];
-        fill(&mut record);
-        let mut disk = self.vfs.disk.lock();
-        disk.write(self.inode, &record, offset)?;
-        let contents = disk.contents(self.inode);
-        let ahead = contents.len().max((offset as usize + len).next_multiple_of(WINDOW_BYTES));
-        contents.resize(ahead, 0);
-        Ok(true)
-    }
-
-    fn sync_to(&self, _offset: u64) -> io::Result<()> {
-        self.sync()
-    }
-
-    fn truncate(&self, len: u64) -> io::Result<()> {
-        VfsFile::truncate(self, len)
-    }
-}
-
-#[derive(Debug)]
-struct SimLock {
-    vfs: SimVfs,
-    path: PathBuf,
-}
-
-impl FileLock for SimLock {}
-
-impl Drop for SimLock {
-    fn drop(&mut self) {
-        self.vfs.disk.lock().locks.remove(&self.path);
-    }
-}
-
-impl SimVfs {
-    fn open_file(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<SimFile>> {
-        let mut disk = self.disk.lock();
-        disk.call().1?;
-        let inode = match mode {
-            OpenMode::Read | OpenMode::ReadDirect | OpenMode::ReadWrite => disk.inode(path)?,
-            OpenMode::CreateNew if disk.names.contains_key(path) => {
-                return Err(io::ErrorKind::AlreadyExists.into());
+        match kept {
+            kept if kept == end => {
+                self.counts.sectors_kept += 1;
+                return;
             }
-            OpenMode::CreateNew => {
-                disk.next_inode += 1;
-                let inode = disk.next_inode;
-                disk.inodes.insert(inode, Inode::default());
-                disk.change(NameChange::Link(path.to_owned(), inode));
-                inode
-            }
-        };
-        Ok(Arc::new(SimFile { vfs: self.clone(), inode }))
-    }
-}
-
-impl Vfs for SimVfs {
-    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn VfsFile>> {
-        Ok(self.open_file(path, mode)?)
-    }
-
-    fn open_log(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn LogFile>> {
-        Ok(self.open_file(path, mode)?)
-    }
-
-    fn rename(&self, source: &Path, target: &Path) -> io::Result<()> {
-        let mut disk = self.disk.lock();
-        disk.call().1?;
-        let inode = disk.inode(source)?;
-        disk.change(NameChange::Rename(source.to_owned(), target.to_owned(), inode));
-        Ok(())
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        let mut disk = self.disk.lock();
-        disk.call().1?;
-        disk.inode(path)?;
-        disk.change(NameChange::Remove(path.to_owned()));
-        Ok(())
-    }
-
-    fn hard_link(&self, source: &Path, target: &Path) -> io::Result<()> {
-        let mut disk = self.disk.lock();
-        disk.call().1?;
-        let inode = disk.inode(source)?;
-        if disk.names.contains_key(target) {
-            return Err(io::ErrorKind::AlreadyExists.into());
+            kept if kept == start => self.counts.sectors_dropped += 1,
+            _ => self.counts.sectors_torn += 1,
         }
-        disk.change(NameChange::Link(target.to_owned(), inode));
-        Ok(())
-    }
-
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        let mut disk = self.disk.lock();
-        disk.call().1?;
-        disk.directories.insert(path.to_owned());
-        Ok(())
-    }
-
-    fn list(&self, directory: &Path) -> io::Result<Vec<DirEntry>> {
-        let mut disk = self.disk.lock();
-        disk.call().1?;
-        if !disk.directories.contains(directory) {
-            return Err(io::ErrorKind::NotFound.into());
+        mixed.write(&[0; SECTOR_BYTES][..end - kept], kept);
+        mixed.copy_from(durable, kept, end);
+        let unwritten = kept.max(durable.len());
+        if let Some(stale) = self.stale
+            && shows_stale
+            && unwritten < end
+        {
+            self.counts.sectors_stale += 1;
+            mixed.copy_from(stale, unwritten, end);
         }
-        let names = disk.names.keys().filter(|path| path.parent() == Some(directory));
-        let entry =
-            |path: &PathBuf| path.file_name().map(|name| DirEntry { name: name.to_owned(), is_dir: false });
-        Ok(names.filter_map(entry).collect())
-    }
-
-    fn sync_dir(&self, directory: &Path) -> io::Result<()> {
-        let mut disk = self.disk.lock();
-        disk.call().1?;
-        // One directory per database: its changes are all there are.
-        debug_assert!(disk.directories.contains(directory), "only a directory that exists is synced");
-        disk.durable_names = disk.names.clone();
-        disk.changes.clear();
-        Ok(())
-    }
-
-    fn lock(&self, path: &Path) -> io::Result<Box<dyn FileLock>> {
-        let mut disk = self.disk.lock();
-        disk.call().1?;
-        if !disk.locks.insert(path.to_owned()) {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        Ok(Box::new(SimLock { vfs: self.clone(), path: path.to_owned() }))
-    }
-
-    fn free_space(&self, _path: &Path) -> io::Result<u64> {
-        self.disk.lock().call().1?;
-        Ok(1 << 40)
     }
 }

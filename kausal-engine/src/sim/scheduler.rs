@@ -10,10 +10,12 @@ use crate::event::{Event, Ticket};
 use crate::scheduler::{Job, Lane, Scheduler, Waited};
 use crate::sim::SimRandom;
 
-/// Time that stands still but for waits that reach their deadline.
+/// Time that stands still but for waits that reach their deadline, and for jumps.
 #[derive(Debug, Default)]
 pub struct SimClock {
     now: Mutex<Duration>,
+    /// Jumps that nobody has seen yet, and those that were seen.
+    jumps: Mutex<(u64, u64)>,
 }
 
 impl SimClock {
@@ -22,10 +24,27 @@ impl SimClock {
         let mut held = self.now.lock();
         *held = now.max(*held);
     }
+
+    /// Moves the clock forward by `duration` all at once, as a machine that slept sees it.
+    pub fn jump(&self, duration: Duration) {
+        *self.now.lock() += duration;
+        self.jumps.lock().0 += 1;
+    }
+
+    /// How many jumps somebody who asked for the time has seen.
+    pub fn seen_jump_count(&self) -> u64 {
+        self.jumps.lock().1
+    }
+
+    fn look(&self) {
+        let mut jumps = self.jumps.lock();
+        jumps.1 += std::mem::take(&mut jumps.0);
+    }
 }
 
 impl Clock for SimClock {
     fn now(&self) -> Duration {
+        self.look();
         *self.now.lock()
     }
 
@@ -40,12 +59,29 @@ pub struct SimScheduler {
     random: SimRandom,
     clock: Arc<SimClock>,
     jobs: Mutex<Vec<Job>>,
+    /// One wait with a deadline in so many sees it pass before any job has run; 0 is none.
+    impatience: Mutex<u64>,
 }
 
 impl SimScheduler {
     /// A scheduler without jobs.
     pub fn new(seed: u64, clock: Arc<SimClock>) -> Self {
-        Self { seed, random: SimRandom::new(seed), clock, jobs: Mutex::default() }
+        Self { seed, random: SimRandom::new(seed), clock, jobs: Mutex::default(), impatience: Mutex::new(0) }
+    }
+
+    /// The clock that waits look at.
+    pub fn clock(&self) -> &SimClock {
+        &self.clock
+    }
+
+    /// From now on, one wait with a deadline in `one_in` sees the clock jump to it before any job has run.
+    pub fn let_deadlines_pass(&self, one_in: u64) {
+        *self.impatience.lock() = one_in;
+    }
+
+    fn is_impatient(&self) -> bool {
+        let one_in = *self.impatience.lock();
+        one_in > 0 && self.random.below(one_in) == 0
     }
 
     /// Runs one queued job, if there is one.
@@ -73,6 +109,14 @@ impl Scheduler for SimScheduler {
     /// If nothing is queued that could signal the event and there is no deadline: on a real machine this thread would
     /// wait for ever.
     fn wait(&self, event: &Event, ticket: Ticket, deadline: Option<Duration>) -> Waited {
+        if let Some(deadline) = deadline
+            && self.is_impatient()
+            && !event.has_moved(ticket)
+        {
+            let now = *self.clock.now.lock();
+            self.clock.jump(deadline.saturating_sub(now));
+            return Waited::DeadlinePassed;
+        }
         while !event.has_moved(ticket) {
             if self.run_one() {
                 continue;

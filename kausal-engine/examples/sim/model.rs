@@ -1,0 +1,187 @@
+//! The model: an ordered map, its states after each write, and which of them a crash may leave.
+//!
+//! Every write makes a state. At any moment what a crash leaves is the state of one write: at least the last one
+//! acknowledged within its durability, at most the one that was under way, and none that was refused before.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kausal_engine::Durability;
+use kausal_engine::sim::CrashMode;
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::script::{Change, Key};
+
+/// Keys with their values; a key is `(whether it is of the other keyspace, its bytes)`.
+pub(crate) type State = BTreeMap<(bool, Vec<u8>), Arc<[u8]>>;
+
+/// A key as the model has it.
+pub(crate) fn name(key: Key) -> (bool, Vec<u8>) {
+    (key.is_other(), key.bytes())
+}
+
+/// The keys and values that a cursor shows, as one number.
+pub(crate) fn digest<'a>(pairs: impl Iterator<Item = (bool, &'a [u8], &'a [u8])>) -> u64 {
+    let mut hasher = Xxh3::new();
+    for (is_other, key, value) in pairs {
+        hasher.update(&[u8::from(is_other)]);
+        hasher.update(&(key.len() as u64).to_le_bytes());
+        hasher.update(key);
+        hasher.update(&(value.len() as u64).to_le_bytes());
+        hasher.update(value);
+    }
+    hasher.digest()
+}
+
+/// The state after one write.
+struct Step {
+    state: Arc<State>,
+    digest: u64,
+    /// From this call on the write is known not to have happened.
+    dead_from: u64,
+}
+
+/// What may be found, from one call on until the next mark.
+#[derive(Clone, Copy)]
+struct Mark {
+    call: u64,
+    begun: usize,
+    killed_floor: usize,
+    power_floor: usize,
+}
+
+pub(crate) struct Model {
+    steps: Vec<Step>,
+    /// The state that reads see.
+    current: usize,
+    marks: Vec<Mark>,
+}
+
+impl Model {
+    pub(crate) fn new() -> Self {
+        let state = Arc::new(State::new());
+        let digest = digest(std::iter::empty());
+        let steps = vec![Step { state, digest, dead_from: u64::MAX }];
+        let marks = vec![Mark { call: 0, begun: 0, killed_floor: 0, power_floor: 0 }];
+        Self { steps, current: 0, marks }
+    }
+
+    pub(crate) fn state(&self) -> &Arc<State> {
+        &self.steps[self.current].state
+    }
+
+    fn last(&self) -> Mark {
+        self.marks[self.marks.len() - 1]
+    }
+
+    fn mark(&mut self, call: u64, change: impl FnOnce(&mut Mark)) {
+        let mut mark = self.last();
+        mark.call = call;
+        change(&mut mark);
+        self.marks.push(mark);
+    }
+
+    /// A write begins at `call`.
+    pub(crate) fn begin(&mut self, call: u64, changes: &[Change]) {
+        let mut state = State::clone(self.state());
+        for change in changes {
+            match change {
+                Change::Put(key, value) => {
+                    state.insert(name(*key), value.bytes().into());
+                }
+                Change::Delete(key) => {
+                    state.remove(&name(*key));
+                }
+                Change::DeleteRange(start, end) => {
+                    let range = name(*start)..name(*end);
+                    state.retain(|key, _| !range.contains(key));
+                }
+                Change::DropOther => state.retain(|(is_other, _), _| !is_other),
+            }
+        }
+        let digest =
+            digest(state.iter().map(|((is_other, key), value)| (*is_other, key.as_slice(), &**value)));
+        self.steps.push(Step { state: Arc::new(state), digest, dead_from: u64::MAX });
+        let begun = self.steps.len() - 1;
+        self.mark(call, |mark| mark.begun = begun);
+    }
+
+    /// The write that has begun was acknowledged.
+    pub(crate) fn acknowledge(&mut self, call: u64, durability: Durability) {
+        self.current = self.last().begun;
+        let current = self.current;
+        // A record that is durable, or in the kernel's hands, stands behind all earlier ones.
+        self.mark(call, |mark| {
+            if durability != Durability::Buffered {
+                mark.killed_floor = current;
+            }
+            if durability == Durability::Power {
+                mark.power_floor = current;
+            }
+        });
+    }
+
+    /// The write that has begun was refused, and nothing of it was applied.
+    pub(crate) fn refuse(&mut self, call: u64) {
+        let (begun, current) = (self.last().begun, self.current);
+        if begun != current {
+            self.steps[begun].dead_from = call;
+            self.mark(call, |mark| mark.begun = current);
+        }
+    }
+
+    /// Everything so far is durable.
+    pub(crate) fn all_durable(&mut self, call: u64) {
+        let current = self.current;
+        self.mark(call, |mark| (mark.killed_floor, mark.power_floor) = (current, current));
+    }
+
+    /// The database was opened after a failure and shows the state with this digest. Answers whether that may be.
+    pub(crate) fn settle(&mut self, call: u64, found: u64) -> bool {
+        let Mark { begun, killed_floor, .. } = self.last();
+        let matching =
+            |&place: &usize| self.steps[place].digest == found && self.steps[place].dead_from == u64::MAX;
+        let Some(found) = (killed_floor..=begun).rev().find(matching) else { return false };
+        for step in &mut self.steps[found + 1..] {
+            step.dead_from = step.dead_from.min(call);
+        }
+        self.current = found;
+        self.mark(call, |mark| (mark.begun, mark.killed_floor, mark.power_floor) = (found, found, found));
+        true
+    }
+
+    /// Which writes' states have this digest: for messages.
+    pub(crate) fn places_of(&self, found: u64) -> Vec<usize> {
+        (0..self.steps.len()).filter(|&place| self.steps[place].digest == found).collect()
+    }
+
+    /// Whether the state with this digest may be found after a crash at `call`; else what may.
+    pub(crate) fn admits(&self, call: u64, mode: CrashMode, found: u64) -> Result<usize, String> {
+        let place = self.marks.partition_point(|mark| mark.call <= call);
+        let mark = self.marks[place.saturating_sub(1)];
+        let floor = if mode == CrashMode::KeepUnsynced { mark.killed_floor } else { mark.power_floor };
+        let alive = |&place: &usize| self.steps[place].dead_from > call;
+        let matching = (floor..=mark.begun).filter(alive).find(|&place| self.steps[place].digest == found);
+        matching.ok_or_else(|| {
+            format!(
+                "found the state of writes {:?}; write {floor} was safe, write {} the last begun",
+                self.places_of(found),
+                mark.begun
+            )
+        })
+    }
+
+    pub(crate) fn current_digest(&self) -> u64 {
+        self.steps[self.current].digest
+    }
+
+    /// Whether reads see the state with this digest.
+    pub(crate) fn is_current(&self, found: u64) -> bool {
+        self.steps[self.current].digest == found
+    }
+
+    /// Whether some prefix of the history has this digest.
+    pub(crate) fn is_prefix(&self, found: u64) -> bool {
+        self.steps.iter().any(|step| step.digest == found)
+    }
+}

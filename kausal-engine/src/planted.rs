@@ -1,0 +1,9 @@
+//! Defects for the simulation to find.
+//!
+//! They exist only in a build with `--cfg kausal_planted="sim"`, and there the environment variable `KAUSAL_PLANTED`
+//! names the one that is at work. `cargo xtask sim --planted all` finds each.
+
+/// Whether the defect with this name is at work. Always `false` in any other build.
+pub(crate) fn is_planted(name: &str) -> bool {
+    cfg!(kausal_planted = "sim") && std::env::var("KAUSAL_PLANTED").is_ok_and(|planted| planted == name)
+}
