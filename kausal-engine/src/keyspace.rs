@@ -301,8 +301,7 @@ impl<I: BlockIndex + 'static> Core<I> {
             return Err(Error::invalid("the default keyspace cannot be dropped"));
         }
         // What was written before is durable before: what survives a crash is a prefix of the history.
-        let mut writer = self.writer.lock();
-        self.sync_logs(&mut writer).inspect_err(|error| self.poison(error))?;
+        self.sync_logs()?;
         let mut versions = self.versions.lock();
         let Some(tree) = versions.current().tree_named(name).cloned() else { return Ok(false) };
         let version = versions.remove_keyspace(tree.keyspace()).inspect_err(|error| self.poison(error))?;

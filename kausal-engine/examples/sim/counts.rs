@@ -54,6 +54,8 @@ counts! {
     waits,
     /// Those that gave up.
     stalls,
+    /// Large batches for which the budget had no room.
+    memory_refusals,
     lies_seen,
     flips,
     flips_refused,
@@ -105,8 +107,13 @@ impl Counts {
             self.read_only
         );
         println!(
-            "  {} handles poisoned and opened again, {} waits for memory, {} given up, {} for space; {} flips harmless",
-            self.poisoned, self.waits, self.stalls, self.space_pauses, self.flips_harmless
+            "  {} handles poisoned and opened again, {} waits for memory, {} given up, {} for space; {} large batches refused; {} flips harmless",
+            self.poisoned,
+            self.waits,
+            self.stalls,
+            self.space_pauses,
+            self.memory_refusals,
+            self.flips_harmless
         );
         println!("  {:<28}{:>12}{:>12}", "mishap", "injected", "observed");
         for (name, injected, observed) in self.mishaps() {

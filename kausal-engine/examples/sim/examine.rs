@@ -116,7 +116,7 @@ impl Examined<'_> {
         match open_read_only(vfs, FOLDER.as_ref(), seed).and_then(|engine| digest_all(&engine)) {
             Ok(digest) => Ok(Some(digest)),
             // Not created yet; or more in its logs than fits into memory.
-            Err(Error::NotFound { .. } | Error::MemoryBudget(_) | Error::BatchTooLarge { .. }) => Ok(None),
+            Err(Error::NotFound { .. } | Error::MemoryBudget(_)) => Ok(None),
             Err(error) => Err(format!("reading only: {}", chain(&error))),
         }
     }

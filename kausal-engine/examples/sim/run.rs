@@ -189,6 +189,11 @@ impl<'a> Run<'a> {
                 return Ok(());
             }
         }
+        // Batches of half a megabyte do not always find room beside each other.
+        if self.script.flavour.is_large && matches!(error, Error::MemoryBudget(_)) {
+            self.counts.memory_refusals += 1;
+            return Ok(());
+        }
         let is_excused = Fault::ALL.into_iter().any(|fault| self.pending.of(fault) > 0)
             || self.pending_refused > 0
             || (matches!(error, Error::Poisoned { .. }) && (self.refused > 0 || self.has_faults()));
