@@ -105,6 +105,9 @@ pub(crate) enum Op {
     ReadOnly,
     Get(Key),
     GetReader(Key),
+    GetInto(Key),
+    GetPinned(Key),
+    MultiGet(Vec<Key>),
     /// Look-ups and a scan of one request.
     Request(Vec<Key>, Span, usize),
     ReadAll,
@@ -126,6 +129,20 @@ pub(crate) enum Op {
     Jump(u64),
     Inject(Fault, u64),
     LimitSpace(u64, u64),
+}
+
+impl Op {
+    /// Whether it writes a value of a hundred kilobytes or more.
+    pub(crate) fn is_large(&self) -> bool {
+        let is_large = |value: &Value| value.len >= 100_000;
+        match self {
+            Self::Write(changes, _) => {
+                changes.iter().any(|change| matches!(change, Change::Put(_, value) if is_large(value)))
+            }
+            Self::PutReader(_, value, _) | Self::Swap(_, _, Some(value)) => is_large(value),
+            _ => false,
+        }
+    }
 }
 
 /// What is special about a seed.
@@ -333,7 +350,10 @@ impl Writer {
     }
 
     fn read(&mut self) -> Op {
-        match self.below(5) {
+        match self.below(8) {
+            5 => Op::GetInto(self.key()),
+            6 => Op::GetPinned(self.key()),
+            7 => Op::MultiGet((0..1 + self.below(5)).map(|_| self.key()).collect()),
             0 => Op::GetReader(self.any_key()),
             1 => {
                 let keys = (0..1 + self.below(3)).map(|_| self.key()).collect();
