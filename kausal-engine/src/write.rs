@@ -28,6 +28,7 @@ use crate::file_names::{FileKind, file_path};
 use crate::generation::Generation;
 use crate::ids::{FileNumber, KeyspaceId};
 use crate::options::{Durability, WriteOptions};
+use crate::planted::is_planted;
 use crate::read::View;
 use crate::scheduler::{Lane, Waited};
 use crate::vfs::OpenMode;
@@ -230,6 +231,15 @@ impl<I: BlockIndex + 'static> Core<I> {
         };
         // From here on a number may be taken: if a panic comes between, nobody waits for it for ever.
         let unpublished = Unpublished { core: self, is_published: false };
+        let early = is_planted("publish_before_wal").then(|| {
+            let behind =
+                |count| state.last_seqno.checked_add(count).expect("a planted defect needs few numbers");
+            Numbered { first: behind(1), last: behind(changes.count() as u64) }
+        });
+        if let Some(numbered) = early {
+            fill(&active, &permit, changes, numbered);
+            let _ = self.order.finish(numbered.first, numbered.last, &*self.environment.scheduler);
+        }
         let numbered = match self.log(state, &permit, changes, durability) {
             Ok(Logged::Yes(numbered)) => numbered,
             not_logged => {
@@ -246,6 +256,10 @@ impl<I: BlockIndex + 'static> Core<I> {
             }
         };
         blobs.iter().for_each(|blob| active.attached().keep(Arc::clone(blob)));
+        if early.is_some() {
+            unpublished.forget();
+            return Ok(Attempt::Done);
+        }
         fill(&active, &permit, changes, numbered);
         drop(permit);
         let finished = self.order.finish(numbered.first, numbered.last, &*self.environment.scheduler);

@@ -126,6 +126,20 @@ pub(crate) fn get(answer: Result<Option<Vec<u8>>, Error>, state: &State, key: Ke
     Err(format!("{key:?}: found {:?} bytes, expected {:?}", lens.0, lens.1))
 }
 
+/// Several look-ups at once.
+pub(crate) fn many(engine: &StorageEngine, state: &State, keys: &[Key]) -> Compared {
+    let names: Vec<Vec<u8>> = keys.iter().map(|key| key.bytes()).collect();
+    let names: Vec<&[u8]> = names.iter().map(Vec::as_slice).collect();
+    let found = match engine.multi_get(&names) {
+        Ok(found) => found,
+        Err(error) => return Ok(Err(error)),
+    };
+    for (&key, value) in keys.iter().zip(found) {
+        get(Ok(value), state, key)?.expect("an answer was given");
+    }
+    Ok(Ok(()))
+}
+
 fn value_at(cursor: &Cursor<TreeIndex>) -> Result<Vec<u8>, Error> {
     if let Some(value) = cursor.value() {
         return Ok(value.to_vec());

@@ -349,6 +349,16 @@ impl<'a> Run<'a> {
         match op {
             Op::Get(key) => reads::get(reads::look_up(engine, None, *key), state, *key),
             Op::GetReader(key) => reads::get(reads::read_whole(engine, *key), state, *key),
+            Op::GetInto(key) => {
+                let mut value = b"what was there before".to_vec();
+                let found = engine.get_into(&key.bytes(), &mut value);
+                reads::get(found.map(|found| found.then_some(value)), state, *key)
+            }
+            Op::GetPinned(key) => {
+                let found = engine.get_pinned(&key.bytes());
+                reads::get(found.map(|found| found.map(|value| value.to_vec())), state, *key)
+            }
+            Op::MultiGet(keys) => reads::many(engine, state, keys),
             Op::Request(keys, span, limit) => reads::request(engine, state, keys, *span, *limit),
             Op::ReadAll => reads::all(engine, None, state),
             Op::Snapshot => {

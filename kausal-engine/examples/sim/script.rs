@@ -105,6 +105,9 @@ pub(crate) enum Op {
     ReadOnly,
     Get(Key),
     GetReader(Key),
+    GetInto(Key),
+    GetPinned(Key),
+    MultiGet(Vec<Key>),
     /// Look-ups and a scan of one request.
     Request(Vec<Key>, Span, usize),
     ReadAll,
@@ -333,7 +336,10 @@ impl Writer {
     }
 
     fn read(&mut self) -> Op {
-        match self.below(5) {
+        match self.below(8) {
+            5 => Op::GetInto(self.key()),
+            6 => Op::GetPinned(self.key()),
+            7 => Op::MultiGet((0..1 + self.below(5)).map(|_| self.key()).collect()),
             0 => Op::GetReader(self.any_key()),
             1 => {
                 let keys = (0..1 + self.below(3)).map(|_| self.key()).collect();

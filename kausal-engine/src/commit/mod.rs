@@ -33,6 +33,7 @@ use crate::core::Core;
 use crate::error::{Error, is_disk_full};
 use crate::event::Event;
 use crate::options::Durability;
+use crate::planted::is_planted;
 use crate::wal::{FrameBytes, PreviousLog, WalWriter, store_frames};
 
 /// Bytes of buffered writes that are kept in memory before they go to the kernel.
@@ -338,7 +339,11 @@ impl<I: BlockIndex + 'static> Core<I> {
             turn.unsynced.clear();
         }
         let end = group.begin + group.frames.bytes.len() as u64;
-        file.sync_to(end).map_err(Error::io("sync", &self.directory))
+        let mut synced = file.sync_to(end);
+        if synced.is_err() && is_planted("retry_after_failed_fsync") {
+            synced = file.sync_to(end);
+        }
+        synced.map_err(Error::io("sync", &self.directory))
     }
 
     /// Makes everything logged so far durable.

@@ -9,6 +9,9 @@ use crate::sim::fault::{CallKind, Fault};
 use crate::sim::vfs::{Call, Course, Machine};
 use crate::vfs::{Advice, DirEntry, FileLock, LogFile, OpenMode, Vfs, VfsFile};
 
+/// Space of a log that is allocated at once when it is filled.
+const WINDOW_BYTES: usize = 4096;
+
 #[derive(Debug)]
 struct SimFile {
     vfs: SimVfs,
@@ -113,6 +116,25 @@ impl LogFile for SimFile {
 
     fn store(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         self.write_at(bytes, offset)
+    }
+
+    /// As a mapped file: space is allocated ahead and reads as zeros, and a crash may find a record filled in part.
+    fn fill(&self, offset: u64, len: usize, fill: &mut dyn FnMut(&mut [u8])) -> io::Result<bool> {
+        let mut record = vec![0; len];
+        fill(&mut record);
+        let mut machine = self.vfs.machine();
+        let call = Call { path: Some(&self.path), inode: self.inode, offset, bytes: Some(&record) };
+        let filled = match machine.call(CallKind::Write, call)? {
+            // There were no blocks: nothing was filled.
+            Course::Part(Err(error)) => return Err(error),
+            Course::Part(Ok(())) => &record[..len / 2],
+            _ => &record[..],
+        };
+        let inode = machine.disk.inode_mut(self.inode);
+        inode.write(filled, offset as usize);
+        let ahead = (offset as usize + len).next_multiple_of(WINDOW_BYTES);
+        inode.contents.resize(ahead.max(inode.contents.len()));
+        Ok(true)
     }
 
     fn sync_to(&self, _offset: u64) -> io::Result<()> {
