@@ -283,7 +283,7 @@ fn sweep(name: &str, is_closed: bool, first: usize, step: usize, blob_step: usiz
 }
 
 #[test]
-fn a_sample_of_flips_in_a_killed_database_is_found_reported_or_harmless() {
+fn u6_a_sample_of_flips_in_a_killed_database_is_found_reported_or_harmless() {
     sweep("killed", false, 1, 23, 15_013);
 }
 

@@ -4,7 +4,7 @@ use allocation_counter::measure;
 use kausal_engine::{Durability, Options, StorageEngine, WriteBatch, WriteOptions};
 
 #[test]
-fn warm_puts_deletes_and_reused_batches_allocate_nothing() {
+fn s28_warm_puts_deletes_and_reused_batches_allocate_nothing() {
     let folder = tempfile::tempdir().unwrap();
     // One memtable takes it all: a rotation allocates, a write does not.
     let engine = StorageEngine::open(folder.path(), Options::new().memory_budget(256 << 20)).unwrap();

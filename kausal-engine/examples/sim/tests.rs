@@ -8,7 +8,7 @@ use crate::shrink::examine_caught;
 const QUICK: Plan = Plan { points: 6, rounds: 1, flips: 1 };
 
 #[test]
-fn a_seed_replays_to_the_same_trace_hash() {
+fn u7_a_seed_replays_to_the_same_trace_hash() {
     for seed in [2, 6, 8] {
         let trace = || examine_caught(&Script::of(seed), QUICK, &mut Counts::default());
         let first = trace().expect("no violation");

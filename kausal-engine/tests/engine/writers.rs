@@ -156,7 +156,7 @@ fn compare_and_swap_counts_every_writer_once() {
 }
 
 #[test]
-fn synced_writers_share_their_syncs() {
+fn u6_synced_writers_share_their_syncs() {
     let folder = tempfile::tempdir().unwrap();
     let vfs = FaultyVfs::default();
     let engine = vfs.open(folder.path(), small());
