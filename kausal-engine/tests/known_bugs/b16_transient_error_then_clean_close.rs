@@ -70,3 +70,44 @@ fn an_error_at_any_call_leaves_everything_acknowledged() {
     }
     assert!(errors > 150, "{errors}");
 }
+
+#[test]
+fn a_walk_goes_on_by_a_seek_behind_a_move_that_failed() {
+    let disk = SimVfs::new();
+    let engine = open(&disk);
+    for number in 0..300_u32 {
+        put(&engine, &number.to_be_bytes(), &numbered(number, 30), Durability::Process).unwrap();
+    }
+    engine.flush().unwrap();
+    let mut failures = 0;
+    for after in 0.. {
+        let counts = |name: &str, path: &std::path::Path| {
+            name == "read" && path.extension().is_some_and(|extension| extension == "sst")
+        };
+        let fault = Fault { after, kind: ErrorKind::Other, is_done: false, lasts: false, counts };
+        let vfs = FaultyVfs::new(&killed(&disk), fault);
+        let Ok(engine) = try_open_with(Arc::new(vfs.clone()), options()).0 else { continue };
+        let mut cursor = engine.cursor(kausal_engine::KeyRange::all()).unwrap();
+        let mut keys: Vec<Vec<u8>> = Vec::new();
+        let mut moved = cursor.seek_to_first();
+        while !matches!(moved, Ok(false)) {
+            if moved.is_ok() {
+                keys.push(cursor.key().unwrap().to_vec());
+                moved = cursor.next();
+                continue;
+            }
+            failures += 1;
+            assert!(cursor.key().is_none() && cursor.next().is_err());
+            let next = keys.last().map_or(Vec::new(), |last| [&last[..], &[0]].concat());
+            moved = cursor.seek(&next);
+        }
+        assert!(
+            keys.iter()
+                .eq((0..300_u32).map(|number| number.to_be_bytes().to_vec()).collect::<Vec<_>>().iter())
+        );
+        if !vfs.has_failed() {
+            break;
+        }
+    }
+    assert!(failures > 3, "{failures}");
+}
