@@ -7,7 +7,6 @@ mod busy_wait;
 mod cap_wedges_writers;
 mod cursors_pin_memory;
 mod default_of_a_gigabyte;
-mod fragmentation;
 mod hot_key;
 mod idle_keyspace_pins_logs;
 mod memory_like_the_data;
