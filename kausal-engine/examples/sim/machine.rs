@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kausal_engine::sim::{self, SimRandom, SimScheduler, SimVfs};
-use kausal_engine::{Builder, Compaction, Error, Options, StorageEngine};
+use kausal_engine::{Builder, Compaction, Error, MEMORY_BUDGET_MIN, Options, StorageEngine};
 
 use crate::reads;
+use crate::script::Flavour;
 
 pub(crate) const FOLDER: &str = "/db";
-pub(crate) const BUDGET: usize = kausal_engine::MEMORY_BUDGET_MIN;
 
 /// What is wrong, in words.
 pub(crate) type Outcome<T = ()> = Result<T, String>;
@@ -19,7 +19,7 @@ pub(crate) type Outcome<T = ()> = Result<T, String>;
 fn options(seed: u64, opening: u64) -> Options {
     let random = SimRandom::new(seed.wrapping_mul(31).wrapping_add(opening));
     Options::new()
-        .memory_budget(BUDGET)
+        .memory_budget(if Flavour::of(seed).is_large { 12 << 20 } else { MEMORY_BUDGET_MIN })
         .level0_compaction_count(2 + random.below(3) as usize)
         .level0_stall_count(6)
         .block_bytes([256, 512, 4096][random.below(3) as usize])
@@ -50,9 +50,9 @@ pub(crate) fn open_read_only(vfs: &SimVfs, folder: &Path, seed: u64) -> Result<S
 /// Accounted bytes stay within the budget, and every byte has an owner.
 pub(crate) fn check_memory(engine: &StorageEngine) -> Outcome {
     let report = engine.memory_report();
-    let (used, leaves) = (report.root().used, report.leaves_used());
-    if used > BUDGET || used != leaves || report.root().used_max > BUDGET {
-        return Err(format!("memory: {used} bytes of {BUDGET} in use, {leaves} by the leaves\n{report}"));
+    let (root, leaves) = (report.root(), report.leaves_used());
+    if root.used != leaves || root.used_max > root.limit {
+        return Err(format!("memory: {} bytes in use, {leaves} by the leaves\n{report}", root.used));
     }
     Ok(())
 }
