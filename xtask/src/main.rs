@@ -61,7 +61,9 @@ Usage: cargo xtask TASK
   sim [ARGS]      crashes a simulated disk at every call and checks what recovery finds
                     --seed N      first seed
                     --seeds M     how many seeds
+                    --minutes T   until time is over
                     --points P    crash points to reach over all seeds
+                    --planted X   builds defects in, and demands that X, or `all`, is found
   fuzz [TARGET]   runs the fuzz targets of the crates, all or one; needs cargo-fuzz
                     --seconds N   how long each (default 60)
                     --planted     with a planted defect, which must be found

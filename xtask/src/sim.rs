@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::workspace::Workspace;
 
 /// What `ci` runs: enough seeds for every kind of mishap, few enough for a minute.
-pub(crate) const CI_ARGUMENTS: [&str; 6] = ["--seed", "1", "--seeds", "100", "--points", "8000"];
+pub(crate) const CI_ARGUMENTS: [&str; 6] = ["--seed", "1", "--seeds", "100", "--points", "6000"];
 
 /// The defects that the driver has to find.
 const DEFECTS: [&str; 12] = [
