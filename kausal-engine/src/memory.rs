@@ -13,8 +13,9 @@
 //! | cursors | 0 | 1/8 | what cursors keep between calls |
 //!
 //! What no floor sets aside is lent to whoever comes, mostly to the block cache. All others come before it: where they want
-//! more than is left, the cache gives slabs back. A table's filters and indexes stay in memory while half of what the tables
-//! may have is free; those of later ones are read through the cache, so data may grow without limit.
+//! more than is left, the cache gives slabs back. A table's filters and indexes stay in memory while three quarters of what the
+//! tables may have are free; those of later ones are read through the cache. What every table keeps, its properties and root, is
+//! what limits the data in the end: at 8 MiB to a few hundred megabytes.
 //!
 //! What a flush and a compaction need is set aside at open, so they make progress whatever the readers hold. With V the
 //! longest value beside its key, 1/128 of the budget, a compaction holds a block of V and a key for each of five runs, up to 2 V
@@ -103,7 +104,7 @@ impl TableMemory {
 
     /// What shall stay of the next table.
     pub(crate) fn residency(&self) -> Residency {
-        let has_room = self.budget.used() <= self.budget.ceiling() / 2;
+        let has_room = self.budget.used() <= self.budget.ceiling() / 4;
         if has_room { Residency::Indexes } else { Residency::Root }
     }
 }
