@@ -151,22 +151,30 @@ impl Bench {
         store.put_batch(&entries)
     }
 
-    /// Fails unless the store holds the numbers below `count`, in order, with values that are `right`.
-    pub fn check(&self, store: &dyn Store, count: u64, right: impl Fn(u64, &[u8]) -> bool) -> Outcome<()> {
-        let (mut next, mut wrong) = (0, None);
+    /// Fails unless the store holds exactly the entries of `numbers`, which are in order, with values that are `right`.
+    pub fn check(
+        &self,
+        store: &dyn Store,
+        mut numbers: impl Iterator<Item = u64>,
+        right: impl Fn(u64, &[u8]) -> bool,
+    ) -> Outcome<()> {
+        let (mut count, mut wrong) = (0_u64, None);
         store.read(&mut |view| {
             view.scan(&key(0), usize::MAX, &mut |found, value| {
-                if number_of(found) != Some(next) || !right(next, value) {
-                    wrong.get_or_insert(next);
+                let is_right = numbers
+                    .next()
+                    .is_some_and(|number| number_of(found) == Some(number) && right(number, value));
+                if !is_right {
+                    wrong.get_or_insert(count);
                 }
-                next += 1;
+                count += 1;
             })?;
             Ok(())
         })?;
-        match wrong {
-            Some(number) => Err(format!("entry {number} is wrong, or another is in its place").into()),
-            None if next != count => Err(format!("{next} entries are there, not {count}").into()),
-            None => Ok(()),
+        match (wrong, numbers.next()) {
+            (Some(place), _) => Err(format!("entry {place} is wrong, or is not to be there").into()),
+            (None, Some(number)) => Err(format!("{number} and what follows it are not there").into()),
+            (None, None) => Ok(()),
         }
     }
 

@@ -34,7 +34,7 @@ pub fn run(bench: &Bench) -> Outcome<()> {
     let before = usage::memory();
     let (folder, store) = bench.fresh(bench.plan.writing())?;
     fillrandom(bench, &*store, folder.path(), before)?;
-    bench.check(&*store, bench.plan.entries, |number, value| bench.values.is(number, 0, value))?;
+    bench.check(&*store, 0..bench.plan.entries, |number, value| bench.values.is(number, 0, value))?;
     store.close()?;
     read_only(bench, folder.path())?;
     let store = bench.open(folder.path(), bench.plan.writing())?;
@@ -51,12 +51,12 @@ pub fn run(bench: &Bench) -> Outcome<()> {
         bench.filled("overwrite", &*store, count, VALUE_BYTES, || {
             bench.put_all(&*store, bench.other_order.iter(), OVERWRITTEN)
         })?;
-        bench.check(&*store, count, |number, value| bench.values.is(number, OVERWRITTEN, value))?;
+        bench.check(&*store, 0..count, |number, value| bench.values.is(number, OVERWRITTEN, value))?;
     }
     if bench.wants("ycsb_e") {
         let inserted = scan_and_insert(bench, &*store)?;
         let count = bench.plan.entries + inserted;
-        bench.check(&*store, count, |number, value| bench.values.heads(number, value))?;
+        bench.check(&*store, 0..count, |number, value| bench.values.heads(number, value))?;
     }
     store.close()
 }

@@ -22,6 +22,9 @@ pub const VALUE_BYTES: usize = 100;
 const MEMORY: usize = 64 << 20;
 const MEMORY_QUICK: usize = 16 << 20;
 
+/// The least that every store opens with.
+const MEMORY_MIN: usize = 8 << 20;
+
 /// A process and its workloads, in the order in which it does them.
 pub struct Group {
     /// Its name on the child's command line.
@@ -71,9 +74,9 @@ pub struct Plan {
     pub entries: u64,
     /// Memtables and cache while something is written.
     pub memory: usize,
-    /// Commits that are synced, over all threads.
+    /// Commits that are synced, by each thread.
     pub synced: u64,
-    /// No workload of reads or of both takes longer.
+    /// No workload of reads, of reads and writes, or of synced writes takes longer.
     pub seconds_max: u64,
     /// Samples per store, unless `--rounds` says otherwise.
     pub rounds: usize,
@@ -86,7 +89,7 @@ impl Plan {
         Self {
             entries: options.entries.unwrap_or(entries) as u64,
             memory,
-            synced: if options.quick { 1000 } else { 10_000 },
+            synced: if options.quick { 500 } else { 5000 },
             seconds_max: if options.quick { 1 } else { 20 },
             rounds: options.rounds.unwrap_or(3),
         }
@@ -107,10 +110,10 @@ impl Plan {
         Memory::halves(6 * self.data_bytes().max(8 << 20))
     }
 
-    /// A cache for a quarter of the data, and little for writing.
+    /// A cache for a quarter of the data, and little for writing: together no less than anybody opens with.
     pub fn quarter(&self) -> Memory {
         let cache = self.data_bytes() / 4;
-        Memory { write_buffer: (cache / 4).max(4 << 20), cache }
+        Memory { write_buffer: (cache / 4).max(MEMORY_MIN / 2).max(MEMORY_MIN.saturating_sub(cache)), cache }
     }
 
     /// Memtables that hold everything, so that all of it is in the log.
@@ -148,6 +151,8 @@ mod tests {
         assert_eq!(plan.quarter().cache, 29_000_000);
         assert!(plan.cached().cache > 2 * plan.data_bytes());
         assert_eq!(plan.writing().total(), 64 << 20);
+        let small = Plan::new(&Options { entries: Some(1000), ..Options::default() });
+        assert!(small.quarter().total() >= 8 << 20);
         assert!(plan.logged().write_buffer / 2 > 29_000_000, "a memtable holds a quarter of the entries");
     }
 }

@@ -29,7 +29,7 @@ pub fn fillseq(bench: &Bench) -> Outcome<()> {
     let (_folder, store) = bench.fresh(bench.plan.writing())?;
     let count = bench.plan.entries;
     bench.filled("fillseq", &*store, count, VALUE_BYTES, || bench.put_all(&*store, 0..count, 0))?;
-    bench.check(&*store, count, |number, value| bench.values.is(number, 0, value))?;
+    bench.check(&*store, 0..count, |number, value| bench.values.is(number, 0, value))?;
     store.close()
 }
 
@@ -44,7 +44,7 @@ pub fn fillbatch(bench: &Bench) -> Outcome<()> {
         }
         Ok(())
     })?;
-    bench.check(&*store, count, |number, value| bench.values.is(number, 0, value))?;
+    bench.check(&*store, 0..count, |number, value| bench.values.is(number, 0, value))?;
     store.close()
 }
 
@@ -61,7 +61,7 @@ pub fn fill1k(bench: &Bench) -> Outcome<()> {
         }
         Ok(())
     })?;
-    bench.check(&*store, count, |number, value| values.is(number, 0, value))?;
+    bench.check(&*store, 0..count, |number, value| values.is(number, 0, value))?;
     store.close()
 }
 
@@ -79,7 +79,7 @@ pub fn load(bench: &Bench) -> Outcome<()> {
             Ok(())
         })
     })?;
-    bench.check(&*store, count, |number, value| bench.values.is(number, 0, value))?;
+    bench.check(&*store, 0..count, |number, value| bench.values.is(number, 0, value))?;
     store.close()
 }
 
@@ -91,7 +91,7 @@ pub fn delete(bench: &Bench) -> Outcome<()> {
     bench.filled("deleterandom", &*store, count, VALUE_BYTES, || {
         bench.other_order.iter().try_for_each(|number| store.delete(&key(number)))
     })?;
-    bench.check(&*store, 0, |_, _| false)?;
+    bench.check(&*store, 0..0, |_, _| false)?;
     store.close()
 }
 
@@ -107,7 +107,7 @@ pub fn put(bench: &Bench) -> Outcome<()> {
             on_threads(threads, |thread| bench.put_all(&*store, bench.order.share(thread, threads), 0))
                 .map(|_| ())
         })?;
-        bench.check(&*store, bench.plan.entries, |number, value| bench.values.is(number, 0, value))?;
+        bench.check(&*store, 0..bench.plan.entries, |number, value| bench.values.is(number, 0, value))?;
         store.close()?;
     }
     Ok(())
@@ -121,24 +121,32 @@ pub fn fillsync(bench: &Bench) -> Outcome<()> {
             continue;
         }
         let (_folder, store) = bench.fresh(bench.plan.writing())?;
-        let count = bench.plan.synced;
-        let time = on_threads(threads, |thread| {
+        let first = |thread: usize| thread as u64 * bench.plan.synced;
+        let (done, time) = on_threads(threads, |thread| {
             let mut value = Vec::new();
-            for number in (thread as u64..count).step_by(threads) {
+            let limit = Duration::from_secs(bench.plan.seconds_max);
+            let (begun, mut done) = (Instant::now(), 0);
+            while done < bench.plan.synced && begun.elapsed() < limit {
+                let number = first(thread) + done;
                 bench.values.fill(number, 0, &mut value);
                 store.put_sync(&key(number), &value)?;
+                done += 1;
             }
-            Ok(())
+            Ok(done)
         })?;
-        bench.tell_rate(&workload, count, time)?;
-        bench.check(&*store, count, |number, value| bench.values.is(number, 0, value))?;
+        bench.tell_rate(&workload, done.iter().sum(), time)?;
+        let numbers = done.iter().enumerate().flat_map(|(thread, done)| first(thread)..first(thread) + done);
+        bench.check(&*store, numbers, |number, value| bench.values.is(number, 0, value))?;
         store.close()?;
     }
     Ok(())
 }
 
-/// How long `work` takes on as many threads, from their common start to the end of the last.
-fn on_threads(threads: usize, work: impl Fn(usize) -> Outcome<()> + Sync) -> Outcome<Duration> {
+/// What `work` answers on each of as many threads, and how long it takes, from their common start to the end of the last.
+fn on_threads<T: Send>(
+    threads: usize,
+    work: impl Fn(usize) -> Outcome<T> + Sync,
+) -> Outcome<(Vec<T>, Duration)> {
     let (start, work) = (&Barrier::new(threads + 1), &work);
     thread::scope(|scope| {
         let handles: Vec<_> = (0..threads)
@@ -151,10 +159,9 @@ fn on_threads(threads: usize, work: impl Fn(usize) -> Outcome<()> + Sync) -> Out
             .collect();
         start.wait();
         let begun = Instant::now();
-        for handle in handles {
-            handle.join().expect("a workload reports its errors")?;
-        }
-        Ok(begun.elapsed())
+        let done: Outcome<Vec<T>> =
+            handles.into_iter().map(|handle| handle.join().expect("a workload reports its errors")).collect();
+        Ok((done?, begun.elapsed()))
     })
 }
 
