@@ -83,7 +83,8 @@ impl Row {
             Better::Lower => theirs / ours,
             Better::Higher => ours / theirs,
         };
-        Self { peer: Some(peer.subject.clone()), ratio: Some(ratio), target, ..self.clone() }
+        let peer = Some(peer.subject.clone());
+        Self { peer, ratio: Some(ratio), target, grade: None, met: None, ..self.clone() }
     }
 
     /// This row with a target for its own value.

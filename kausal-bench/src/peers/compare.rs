@@ -8,10 +8,13 @@ use crate::row::{Better, Grade, Row};
 
 use super::plan::{Plan, workloads};
 use super::stores::{NAMES, OURS};
-use super::targets::{Against, LOST, MEMORY, MEMORY_FIXED, RATIOS, SCALING};
+use super::targets::{Against, LOST, MEMORY, MEMORY_FIXED, OF_FLOOR, RATIOS, SCALING};
 
 /// The LSMs that targets are against.
 const LSMS: [&str; 2] = ["fjall", "rocksdb"];
+
+/// What is computed from other rows.
+const DERIVED: [&str; 2] = ["scaling", "of_floor"];
 
 /// Whether `row` is of this benchmark.
 pub fn is_ours(row: &Row) -> bool {
@@ -26,10 +29,11 @@ pub fn workload(row: &Row) -> &str {
 
 /// Adds the comparisons to plain rows, in the place of those that are there. Judging twice changes nothing.
 pub fn judge(rows: &mut Vec<Row>) {
-    let is_derived = |row: &Row| row.peer.is_some() || row.target.is_some() || row.metric == "scaling";
-    rows.retain(|row| !(is_ours(row) && is_derived(row)) || row.metric == "memory" || row.metric == "lost");
+    let is_derived = |row: &Row| row.peer.is_some() || DERIVED.contains(&row.metric.as_str());
+    rows.retain(|row| !(is_ours(row) && is_derived(row)));
     let plain: Vec<Row> = rows.iter().filter(|row| is_ours(row)).cloned().collect();
     rows.extend(scaling(&plain));
+    rows.extend(of_floor(&plain));
     for row in rows.iter_mut().filter(|row| row.subject == OURS && row.peer.is_none()) {
         bound(row);
     }
@@ -43,6 +47,7 @@ fn bound(row: &mut Row) {
     let target = match (workload(row), row.metric.as_str()) {
         ("fillrandom", "memory") => MEMORY + MEMORY_FIXED / budget(row),
         ("open", "lost") => LOST,
+        ("open", "of_floor") => OF_FLOOR,
         ("put/2", "scaling") => SCALING,
         _ => return,
     };
@@ -58,12 +63,19 @@ fn budget(row: &Row) -> f64 {
     (if is_quick { quick.memory } else { full.memory }) as f64
 }
 
+fn own<'a>(plain: &'a [Row], name: &str, metric: &str) -> Option<&'a Row> {
+    plain.iter().find(|row| row.subject == OURS && workload(row) == name && row.metric == metric)
+}
+
+/// Opening against the least that it has to do.
+fn of_floor(plain: &[Row]) -> Option<Row> {
+    let (open, floor) = (own(plain, "open", "per_entry")?, own(plain, "open", "floor")?);
+    Some(Row::lower(&open.workload, OURS, "of_floor", open.value / floor.value, "x the floor"))
+}
+
 /// Two threads against one.
 fn scaling(plain: &[Row]) -> Option<Row> {
-    let rate = |name: &str| {
-        plain.iter().find(|row| row.subject == OURS && workload(row) == name && row.metric == "rate")
-    };
-    let (two, one) = (rate("put/2")?, rate("fillrandom")?);
+    let (two, one) = (own(plain, "put/2", "rate")?, own(plain, "fillrandom", "rate")?);
     Some(Row::higher(&two.workload, OURS, "scaling", two.value / one.value, "x one thread"))
 }
 
@@ -161,9 +173,23 @@ mod tests {
     }
 
     #[test]
-    fn memory_may_be_a_tenth_and_a_little_more_than_the_budget() {
-        let mut rows = vec![Row::lower("fillrandom/2000000", OURS, "memory", 1.3, "of budget")];
+    fn opening_is_compared_with_the_least_it_has_to_do() {
+        let open = |metric: &str, value| Row::lower("open/9", OURS, metric, value, "us");
+        let mut rows = vec![open("per_entry", 3.0), open("floor", 1.0), open("lost", 0.0)];
         judge(&mut rows);
+        let row = |metric: &str| rows.iter().find(|row| row.metric == metric && row.peer.is_none());
+        assert_eq!(row("of_floor").map(|row| (row.value, row.met)), Some((3.0, Some(false))));
+        assert_eq!(row("lost").and_then(|row| row.met), Some(true));
+    }
+
+    #[test]
+    fn memory_may_be_a_tenth_and_a_little_more_than_the_budget() {
+        let memory = |name: &str, value| Row::lower("fillrandom/2000000", name, "memory", value, "of budget");
+        let mut rows = vec![memory(OURS, 1.3), memory("fjall", 2.6)];
+        judge(&mut rows);
+        let once = rows.clone();
+        judge(&mut rows);
+        assert_eq!(rows, once, "a bound is not handed on to a comparison");
         assert_eq!((rows[0].target, rows[0].met), (Some(1.35), Some(true)));
     }
 }

@@ -3,15 +3,24 @@
 //! 1. A child fills a store, every entry a commit, and says so; it is killed (SIGKILL) then, with everything in the log.
 //! 2. This process opens the store. The time is that until the first look-up has been answered.
 //! 3. What is not there any more is counted. An entry that is there but wrong is an error.
+//!
+//! Ours has a floor beside it: reading the same files, checksumming them, and inserting as many entries in order.
 
+use std::fs;
+use std::hint::black_box;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use kausal_arena::{Budget, RegionPool};
+use kausal_index::{BlockIndex as _, EntryRef, Kind, SeqNo, TreeIndex};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::bench::Bench;
-use super::data::{Order, key, number_of};
+use super::data::{Key, Order, key, number_of};
 use super::store::Outcome;
+use super::stores::OURS;
 
 /// The group of the child that fills.
 pub const FILL: &str = "fill-and-wait";
@@ -24,6 +33,10 @@ pub fn run(bench: &Bench) -> Outcome<()> {
     let folder = tempfile::tempdir()?;
     fill_and_kill(bench, folder.path())?;
     let count = bench.plan.logged_entries();
+    if bench.kind.name == OURS {
+        let per_entry = floor(bench, folder.path())?.as_secs_f64() * 1e6 / count as f64;
+        bench.tell_lower("open", "floor", per_entry, "us")?;
+    }
     let begun = Instant::now();
     let store = bench.open(folder.path(), bench.plan.logged())?;
     store.get(&key(0), &mut |_| {})?;
@@ -59,6 +72,33 @@ fn fill_and_kill(bench: &Bench, folder: &Path) -> Outcome<()> {
     child.kill()?;
     child.wait()?;
     if is_filled { Ok(()) } else { Err("the process that was to be killed failed before".into()) }
+}
+
+/// The least that recovery has to do with the files in `folder`, one thread: their bytes read and checksummed, their entries sorted
+/// and inserted in order.
+fn floor(bench: &Bench, folder: &Path) -> Outcome<Duration> {
+    let count = bench.plan.logged_entries();
+    let order = Order::new(count, bench.options.seed);
+    let mut keys: Vec<(Key, SeqNo)> =
+        order.iter().zip(1..).filter_map(|(number, seqno)| Some((key(number), SeqNo::new(seqno)?))).collect();
+    let mut value = Vec::new();
+    bench.values.fill(0, 0, &mut value);
+    let pool = RegionPool::new(&Budget::unlimited("floor"), bench.plan.logged().write_buffer, 1, || {})?;
+    let region = pool.coordinator().take().expect("a new pool has its region");
+    let begun = Instant::now();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_file() {
+            black_box(xxh3_64(&fs::read(path)?));
+        }
+    }
+    keys.sort_unstable();
+    let writer = region.writer();
+    let index = TreeIndex::create(region.lease(), &writer)?;
+    for (key, seqno) in &keys {
+        index.insert(&writer, EntryRef { key, seqno: *seqno, kind: Kind::Put, value: &value })?;
+    }
+    Ok(begun.elapsed())
 }
 
 /// The child: fills the store in `folder`, says so, and waits to be killed.

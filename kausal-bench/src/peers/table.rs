@@ -36,6 +36,7 @@ const LINES: &[(&str, &str, &str)] = &[
     ("YCSB B", "ycsb_b", "rate"),
     ("YCSB E", "ycsb_e", "rate"),
     ("open after a kill, µs per entry", "open", "per_entry"),
+    ("open ÷ reading, checksumming and inserting the log", "open", "of_floor"),
     ("lost with the kill, percent", "open", "lost"),
     ("CPU µs per put, background included", "fillrandom", "cpu"),
     ("slowest put, µs", "latency/put", "slowest"),

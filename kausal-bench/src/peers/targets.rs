@@ -61,6 +61,9 @@ pub const RATIOS: &[Target] = &[
 /// Two threads put at least this much faster than one.
 pub const SCALING: f64 = 1.3;
 
+/// Opening takes at most this many times the least that it has to do.
+pub const OF_FLOOR: f64 = 2.0;
+
 /// Memory in use is at most this many budgets, and [`MEMORY_FIXED`] bytes.
 pub const MEMORY: f64 = 1.1;
 
