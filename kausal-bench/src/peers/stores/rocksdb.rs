@@ -54,7 +54,7 @@ impl Store for RocksDb {
         for (key, value) in entries {
             batch.put(key, value);
         }
-        Ok(self.database.write(&batch)?)
+        Ok(self.database.write(batch)?)
     }
 
     fn delete(&self, key: &[u8]) -> Outcome<()> {
