@@ -105,7 +105,7 @@ impl Plan {
         Memory::halves(self.memory)
     }
 
-    /// Room for everything three times over, so that it is all in the cache whatever share a store makes that.
+    /// Room for everything three times over in the cache of who has half of its memory for that.
     pub fn cached(&self) -> Memory {
         Memory::halves(6 * self.data_bytes().max(8 << 20))
     }
