@@ -56,6 +56,17 @@ pub fn run(options: &Options) -> Result<Vec<Row>, Box<dyn std::error::Error>> {
     Ok(rows)
 }
 
+#[cfg(not(feature = "read-peers"))]
+fn swapped(_value: View) -> Option<(&'static str, Box<Read>)> {
+    None
+}
+
+#[cfg(feature = "read-peers")]
+fn swapped(value: View) -> Option<(&'static str, Box<Read>)> {
+    let swapped = arc_swap::ArcSwap::from_pointee(value);
+    Some(("arc-swap", Box::new(move |count| (0..count).map(|_| swapped.load()[3]).sum())))
+}
+
 /// Our slots first, then the others.
 fn views(options: &Options, workload: &str, threads: usize) -> Vec<Row> {
     let value: View = [1; 8];
@@ -68,11 +79,7 @@ fn views(options: &Options, workload: &str, threads: usize) -> Vec<Row> {
     };
     let mut subjects: Vec<(&str, Box<Read>)> =
         vec![("Published", Box::new(by_slots)), ("RwLock<Arc>", Box::new(by_lock))];
-    #[cfg(feature = "read-peers")]
-    {
-        let swapped = arc_swap::ArcSwap::from_pointee(value);
-        subjects.push(("arc-swap", Box::new(move |count| (0..count).map(|_| swapped.load()[3]).sum())));
-    }
+    subjects.extend(swapped(value));
     let count = if options.quick { 200_000 } else { 2_000_000 };
     let nanos = medians(subjects.len(), options.rounds.unwrap_or(9), |number| {
         let (name, read) = &subjects[number];

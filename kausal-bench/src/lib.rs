@@ -8,6 +8,7 @@
 //! | [`cache`] | the block cache against the field's caches, the merging cursor against a heap |
 //! | [`memtable`] | a memtable beside its index and beside maps that own their entries |
 //! | [`table`] | the table format against those of other engines |
+//! | [`peers`] | the whole engine against other stores |
 //! | [`samples`], [`row`] | samples in turn and their medians; one measured number |
 //! | [`text`], [`record`] | a result for people, and for the repository |
 //! | [`options`] | the command line |
@@ -25,6 +26,7 @@ pub mod machine;
 pub mod maps;
 pub mod memtable;
 pub mod options;
+pub mod peers;
 pub mod record;
 pub mod row;
 pub mod samples;

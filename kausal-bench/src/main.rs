@@ -1,4 +1,4 @@
-//! `kausal-bench [arena|cache|get|index|memtable|table] [OPTIONS]`: measures, prints, writes. `cargo xtask bench` builds it with the peers.
+//! `kausal-bench [arena|cache|get|index|memtable|peers|table] [OPTIONS]`: measures, prints, writes. `cargo xtask bench` builds it with the peers.
 #![forbid(unsafe_code)]
 
 use std::error::Error;
@@ -8,16 +8,17 @@ use std::process::ExitCode;
 use kausal_bench::arena::{self, child};
 use kausal_bench::options::Options;
 use kausal_bench::row::Row;
-use kausal_bench::{cache, get, index, memtable, record, table, text};
+use kausal_bench::{cache, get, index, memtable, peers, record, table, text};
 
 const HELP: &str = "\
-Usage: kausal-bench [arena|cache|get|index|memtable|table] [OPTIONS]
+Usage: kausal-bench [arena|cache|get|index|memtable|peers|table] [OPTIONS]
        kausal-bench record --from FILE [--from FILE] [--markdown FILE]
 
   --quick          fewer samples of smaller sizes
   --only WORKLOAD  only workloads whose name contains this; may be repeated
-  --subject NAME   cache, index, memtable, table: only subjects whose name contains this; may be repeated
-  --entries N      index, table: this many entries instead of the usual sizes
+  --subject NAME   cache, index, memtable, peers, table: only subjects whose name contains this; may be repeated
+  --entries N      index, peers, table: this many entries instead of the usual sizes
+  --vs NAME,NAME   peers: only these; may be repeated
   --rounds N       samples per subject
   --seed N         what keys and patterns are drawn from
   --json FILE      the rows, as described in kausal-bench/README.md
@@ -48,6 +49,9 @@ fn run() -> Result<(), Box<dyn Error>> {
     if name == "child" {
         return child::run(rest).ok_or_else(|| "no such mode of a child, or no memory for it".into());
     }
+    if name == "peer" {
+        return peers::child::run(rest);
+    }
     let options = Options::parse(lexopt::Parser::from_args(rest))?;
     let mut rows = Vec::new();
     match name {
@@ -56,6 +60,7 @@ fn run() -> Result<(), Box<dyn Error>> {
         "get" => rows.extend(get::run(&options)?),
         "index" => rows.extend(index::run(&options)?),
         "memtable" => rows.extend(memtable::run(&options)),
+        "peers" => rows.extend(peers::run(&options)?),
         "table" => rows.extend(table::run(&options)?),
         "all" => {
             rows.extend(arena::run(&options));
@@ -71,6 +76,7 @@ fn run() -> Result<(), Box<dyn Error>> {
             }
             index::targets::judge(&mut rows);
             table::targets::judge(&mut rows);
+            peers::compare::judge(&mut rows);
         }
         _ => return Err(format!("there is no benchmark `{name}`\n\n{HELP}").into()),
     }

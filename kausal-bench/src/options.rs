@@ -20,13 +20,15 @@ pub struct Options {
     pub plot: Option<PathBuf>,
     /// Parts of workload names; none means all.
     pub only: Vec<String>,
-    /// Parts of subject names; none means all (`cache`, `index`, `memtable` and `table`).
+    /// Parts of subject names; none means all (`cache`, `index`, `memtable`, `table` and `peers`).
     pub subjects: Vec<String>,
+    /// Names of peers; none means all that are built in (`peers` only).
+    pub vs: Vec<String>,
     /// Rows of earlier runs, to be shown or recorded together (`record` only).
     pub from: Vec<PathBuf>,
     /// Samples per subject.
     pub rounds: Option<usize>,
-    /// Entries of the key sets, or of the table (`index` and `table`).
+    /// Entries of the key sets, or of the table (`index`, `table` and `peers`).
     pub entries: Option<usize>,
     /// What keys and patterns are drawn from.
     pub seed: u64,
@@ -41,6 +43,7 @@ impl Default for Options {
             plot: None,
             only: Vec::new(),
             subjects: Vec::new(),
+            vs: Vec::new(),
             from: Vec::new(),
             rounds: None,
             entries: None,
@@ -65,6 +68,9 @@ impl Options {
                 Long("plot") => options.plot = Some(parser.value()?.into()),
                 Long("only") => options.only.push(parser.value()?.string()?),
                 Long("subject") => options.subjects.push(parser.value()?.string()?),
+                Long("vs") => {
+                    options.vs.extend(parser.value()?.string()?.split(',').map(str::to_owned));
+                }
                 Long("from") => options.from.push(parser.value()?.into()),
                 Long("rounds") => options.rounds = Some(parser.value()?.parse::<usize>()?.max(1)),
                 Long("entries") => options.entries = Some(parser.value()?.parse::<usize>()?.max(1000)),
@@ -117,6 +123,12 @@ mod tests {
     fn a_result_goes_where_it_is_told() {
         let options = parse("--quick --json out.json").expect("all of them exist");
         assert_eq!((options.quick, options.json), (true, Some("out.json".into())));
+    }
+
+    #[test]
+    fn peers_are_named_between_commas_or_one_by_one() {
+        let options = parse("--vs fjall,redb --vs heed").expect("an option");
+        assert_eq!(options.vs, ["fjall", "redb", "heed"]);
     }
 
     #[test]

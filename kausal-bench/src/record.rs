@@ -4,17 +4,21 @@ use std::fmt::Write as _;
 
 use crate::machine;
 use crate::options::Options;
+use crate::peers::{compare, table};
 use crate::row::Row;
 use crate::text::{distinct, number, verdict};
 
 /// The peers whose versions a record names.
-const PEERS: [&str; 19] = [
+const PEERS: [&str; 25] = [
     "arc-swap",
     "blink-alloc",
     "bumpalo",
     "bumpalo-herd",
     "crossbeam-skiplist",
     "librocksdb-sys",
+    "fjall",
+    "heed",
+    "lmdb-master-sys",
     "lsm-tree",
     "mimalloc",
     "moka",
@@ -22,9 +26,12 @@ const PEERS: [&str; 19] = [
     "parking_lot",
     "quick_cache",
     "rart",
+    "redb",
     "rocksdb",
     "scc",
     "skipdb",
+    "sled",
+    "surrealkv",
     "tikv-jemallocator",
     "tikv-jemalloc-sys",
     "typed-arena",
@@ -122,6 +129,35 @@ const TABLE_NOTES: &str = "\
   that are fetched for absent keys.
 ";
 
+/// What a reader must know about the rows of whole stores.
+const PEERS_NOTES: &str = "\
+- Keys of 16 bytes, values of 100 of which half can be compressed, nothing is compressed (sled cannot be told so: zstd's lowest
+  level), filters of 10 bits a key, blocks of 4 KiB, two background threads, and the same memory: half for memtables and half
+  for the cache where a store has both, the sum where it has one budget.
+- Quick runs have 200,000 entries and 16 MiB, full ones 2 million and 64 MiB; `readrandom/cached`, `readmissing`, `seekrandom` and
+  `readseq` have room for everything three times over, `readrandom/quarter` a cache of a quarter of the data.
+- Hurts us: our cache is what the memtables, half of the budget whether there are writers or not, and the floors of other parts
+  leave: about a sixth. In a budget of six times the data that is just not all of it, so `readrandom/cached` still has misses of
+  ours, and in `readrandom/quarter` our cache is a fourteenth of the data.
+- **Page cache.** LMDB maps its file and has no cache of its own: the kernel's page cache comes on top of its budget, in every
+  row. It does so for everybody who reads a file, so a block that is not in a store's cache is a copy, not a disk access.
+- A killed process loses nothing committed by kausal, fjall, RocksDB, LMDB (no sync, but written), and surrealkv, whose log is
+  told to go to the kernel after each commit (it would not by itself). redb keeps commits without a sync to itself, sled writes
+  when it likes: their unsynced rows are of less than the others do.
+- Each group of workloads of each store is a process of its own; stores take turns. All that is written is read again and
+  compared; what is read in a timed loop is compared by length and number.
+- `rate_with_settle` adds flush and compaction, or the sync of what has neither. kausal, fjall and surrealkv are watched until
+  their process rests; RocksDB says when it does. surrealkv does not flush its last memtable. `cpu` is of all threads, settling
+  included. `bytes_written` is what the process made the kernel owe to the disk.
+- `memory` is the highest sum of anonymous and shared pages during `fillrandom`, beyond what the process had before it opened
+  the store; `mapped_files` are those of files, which the kernel can take back.
+- `load`: fjall and RocksDB write tables and take them in, LMDB appends, redb has one transaction; the others, kausal among
+  them, have no other way than batches.
+- `readwhilewriting`: a writer overwrites at 20,000 a second beside one reader, for everybody; `writes` is what it reached.
+- `latency/paced`: a put every 100 µs; its time is from when it was due.
+- `open`: all memtables had room for everything, so it is all in the log. Until the first look-up is answered.
+";
+
 /// The record of `rows`.
 pub fn shown(title: &str, command: &str, options: &Options, rows: &[Row]) -> String {
     let mut out = format!("# {title}\n\n");
@@ -144,12 +180,22 @@ pub fn shown(title: &str, command: &str, options: &Options, rows: &[Row]) -> Str
     out += "Absolute figures on a shared machine move from run to run; the ratios were taken in one interleaved run. A value \
             is the median of its samples. **Ratios are larger where we are better.**\n\n## Verdict\n\n```text\n";
     out += &verdict(rows);
-    out += "```\n\n## What flatters or hurts us\n\n";
+    out += "```\n";
+    let is_of_peers = rows.iter().any(compare::is_ours);
+    if is_of_peers {
+        let _ = write!(
+            out,
+            "\n## Stores\n\nThe best of a row is 1, or named where smaller is better; compare within a row only.\n\n{}",
+            table::shown(rows)
+        );
+    }
+    out += "\n## What flatters or hurts us\n\n";
     let is_index = |row: &Row| row.workload.starts_with("growth") || row.metric == "get_hit";
     let is_table = |row: &Row| row.workload.starts_with("look_up/") || row.workload.starts_with("write/");
     let is_cache = |row: &Row| row.metric == "hit_ratio" || row.workload.starts_with("hit/");
     let is_memtable = |row: &Row| row.workload.starts_with("covering/");
     out += match () {
+        () if is_of_peers => PEERS_NOTES,
         () if rows.iter().any(is_index) => INDEX_NOTES,
         () if rows.iter().any(is_cache) => CACHE_NOTES,
         () if rows.iter().any(is_memtable) => MEMTABLE_NOTES,

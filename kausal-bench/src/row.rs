@@ -12,6 +12,16 @@ pub enum Better {
     Higher,
 }
 
+/// Whether a target has to be met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Grade {
+    /// It has to.
+    Must,
+    /// It may be missed, with an explanation.
+    Stretch,
+}
+
 /// One line of a result. Field for field what `--json` writes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -34,6 +44,12 @@ pub struct Row {
     pub better: Better,
     /// With a peer: the least `ratio` that is good enough. Without: the worst `value` that is.
     pub target: Option<f64>,
+    /// Whether the target has to be met, where a benchmark knows both kinds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grade: Option<Grade>,
+    /// Whether it is met, where there is a `grade`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub met: Option<bool>,
 }
 
 impl Row {
@@ -49,6 +65,8 @@ impl Row {
             ratio: None,
             better: Better::Lower,
             target: None,
+            grade: None,
+            met: None,
         }
     }
 
@@ -65,13 +83,20 @@ impl Row {
             Better::Lower => theirs / ours,
             Better::Higher => ours / theirs,
         };
-        Self { peer: Some(peer.subject.clone()), ratio: Some(ratio), target, ..self.clone() }
+        let peer = Some(peer.subject.clone());
+        Self { peer, ratio: Some(ratio), target, grade: None, met: None, ..self.clone() }
     }
 
     /// This row with a target for its own value.
     #[must_use]
     pub fn with_target(self, target: f64) -> Self {
         Self { target: Some(target), ..self }
+    }
+
+    /// This row, which has a target, with its grade, and with whether it is met.
+    #[must_use]
+    pub fn graded(self, grade: Grade) -> Self {
+        Self { grade: Some(grade), met: self.is_met(), ..self }
     }
 
     /// Whether the target is met; `None` without one.

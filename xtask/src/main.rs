@@ -44,7 +44,7 @@ Project tasks.
 Usage: cargo xtask TASK
 
   ci              everything a change must pass: format, lints, tests, docs, layers, requirements, sim
-  bench [arena|cache|index|memtable] [ARGS]
+  bench [arena|cache|get|index|memtable|peers|table|record] [ARGS]
                   measures against peers, prints a table; kausal-bench/README.md describes the rows
                     --quick       fewer samples of smaller sizes
                     --only W      only workloads whose name contains W

@@ -1,0 +1,111 @@
+//! Ours: one budget for memtables, tables and cache.
+
+use std::path::Path;
+use std::time::Instant;
+
+use kausal_engine::{
+    Cursor, Durability, KeyRange, Options, Snapshot, StorageEngine, WriteBatch, WriteOptions,
+};
+use kausal_index::TreeIndex;
+
+use crate::peers::store::{BLOCK_BYTES, Entry, FILTER_BITS, Memory, Outcome, Sink, Store, View, quiet};
+
+/// Entries of a commit when a store is filled: kausal has no other way in for sorted entries.
+const LOAD_ENTRIES: usize = 1000;
+
+struct Kausal(StorageEngine);
+
+/// Opens the store.
+pub fn open(folder: &Path, memory: Memory) -> Outcome<Box<dyn Store>> {
+    let options = Options::new()
+        .memory_budget(memory.total())
+        .durability(Durability::Process)
+        .block_bytes(BLOCK_BYTES)
+        .filter_bits_per_key(FILTER_BITS);
+    Ok(Box::new(Kausal(StorageEngine::open(folder, options)?)))
+}
+
+impl Store for Kausal {
+    fn put(&self, key: &[u8], value: &[u8]) -> Outcome<()> {
+        Ok(self.0.put(key, value)?)
+    }
+
+    fn put_sync(&self, key: &[u8], value: &[u8]) -> Outcome<()> {
+        let mut batch = WriteBatch::new();
+        batch.put(key, value)?;
+        Ok(self.0.write(&batch, WriteOptions::durable(Durability::Power))?)
+    }
+
+    fn put_batch(&self, entries: &[Entry<'_>]) -> Outcome<()> {
+        let mut batch = WriteBatch::new();
+        entries.iter().try_for_each(|(key, value)| batch.put(key, value))?;
+        Ok(self.0.write(&batch, WriteOptions::default())?)
+    }
+
+    fn delete(&self, key: &[u8]) -> Outcome<()> {
+        Ok(self.0.delete(key)?)
+    }
+
+    fn load(&self, source: &mut dyn FnMut(&mut Sink<'_>) -> Outcome<()>) -> Outcome<()> {
+        let mut batch = WriteBatch::new();
+        source(&mut |key, value| {
+            batch.put(key, value)?;
+            if batch.len() >= LOAD_ENTRIES {
+                self.0.write(&batch, WriteOptions::default())?;
+                batch.clear();
+            }
+            Ok(())
+        })?;
+        Ok(self.0.write(&batch, WriteOptions::default())?)
+    }
+
+    fn get(&self, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Outcome<bool> {
+        Ok(self.0.get_pinned(key)?.inspect(|value| found(value)).is_some())
+    }
+
+    fn read(&self, work: &mut dyn FnMut(&mut dyn View) -> Outcome<()>) -> Outcome<()> {
+        work(&mut Moment { engine: &self.0, snapshot: self.0.snapshot(), cursor: None })
+    }
+
+    fn settle(&self) -> Outcome<Instant> {
+        self.0.flush()?;
+        Ok(quiet())
+    }
+
+    fn close(self: Box<Self>) -> Outcome<()> {
+        Ok(self.0.close()?)
+    }
+}
+
+/// A snapshot for scans, and their cursor once there was one. A value is lent of the present only, which is the same moment where
+/// nobody writes.
+struct Moment<'engine> {
+    engine: &'engine StorageEngine,
+    snapshot: Snapshot,
+    cursor: Option<Cursor<TreeIndex>>,
+}
+
+impl View for Moment<'_> {
+    fn get(&mut self, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Outcome<bool> {
+        Ok(self.engine.get_pinned(key)?.inspect(|value| found(value)).is_some())
+    }
+
+    fn scan(&mut self, key: &[u8], limit: usize, each: &mut dyn FnMut(&[u8], &[u8])) -> Outcome<usize> {
+        let mut cursor = match self.cursor.take() {
+            Some(cursor) => cursor,
+            None => self.engine.cursor_at(&self.snapshot, KeyRange::all())?,
+        };
+        let mut is_there = cursor.seek(key)?;
+        let mut count = 0;
+        while let Some((key, value)) = cursor.key().zip(cursor.value()).filter(|_| is_there) {
+            each(key, value);
+            count += 1;
+            if count == limit {
+                break;
+            }
+            is_there = cursor.next()?;
+        }
+        self.cursor = Some(cursor);
+        Ok(count)
+    }
+}
