@@ -151,6 +151,8 @@ const PEERS_NOTES: &str = "\
   included. `bytes_written` is what the process made the kernel owe to the disk.
 - `memory` is the highest sum of anonymous and shared pages during `fillrandom`, beyond what the process had before it opened
   the store; `mapped_files` are those of files, which the kernel can take back.
+- LMDB's synced commit is a commit without one and a sync after it, which threads share. It is on the disk then, but a loss of
+  power in between may damage the file, as it would not in its own synced mode: that flatters it in `fillsync`.
 - `load`: fjall and RocksDB write tables and take them in, LMDB appends, redb has one transaction; the others, kausal among
   them, have no other way than batches.
 - `readwhilewriting`: a writer overwrites at 20,000 a second beside one reader, for everybody; `writes` is what it reached.
