@@ -133,7 +133,8 @@ impl Options {
         self
     }
 
-    /// Whether opening goes on where a log is damaged in what was synced, which is an [`Error::Corruption`] otherwise. What is
+    /// Whether opening goes on where a log is damaged in what was synced, which is an
+    /// [`Error::Corruption`](crate::Error::Corruption) otherwise. What is
     /// found then is a moment of the past: all writes before the damage and none behind it. What was lost stands in
     /// [`RecoveryReport::salvaged`](crate::RecoveryReport::salvaged). Copy the folder first: it is lost for good. Default
     /// `false`.

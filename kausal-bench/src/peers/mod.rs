@@ -22,8 +22,8 @@
 //! | [`data`] | keys, values, orders, popularity |
 //! | [`plan`] | sizes, memory, groups |
 //! | [`store`], [`stores`] | everybody behind one trait |
-//! | [`bench`], [`usage`] | the frame of a workload; processor time, memory and bytes |
-//! | [`write`], [`mixed`], [`kill`] | the workloads |
+//! | [`mod@bench`], [`usage`] | the frame of a workload; processor time, memory and bytes |
+//! | [`mod@write`], [`mixed`], [`kill`] | the workloads |
 //! | [`child`] | a process for each group |
 //! | [`compare`], [`targets`], [`table`] | what the rows say; what we are held to; the table of ratios |
 
