@@ -11,8 +11,9 @@ use std::ops::{Bound, Range};
 use std::sync::Arc;
 
 use kausal_arena::Reservation;
-use kausal_index::{BlockIndex, Cursor as _, EntryRef, Kind, SeqNo};
-use kausal_sstable::{CachedBlocks, MergingCursor, RunCursor, TableError};
+use kausal_index::{BlockIndex, EntryRef, Kind, SeqNo};
+use kausal_sstable::{CachedBlocks, MergeMemory, MergingCursor, RunCursor, TableError};
+use smallvec::SmallVec;
 
 use crate::blob::{BlobReader, BlobRef};
 use crate::core::Core;
@@ -26,6 +27,9 @@ use crate::source::Source;
 const CHUNK_BYTES_MAX: usize = 64 << 10;
 const CHUNK_ENTRIES_MIN: usize = 16;
 const CHUNK_ENTRIES_MAX: usize = 1024;
+
+/// Sources of a merge that need no allocation for their list: memtables, a due level 0 and every level below.
+const SOURCES_INLINE: usize = 12;
 
 /// Which keys a cursor walks over.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +114,10 @@ pub struct Cursor<I: BlockIndex> {
     /// Whether the last move ended with an error: only a seek can be right then.
     has_failed: bool,
     entries_max: usize,
+    /// Kept from chunk to chunk, so that a warm cursor allocates nothing: the key whose newest version was seen last, and what a
+    /// merge needs.
+    decided: Vec<u8>,
+    merge_memory: MergeMemory,
     charge: Reservation,
 }
 
@@ -133,6 +141,8 @@ impl<I: BlockIndex + 'static> Cursor<I> {
             is_last: true,
             has_failed: false,
             entries_max: CHUNK_ENTRIES_MIN,
+            decided: Vec::new(),
+            merge_memory: MergeMemory::default(),
             charge,
         })
     }
@@ -281,7 +291,7 @@ impl<I: BlockIndex + 'static> Cursor<I> {
         let keyspace = self.keyspace;
         let tree = view.version.tree(keyspace).ok_or(Error::NoKeyspace { keyspace })?;
         let covers = view.covers(keyspace);
-        let mut sources = Vec::new();
+        let mut sources: SmallVec<[_; SOURCES_INLINE]> = SmallVec::new();
         for part in view.memtables().filter_map(|memtable| memtable.keyspace(keyspace)) {
             sources.push(Source::Memtable(part.cursor().map_err(Error::from)?));
         }
@@ -292,8 +302,8 @@ impl<I: BlockIndex + 'static> Cursor<I> {
         for level in deeper {
             sources.push(Source::Run(RunCursor::from_source(level.tables(), blocks()?)));
         }
-        let mut merge = MergingCursor::new(sources);
-        match self.direction {
+        let mut merge = MergingCursor::with_memory(sources, std::mem::take(&mut self.merge_memory));
+        let filled = match self.direction {
             Direction::Forward => {
                 let more = self.seek_forward(&mut merge, from)?;
                 self.fill_forward(&mut merge, &covers, more)
@@ -302,10 +312,12 @@ impl<I: BlockIndex + 'static> Cursor<I> {
                 let more = self.seek_backward(&mut merge, from)?;
                 self.fill_backward(&mut merge, &covers, more)
             }
-        }
+        };
+        self.merge_memory = merge.into_memory();
+        filled
     }
 
-    fn seek_forward<C>(&self, merge: &mut MergingCursor<C>, from: From<'_>) -> Result<bool, TableError>
+    fn seek_forward<C>(&self, merge: &mut C, from: From<'_>) -> Result<bool, TableError>
     where
         C: kausal_index::Cursor<Error = TableError>,
     {
@@ -322,7 +334,7 @@ impl<I: BlockIndex + 'static> Cursor<I> {
         }
     }
 
-    fn seek_backward<C>(&self, merge: &mut MergingCursor<C>, from: From<'_>) -> Result<bool, TableError>
+    fn seek_backward<C>(&self, merge: &mut C, from: From<'_>) -> Result<bool, TableError>
     where
         C: kausal_index::Cursor<Error = TableError>,
     {
@@ -343,7 +355,7 @@ impl<I: BlockIndex + 'static> Cursor<I> {
 
     fn fill_forward<C>(
         &mut self,
-        merge: &mut MergingCursor<C>,
+        merge: &mut C,
         covers: &[Cover<'_>],
         mut more: bool,
     ) -> Result<(), FillError>
@@ -351,21 +363,22 @@ impl<I: BlockIndex + 'static> Cursor<I> {
         C: kausal_index::Cursor<Error = TableError>,
     {
         let at = self.snapshot.seqno();
-        let mut decided: Option<Vec<u8>> = None;
+        let mut decided = std::mem::take(&mut self.decided);
+        let mut is_begun = false;
         while more {
             let Some(entry) = merge.entry() else { break };
             if !self.range.admits_from_above(entry.key) {
                 break;
             }
-            let is_new = decided.as_deref() != Some(entry.key);
+            let is_new = !is_begun || decided != entry.key;
             if is_new && entry.seqno <= at {
                 if self.is_full() {
                     self.is_last = false;
                     break;
                 }
-                let key = decided.get_or_insert_default();
-                key.clear();
-                key.extend_from_slice(entry.key);
+                is_begun = true;
+                decided.clear();
+                decided.extend_from_slice(entry.key);
                 if entry.kind != Kind::Delete && !is_hidden(covers, entry, at) && !self.push(entry)? {
                     self.is_last = false;
                     break;
@@ -373,13 +386,14 @@ impl<I: BlockIndex + 'static> Cursor<I> {
             }
             more = merge.next()?;
         }
+        self.decided = decided;
         Ok(())
     }
 
     /// Versions come oldest first here, so a key is decided when the next one begins.
     fn fill_backward<C>(
         &mut self,
-        merge: &mut MergingCursor<C>,
+        merge: &mut C,
         covers: &[Cover<'_>],
         mut more: bool,
     ) -> Result<(), FillError>
@@ -458,7 +472,7 @@ fn is_hidden(covers: &[Cover<'_>], entry: EntryRef<'_>, at: SeqNo) -> bool {
 }
 
 /// The last entry of all keys before `key`.
-fn seek_before<C: kausal_index::Cursor>(merge: &mut MergingCursor<C>, key: &[u8]) -> Result<bool, C::Error> {
+fn seek_before<C: kausal_index::Cursor>(merge: &mut C, key: &[u8]) -> Result<bool, C::Error> {
     let mut stands = merge.seek_for_prev(key, SeqNo::MAX)?;
     while stands && merge.entry().is_some_and(|entry| entry.key == key) {
         stands = merge.prev()?;

@@ -79,7 +79,7 @@ pub use format::{BlockHandle, BlockKind, FORMAT_VERSION, Footer, TRAILER_BYTES};
 pub use ids::{FileNumber, TableId};
 pub use kausal_index::{KeyspaceId, RangeTombstone};
 pub use lookup::{BufferPool, LookupBlocks};
-pub use merge::MergingCursor;
+pub use merge::{MergeMemory, MergingCursor};
 pub use properties::Properties;
 pub use range_tombstones::RangeTombstones;
 pub use reader::{Residency, Table};

@@ -18,6 +18,8 @@
 
 use std::cmp::Ordering;
 use std::hint::select_unpredictable;
+use std::marker::PhantomData;
+use std::ops::DerefMut;
 
 use kausal_index::{Cursor, SeqNo};
 
@@ -68,9 +70,11 @@ const NOBODY: Contender = Contender { rank: RANK_MAX, source: u32::MAX };
 /// merge.next().unwrap();
 /// assert_eq!(merge.entry().unwrap().key, b"cherry");
 /// ```
+///
+/// `S` holds the sources: a vector, or what needs no allocator for a few.
 #[derive(Debug)]
-pub struct MergingCursor<C> {
-    sources: Vec<C>,
+pub struct MergingCursor<C, S = Vec<C>> {
+    sources: S,
     /// Who lost at each inner node, from 1; source `n` is leaf `losers.len() + n`, the parent of node `n` is `n / 2`. At 0
     /// lies the winner of all. As long as the next power of two of the number of sources.
     losers: Vec<Contender>,
@@ -82,21 +86,40 @@ pub struct MergingCursor<C> {
     direction: Direction,
     /// Where the merge stands, while sources are moved across it.
     key: Vec<u8>,
+    source: PhantomData<C>,
+}
+
+/// The memory of a merge that has ended, for the next one: with it a merge of no more sources allocates nothing.
+#[derive(Debug, Default)]
+pub struct MergeMemory {
+    losers: Vec<Contender>,
+    winners: Vec<Contender>,
+    key: Vec<u8>,
 }
 
 impl<C: Cursor> MergingCursor<C> {
     /// A walk over all of `sources`.
     pub fn new(sources: Vec<C>) -> Self {
+        Self::with_memory(sources, MergeMemory::default())
+    }
+}
+
+impl<C: Cursor, S: DerefMut<Target = [C]>> MergingCursor<C, S> {
+    /// A walk over all of `sources`, in the memory of an earlier one.
+    pub fn with_memory(sources: S, memory: MergeMemory) -> Self {
+        let MergeMemory { mut losers, mut winners, key } = memory;
         let leaves = sources.len().next_power_of_two();
-        Self {
-            sources,
-            losers: vec![NOBODY; leaves],
-            winners: vec![NOBODY; 2 * leaves],
-            limit: 0,
-            current: None,
-            direction: Direction::Forward,
-            key: Vec::new(),
-        }
+        losers.clear();
+        losers.resize(leaves, NOBODY);
+        winners.clear();
+        winners.resize(2 * leaves, NOBODY);
+        let (current, direction) = (None, Direction::Forward);
+        Self { sources, losers, winners, limit: 0, current, direction, key, source: PhantomData }
+    }
+
+    /// Ends the walk and gives its memory back.
+    pub fn into_memory(self) -> MergeMemory {
+        MergeMemory { losers: self.losers, winners: self.winners, key: self.key }
     }
 
     /// Moves every source by `movement` and stands on the first of them in `direction`.
@@ -108,7 +131,7 @@ impl<C: Cursor> MergingCursor<C> {
         // Nowhere, should a source fail half-way.
         self.current = None;
         self.direction = direction;
-        for source in &mut self.sources {
+        for source in self.sources.iter_mut() {
             movement(source)?;
         }
         Ok(self.play_all())
@@ -255,7 +278,7 @@ fn front(key: &[u8]) -> u64 {
     }
 }
 
-impl<C: Cursor> Cursor for MergingCursor<C> {
+impl<C: Cursor, S: DerefMut<Target = [C]>> Cursor for MergingCursor<C, S> {
     type Error = C::Error;
 
     fn seek_to_first(&mut self) -> Result<bool, C::Error> {
