@@ -243,7 +243,7 @@ fn values_just_below_the_blob_limit_flush_and_compact_at_the_smallest_budget() {
 fn the_smallest_entries_flush_and_compact_at_the_smallest_budget() {
     let folder = tempfile::tempdir().unwrap();
     let engine = open(folder.path());
-    let count = 400_000_u32;
+    let count = 150_000_u32;
     let mut batch = WriteBatch::new();
     for number in 0..count {
         batch.put(&number.wrapping_mul(2_654_435_761).to_be_bytes(), b"").unwrap();
