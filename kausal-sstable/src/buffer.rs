@@ -18,6 +18,8 @@ use crate::source::BlockSource;
 const BUFFER_BYTES_MIN: usize = 8 << 10;
 /// What a compressed block was stored in is given back at once if it is longer than this.
 const STORED_BYTES_KEPT_MAX: usize = 256 << 10;
+/// A buffer keeps the memory of a block of this size for the next one, also if a cache took the block.
+const LARGE_BLOCK_BYTES: usize = 16 << 10;
 /// A walk puts keys together; the longest takes this.
 const KEY_BYTES_MAX: usize = 64 << 10;
 
@@ -69,6 +71,19 @@ impl BlockBuffer {
     /// Compression of the block fetched last.
     pub(crate) fn code(&self) -> u8 {
         self.code
+    }
+
+    /// Gives the memory of a large block back: its contents lie in a cache now. What a walk puts keys together in stays charged.
+    pub(crate) fn give_back_large(&mut self) {
+        let bytes = self.contents.len();
+        if bytes <= LARGE_BLOCK_BYTES {
+            return;
+        }
+        (self.window, self.plain, self.window_bytes) = (Vec::new(), Vec::new(), 0);
+        (self.contents, self.is_plain) = (0..0, false);
+        let held = bytes.min(KEY_BYTES_MAX) + self.decompressor.memory_bytes();
+        // Never more than before, so it cannot fail; if it did, too much would stay charged.
+        let _ = self.charge.resize(held.max(BUFFER_BYTES_MIN).min(self.charge.bytes()));
     }
 
     /// Charges for a window and decompressed contents of these sizes, and a key put together.

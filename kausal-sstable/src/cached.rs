@@ -4,6 +4,7 @@
 //! 2. What the cache does not have is read into a buffer of the source's own, checked and decompressed there, and copied
 //!    into a frame. So the cache holds contents that were checked, and a block of 4 KiB takes one page: its trailer stays
 //!    outside.
+//!    Of a large block the buffer keeps no memory then: a walk over many tables would hold each of their blocks twice.
 //! 3. What the cache refuses, because it is too large or because all is pinned, is lent from the buffer.
 //!
 //! 4. A walk says which block comes next. If the cache has it, it is pinned as well, and its first lines are asked for while
@@ -97,7 +98,10 @@ impl<C: Deref<Target = BlockCache>> CachedBlocks<C> {
             Ok::<_, std::convert::Infallible>(())
         });
         self.pinned = match filled {
-            Ok(block) => Some(block),
+            Ok(block) => {
+                self.buffer.give_back_large();
+                Some(block)
+            }
             Err(InsertError::Refused(_)) => None,
             Err(InsertError::Fill(never)) => match never {},
         };
