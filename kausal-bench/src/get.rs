@@ -142,11 +142,14 @@ fn gets(
         let (name, get) = GETS[number];
         options.progress(workload, name);
         pass(get, &mut Vec::new(), 0)?;
+        let failed = parking_lot::Mutex::new(None);
         let work = |(value, start): &mut (Vec<u8>, u32)| {
-            (0..passes).for_each(|_| pass(get, value, *start).expect("it went well a moment ago"));
+            if let Err(error) = (0..passes).try_for_each(|_| pass(get, value, *start)) {
+                *failed.lock() = Some(error);
+            }
         };
         let nanos = wall(threads, |thread| (Vec::new(), thread as u32 * 1000), work);
-        Ok::<_, kausal_engine::Error>(nanos / f64::from(passes * KEYS))
+        failed.into_inner().map_or(Ok(nanos / f64::from(passes * KEYS)), Err)
     })?;
     let row = |(&(name, _), nanos): (&(&str, Get), f64)| Row::lower(workload, name, "get", nanos, "ns");
     Ok(GETS.iter().zip(nanos).map(row).collect())

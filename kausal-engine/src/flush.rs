@@ -7,6 +7,7 @@
 
 use std::sync::Arc;
 
+use kausal_arena::Budget;
 use kausal_index::{BlockIndex, Cursor, SeqNo};
 use kausal_memtable::{FreezeRefused, Keyspace, Memtable};
 
@@ -126,15 +127,9 @@ impl<I: BlockIndex + 'static> Core<I> {
 
     fn flush_memtable(&self, memtable: &Arc<Memtable<I, Generation>>) -> Result<(), Error> {
         let blobs = memtable.attached().blobs();
-        let place = Workplace {
-            environment: &self.environment,
-            directory: &self.directory,
-            options: &self.options,
-            budget: &self.plan.flush,
-            tables: &self.plan.tables,
-            new_number: &|| self.new_file_number(),
-            blob: &|number| memtable.attached().blob(number),
-        };
+        let find_blob = |number| memtable.attached().blob(number);
+        let new_number = || self.new_file_number();
+        let place = self.workplace(&self.plan.flush, &new_number, &find_blob);
         let stripes = self.stripes();
         let version = Arc::clone(&self.view().version);
         let is_there = |keyspace| version.tree(keyspace).is_some();
@@ -155,6 +150,24 @@ impl<I: BlockIndex + 'static> Core<I> {
         self.counters.flushes.add(1);
         self.counters.flush_bytes_written.add(bytes);
         Ok(())
+    }
+
+    /// Where tables of this database are written, with buffers charged to `budget`.
+    pub(crate) fn workplace<'a>(
+        &'a self,
+        budget: &'a Budget,
+        new_number: &'a dyn Fn() -> FileNumber,
+        blob: &'a dyn Fn(FileNumber) -> Option<Arc<BlobFile>>,
+    ) -> Workplace<'a> {
+        Workplace {
+            environment: &self.environment,
+            directory: &self.directory,
+            options: &self.options,
+            budget,
+            tables: &self.plan.tables,
+            new_number,
+            blob,
+        }
     }
 
     /// Makes a change of the version durable and visible.

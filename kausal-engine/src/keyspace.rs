@@ -22,8 +22,7 @@ use crate::error::Error;
 use crate::ids::KeyspaceId;
 use crate::options::WriteOptions;
 use crate::pinned::PinnedValue;
-use crate::read::Found;
-use crate::read::View;
+use crate::read::{Found, View};
 use crate::scan::{Cursor, KeyRange, ValueReader};
 use crate::snapshot::Snapshot;
 use crate::version::DEFAULT_NAME;
@@ -299,6 +298,9 @@ impl<I: BlockIndex + 'static> Core<I> {
         self.health.check()?;
         if name == DEFAULT_NAME {
             return Err(Error::invalid("the default keyspace cannot be dropped"));
+        }
+        if self.keyspace(name).is_none() {
+            return Ok(false);
         }
         // What was written before is durable before: what survives a crash is a prefix of the history.
         let _fence = self.fence()?;

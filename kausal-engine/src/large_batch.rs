@@ -92,15 +92,8 @@ impl<I: BlockIndex + 'static> Core<I> {
         first: SeqNo,
     ) -> Result<Written, Error> {
         let find_blob = |number| blobs.iter().find(|blob| blob.number() == number).cloned();
-        let place = Workplace {
-            environment: &self.environment,
-            directory: &self.directory,
-            options: &self.options,
-            budget: &self.plan.flush,
-            tables: &self.plan.tables,
-            new_number: &|| self.new_file_number(),
-            blob: &find_blob,
-        };
+        let new_number = || self.new_file_number();
+        let place = self.workplace(&self.plan.flush, &new_number, &find_blob);
         let chunk_bytes = self.plan.region_bytes / 2;
         // An eighth of what a flush may have, for the order of a chunk's changes.
         let fitting = self.plan.flush.ceiling() / 8 / size_of::<Numbered<'_>>();

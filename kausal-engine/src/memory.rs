@@ -15,7 +15,7 @@
 //! What no floor sets aside is lent to whoever comes, mostly to the block cache. All others come before it: where they want
 //! more than is left, the cache gives slabs back. A table's filters and indexes stay in memory while three quarters of what the
 //! tables may have are free; those of later ones are read through the cache. What every table keeps, its properties and root, is
-//! what limits the data in the end: at 8 MiB to a few hundred megabytes.
+//! what limits the data in the end.
 //!
 //! What a flush and a compaction need is set aside at open, so they make progress whatever the readers hold. With V the
 //! longest value beside its key, 1/128 of the budget, a compaction holds a block of V and a key for each of five runs, up to 2 V

@@ -232,7 +232,6 @@ pub(crate) struct LogPlan {
 }
 
 /// Which logs count.
-#[derive(Default)]
 pub(crate) struct LogPlans {
     /// Oldest first.
     pub(crate) logs: Vec<LogPlan>,

@@ -17,7 +17,7 @@ use crate::range_fragments::FragmentsBuilder;
 use crate::read::View;
 use crate::retention::Retention;
 use crate::source::{NoMemtable, Source};
-use crate::table_output::{TableOutput, Target, Workplace, Written};
+use crate::table_output::{TableOutput, Target, Written};
 use crate::version::{Change, TableFile};
 
 /// Part of the compaction's memory that one input may read ahead.
@@ -101,15 +101,8 @@ impl<I: BlockIndex + 'static> Core<I> {
         let blobs: Vec<_> = picked.inputs().flat_map(|file| file.blobs()).collect();
         let find_blob =
             |number| blobs.iter().find(|blob| blob.number() == number).map(|&blob| Arc::clone(blob));
-        let place = Workplace {
-            environment: &self.environment,
-            directory: &self.directory,
-            options: &self.options,
-            budget,
-            tables: &self.plan.tables,
-            new_number: &|| self.new_file_number(),
-            blob: &find_blob,
-        };
+        let new_number = || self.new_file_number();
+        let place = self.workplace(budget, &new_number, &find_blob);
         let Some(tree) = version.tree(picked.keyspace) else { return Ok(Some((Vec::new(), 0))) };
         let default_bytes = (self.plan.region_bytes as u64).max(1 << 20);
         let file_bytes = self.options.table_bytes.unwrap_or(default_bytes);
