@@ -10,6 +10,13 @@ fn quick() -> Options {
     Options { quick: true, rounds: Some(2), entries: Some(2000), ..Options::default() }
 }
 
+/// The rows of the last recorded run of `benchmark`.
+fn recorded(benchmark: &str) -> Vec<Row> {
+    let file = format!("{}/../docs/benchmarks/{benchmark}.json", env!("CARGO_MANIFEST_DIR"));
+    let json = std::fs::read(&file).unwrap_or_else(|error| panic!("{file}: {error}"));
+    serde_json::from_slice(&json).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
 #[track_caller]
 fn value(rows: &[Row], subject: &str, metric: &str) -> f64 {
     let row = rows.iter().find(|row| row.subject == subject && row.metric == metric);
@@ -65,6 +72,24 @@ fn s30_release_is_compared_at_three_sizes() {
         assert!(
             compared.iter().all(|row| row.ratio.is_some() && row.workload == format!("release/{entries}"))
         );
+    }
+}
+
+/// The sizes of the row take minutes and gigabytes: what a run of them said is on record.
+#[test]
+fn s30_the_record_has_the_sizes_of_the_row() {
+    let rows = recorded("arena");
+    for entries in [100_000, 1_000_000, 10_000_000] {
+        for peer in ["BTreeMap", "crossbeam SkipMap"] {
+            let is_it = |row: &&Row| {
+                row.workload == format!("release/{entries}") && row.peer.as_deref() == Some(peer)
+            };
+            let row = rows.iter().find(is_it).unwrap_or_else(|| panic!("no {peer} at {entries}"));
+            assert!(
+                row.ratio.is_some_and(|ratio| ratio > 1000.0),
+                "milliseconds against microseconds: {row:?}"
+            );
+        }
     }
 }
 

@@ -98,3 +98,8 @@ pub use request::{Page, Pair, Request};
 pub use scan::{Cursor, KeyRange, ValueReader};
 pub use snapshot::Snapshot;
 pub use stats::{LevelStats, Stats};
+
+/// The tour of the README is run as a documentation test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

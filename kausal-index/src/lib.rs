@@ -6,8 +6,8 @@
 //! | [`EntryRef`], [`SeqNo`], [`Kind`] | what is stored and how it is ordered |
 //! | [`Cursor`] | one ordered walk, for memtables, tables and merges |
 //! | [`BlockIndex`] | what a memtable asks of its index, with the laws |
-//! | [`TreeIndex`] | concurrent B-link tree in a region: readers never wait |
-//! | [`SkipListIndex`] | lock-free skip list in a region, the default |
+//! | [`TreeIndex`] | concurrent B-link tree in a region: readers never wait; the default |
+//! | [`SkipListIndex`] | lock-free skip list in a region |
 //! | [`HashIndex`] | hash table over a log in a region: look-ups in two cache misses, ordered only once frozen |
 //! | [`ArtIndex`] | adaptive radix tree in a region; long shared prefixes cost nothing |
 //! | [`BTreeIndex`] | the oracle, and the model of a new implementation |
@@ -58,3 +58,8 @@ pub use hash::HashIndex;
 pub use keyspace::{KeyspaceId, RangeTombstone};
 pub use skip_list::SkipListIndex;
 pub use tree::TreeIndex;
+
+/// The tour of the README is run as a documentation test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -56,3 +56,8 @@ pub use parking::{Parked, ParkingCursor, Resumed, WalkRefused};
 #[cfg(not(any(loom, shuttle)))]
 pub use pinned::Pinned;
 pub use range_tombstones::{Fragments, RangeRefused, RangeTombstones};
+
+/// The tour of the README is run as a documentation test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -87,3 +87,8 @@ pub use run::RunCursor;
 pub use source::BlockSource;
 pub use verify::Verified;
 pub use writer::{TableOptions, TableSink, TableSummary, TableWriter};
+
+/// The tour of the README is run as a documentation test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -8,6 +8,7 @@
 //! | `bench` | builds kausal-bench with its peers and runs it |
 //! | `layers` | who may know whom, who may make arenas, touch files, say unsafe |
 //! | `model` | what depends on an order between threads, under loom or shuttle |
+//! | `release` | what a user of the published crates would get |
 //! | `requirements` | the table of the memory architecture against the tests that prove it |
 //! | `sanitize` | tests under the sanitizers of the compiler |
 //! | `sim` | the simulated disk, crashed at every call |
@@ -25,6 +26,7 @@ mod failure;
 mod fuzz;
 mod layers;
 mod model;
+mod release;
 mod requirements;
 mod sanitize;
 mod sim;
@@ -54,6 +56,7 @@ Usage: cargo xtask TASK
   model [loom|shuttle]  explores interleavings of the models (default: loom, all of them)
                     --crate NAME  only this crate's; may be repeated
                     --planted X   builds the defect X in, and demands that a model finds it
+  release --dry-run  packs the five libraries, builds each from its package, checks manifests, licences and interfaces
   requirements    runs the tests named in docs/requirements.md; fails on a row without a passing one
   sanitize [WHICH] runs library and integration tests under a sanitizer: address (the default), leak or thread
                     --crate NAME  which crate, may be repeated (default: arena, index, memtable)
@@ -96,6 +99,7 @@ fn run(task: &OsString, arguments: Vec<OsString>) -> Result<(), Failure> {
         Some("ci") => no_arguments(arguments).and_then(|()| ci::run(&workspace)),
         Some("layers") => no_arguments(arguments).and_then(|()| layers::run(&workspace)),
         Some("model") => model::run(&workspace, &model::Options::parse(arguments)?),
+        Some("release") => release::run(&workspace, &arguments),
         Some("requirements") => no_arguments(arguments).and_then(|()| requirements::run(&workspace)),
         Some("sanitize") => sanitize::run(&workspace, &sanitize::Options::parse(arguments)?),
         Some("sim") => sim::run(&workspace, &arguments),

@@ -149,6 +149,27 @@ fn s24_a_copy_in_another_arena_is_the_one_way_across_a_reset() {
     assert!(lease.resolve(copy).is_err() && to.lease().unwrap().resolve(stale).is_err());
 }
 
+/// Both arenas live through the same history, so that a generation counted for each arena alone would be equal in both.
+#[test]
+fn u3_a_handle_is_refused_by_an_arena_it_is_not_of_whatever_both_went_through() {
+    let budget = Budget::unlimited("test");
+    let mut arenas = [Arena::growing(&budget), Arena::growing(&budget)];
+    for _ in 0..3 {
+        let handles =
+            arenas.each_ref().map(|arena| arena.coordinator().writer().unwrap().alloc_handle(7_u64));
+        let leases = arenas.each_ref().map(|arena| arena.coordinator().lease().unwrap());
+        for (own, other) in [(0, 1), (1, 0)] {
+            assert_eq!(leases[own].resolve(handles[own]), Ok(&7));
+            let refusal = leases[other].resolve(handles[own]).unwrap_err();
+            let expected =
+                StaleHandle { made_in: leases[own].generation(), lease: leases[other].generation() };
+            assert_eq!(refusal, expected);
+        }
+        drop(leases);
+        arenas.iter_mut().for_each(|arena| drop(arena.reset(Retain::Capacity).unwrap()));
+    }
+}
+
 #[test]
 fn s24_a_second_coordinator_learns_of_a_reset() {
     let mut arena = Arena::growing(&Budget::unlimited("test"));

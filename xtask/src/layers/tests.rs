@@ -265,7 +265,7 @@ fn unsafe_code_that_the_document_does_not_name_is_found() {
 /// The rule that clippy checks, on a house small enough to compile in a moment. It sees an alias, and an attribute
 /// does not silence it.
 #[test]
-fn an_index_that_makes_an_arena_is_found() {
+fn u3_an_index_that_makes_an_arena_is_found() {
     let house = House::sound();
     fs::remove_file(house.folder.path().join("Cargo.lock")).expect("it was written");
     house.write(".cargo/config.toml", "[build]\ntarget-dir = \"target\"\n");
