@@ -3,7 +3,7 @@
 //! 1. rustdoc writes what it knows of a library as JSON, which its stable release does only when it is told that it is
 //!    not one.
 //! 2. Every type or trait that a public item, or an implementation written by hand, names is looked up: whose is it?
-//! 3. What is neither the library's own nor the standard library's must be allowed by its manifest, under
+//! 3. What is neither ours nor the standard library's must be allowed by its manifest, under
 //!    `package.metadata.cargo_check_external_types`, where the tool of that name looks as well.
 
 use std::collections::BTreeSet;
@@ -18,6 +18,9 @@ use crate::workspace::Workspace;
 
 /// Crates whose types are everybody's.
 const STANDARD: [&str; 3] = ["std", "core", "alloc"];
+
+/// How the names of the libraries begin. They are published together, with one version.
+const SIBLINGS: &str = "kausal_";
 
 /// Looks through the interface of each of `libraries`.
 ///
@@ -110,7 +113,7 @@ fn path_of(document: &Value, id: &str) -> Option<String> {
     let path = document["paths"].get(id)?;
     let krate = path["crate_id"].as_u64().filter(|&number| number != 0)?;
     let owner = document["external_crates"][krate.to_string()]["name"].as_str()?;
-    if STANDARD.contains(&owner) {
+    if STANDARD.contains(&owner) || owner.starts_with(SIBLINGS) {
         return None;
     }
     let parts: Vec<&str> = path["path"].as_array()?.iter().filter_map(Value::as_str).collect();

@@ -24,7 +24,7 @@ const LIBRARIES: [&str; 5] =
     ["kausal-arena", "kausal-index", "kausal-memtable", "kausal-sstable", "kausal-engine"];
 
 /// The version of cargo-deny that is installed where there is none.
-const DENY: &str = "0.19";
+const DENY: &str = "0.20.2";
 
 /// Runs every check.
 ///
