@@ -1,9 +1,9 @@
 //! Background work: at most one flush and one compaction of a database at a time, each on its own lane.
 //!
-//! Scheduling is asking: a job that finds nothing to do ends at once. A job that finds the disk full, or others holding the
-//! memory beyond what was set aside for it, has removed what it had written; it is asked for again by whoever waits for it, and
-//! runs when there is more room on the disk than then, or a little later. A job that fails otherwise poisons the database; its
-//! inputs are still there, so nothing is lost.
+//! Scheduling is asking: a job that finds nothing to do ends at once. A job that finds the disk full, for a table or for its
+//! edit of the manifest, or others holding the memory beyond what was set aside for it, has removed what it had written; it is
+//! asked for again by whoever waits for it, and runs when there is more room on the disk than then, or a little later. A job
+//! that fails otherwise poisons the database; its inputs are still there, so nothing is lost.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};

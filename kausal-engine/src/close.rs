@@ -64,6 +64,23 @@ impl<I: BlockIndex + 'static> Core<I> {
         Ok(now + OBSTACLE_POLL)
     }
 
+    /// Tries again and again while the disk is full, up to the stall timeout. Holds nothing while it waits.
+    pub(crate) fn retry_while_full<T>(&self, attempt: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
+        let mut deadline = None;
+        loop {
+            let ticket = self.progress.ticket();
+            match attempt() {
+                // What was buffered found no room, or an edit of the manifest, or a table.
+                Err(Error::Stalled { reason: DISK_FULL, .. }) => {}
+                Err(error) if error.is_disk_full() => {}
+                done => return done,
+            }
+            let until = self.next_look(DISK_FULL, &mut deadline)?;
+            self.environment.scheduler.wait(&self.progress, ticket, Some(until));
+            self.health.check()?;
+        }
+    }
+
     /// Ends background work, makes everything durable and seals the manifest. Does nothing the second time.
     pub(crate) fn close(&self) -> Result<(), Error> {
         if self.health.is_closed() {

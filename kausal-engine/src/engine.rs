@@ -338,7 +338,7 @@ impl<I: BlockIndex + 'static> StorageEngine<I> {
     /// As [`flush`](Self::flush).
     pub fn compact(&self) -> Result<(), Error> {
         self.core.flush_all()?;
-        self.core.compact_everything()
+        self.core.retry_while_full(|| self.core.compact_everything())
     }
 
     /// Lets no further compaction begin by itself until what this returns is dropped; one that is under way ends its step.

@@ -137,7 +137,7 @@ impl<I: BlockIndex + 'static> Core<I> {
         let after = self.memtables.tables();
         let next = after.frozen.get(1).unwrap_or(&after.active).attached().log();
         let mut change = Change { added, oldest_log: Some(next), removed: Vec::new() };
-        self.install(&mut change, |view, version| View {
+        self.install_new(&mut change, |view, version| View {
             active: Arc::clone(&view.active),
             frozen: view.frozen.iter().filter(|frozen| !Arc::ptr_eq(frozen, memtable)).cloned().collect(),
             version,
@@ -170,7 +170,25 @@ impl<I: BlockIndex + 'static> Core<I> {
         }
     }
 
+    /// [`install`](Self::install) of a change whose added tables were written for it: they go if the disk is full.
+    pub(crate) fn install_new(
+        &self,
+        change: &mut Change,
+        view: impl FnOnce(&View<I>, Arc<crate::version::Version>) -> View<I>,
+    ) -> Result<(), Error> {
+        let installed = self.install(change, view);
+        // After another error the manifest may name them: they stay, and the next open decides.
+        if installed.as_ref().is_err_and(Error::is_disk_full) {
+            change.added.iter().for_each(|file| file.mark_obsolete());
+        }
+        installed
+    }
+
     /// Makes a change of the version durable and visible.
+    ///
+    /// # Errors
+    ///
+    /// One that [is for a full disk](Error::is_disk_full): nothing has changed. Any other poisons the database.
     pub(crate) fn install(
         &self,
         change: &mut Change,
@@ -182,7 +200,7 @@ impl<I: BlockIndex + 'static> Core<I> {
         let newest = change.added.iter().map(|file| file.meta().seqno_max).max();
         let last_seqno = self.visible().max(newest.unwrap_or(SeqNo::ZERO));
         let applied = versions.apply(change, self.next_file_number(), last_seqno);
-        let version = applied.inspect_err(|error| self.poison(error))?;
+        let version = applied.inspect_err(|error| self.poison_unless_full(error))?;
         self.change_view(|current| view(current, version));
         if versions.is_full() {
             let state = VersionEdit {
@@ -194,9 +212,20 @@ impl<I: BlockIndex + 'static> Core<I> {
             let (vfs, directory) = (&self.environment.vfs, self.directory.as_path());
             let place = Place { vfs, directory, database_id: self.database_id };
             let begun = versions.begin_manifest(&place, self.new_file_number(), state);
-            begun.inspect_err(|error| self.poison(error))?;
+            match begun {
+                // The old one goes on, and the next change tries again: this one is made.
+                Err(error) if error.is_disk_full() => {}
+                begun => begun.inspect_err(|error| self.poison(error))?,
+            }
         }
         Ok(())
+    }
+
+    /// After an edit of the manifest that failed: only one that found the disk full left the manifest as it was.
+    pub(crate) fn poison_unless_full(&self, error: &Error) {
+        if !error.is_disk_full() {
+            self.poison(error);
+        }
     }
 
     /// The stripes that readers tell apart: those of live snapshots, and the present moment, because a table may hold what is not

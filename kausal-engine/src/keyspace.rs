@@ -274,7 +274,7 @@ impl<I: BlockIndex + 'static> Core<I> {
         self.read_view(|view| view.version.tree_named(name).map(|tree| tree.keyspace()))
     }
 
-    /// Creates a keyspace, unless there is one of this name.
+    /// Creates a keyspace, unless there is one of this name. Waits for a full disk, up to the stall timeout.
     pub(crate) fn create_keyspace(&self, name: &str) -> Result<KeyspaceId, Error> {
         self.health.check()?;
         if name.is_empty() || name.len() > KEYSPACE_NAME_BYTES_MAX {
@@ -283,17 +283,23 @@ impl<I: BlockIndex + 'static> Core<I> {
                 "a name of {len} bytes; a keyspace's has 1 to {KEYSPACE_NAME_BYTES_MAX}"
             )));
         }
+        self.retry_while_full(|| self.try_create_keyspace(name))
+    }
+
+    fn try_create_keyspace(&self, name: &str) -> Result<KeyspaceId, Error> {
         let mut versions = self.versions.lock();
         if let Some(tree) = versions.current().tree_named(name) {
             return Ok(tree.keyspace());
         }
+        // Under the lock: nothing is appended behind an edit that failed.
+        self.health.check_poisoned()?;
         let added = versions.add_keyspace(name);
-        let (id, version) = added.inspect_err(|error| self.poison(error))?;
+        let (id, version) = added.inspect_err(|error| self.poison_unless_full(error))?;
         self.change_view(|view| View { version, ..view.clone() });
         Ok(id)
     }
 
-    /// Drops a keyspace with all it holds. Answers whether there was one.
+    /// Drops a keyspace with all it holds. Answers whether there was one. Waits for a full disk, up to the stall timeout.
     pub(crate) fn drop_keyspace(&self, name: &str) -> Result<bool, Error> {
         self.health.check()?;
         if name == DEFAULT_NAME {
@@ -302,12 +308,18 @@ impl<I: BlockIndex + 'static> Core<I> {
         if self.keyspace(name).is_none() {
             return Ok(false);
         }
+        self.retry_while_full(|| self.try_drop_keyspace(name))
+    }
+
+    fn try_drop_keyspace(&self, name: &str) -> Result<bool, Error> {
         // What was written before is durable before: what survives a crash is a prefix of the history.
         let _fence = self.fence()?;
         self.sync_logs()?;
         let mut versions = self.versions.lock();
         let Some(tree) = versions.current().tree_named(name).cloned() else { return Ok(false) };
-        let version = versions.remove_keyspace(tree.keyspace()).inspect_err(|error| self.poison(error))?;
+        self.health.check_poisoned()?;
+        let removed = versions.remove_keyspace(tree.keyspace());
+        let version = removed.inspect_err(|error| self.poison_unless_full(error))?;
         self.change_view(|view| View { version, ..view.clone() });
         for file in tree.files() {
             file.blobs().iter().for_each(|blob| blob.mark_obsolete());

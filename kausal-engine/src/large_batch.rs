@@ -55,7 +55,7 @@ impl<I: BlockIndex + 'static> Core<I> {
         let last = before.checked_add(changes.count() as u64).ok_or(Error::SequenceExhausted)?;
         let (added, bytes) = self.write_chunks(changes, blobs, first)?;
         let mut change = Change { added, ..Change::default() };
-        self.install(&mut change, |view, version| View { version, ..view.clone() })?;
+        self.install_new(&mut change, |view, version| View { version, ..view.clone() })?;
         self.publish_alone(first, last)?;
         self.counters.flush_bytes_written.add(bytes);
         self.counters.puts.add(changes.count() as u64);

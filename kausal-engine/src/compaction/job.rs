@@ -74,7 +74,7 @@ impl<I: BlockIndex + 'static> Core<I> {
         // `None` while the database is being closed: what was merged so far is gone, its inputs are not.
         let Some((added, bytes)) = merged else { return Ok(()) };
         let mut change = Change { removed: inputs, added, oldest_log: None };
-        self.install(&mut change, |view, version| View { version, ..view.clone() })?;
+        self.install_new(&mut change, |view, version| View { version, ..view.clone() })?;
         for input in &change.removed {
             retire_blobs(input.blobs(), &change.added);
             input.mark_obsolete();

@@ -1,11 +1,16 @@
 //! Begins a manifest and appends edits to it, each durable before it counts.
+//!
+//! 1. An edit is appended as one record and synced. Only then does it count.
+//! 2. An edit that finds the disk full is taken back: what there is of its record is cut off, and that is synced, so that
+//!    nothing of the edit is left to be found by the next open. The manifest is as it was, and the edit may be tried again.
+//! 3. After any other failure, and if the cut fails, nobody knows what the file holds.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use xxhash_rust::xxh3::Xxh3;
 
-use crate::error::Error;
+use crate::error::{Error, is_disk_full};
 use crate::file_names::{FileKind, file_path};
 use crate::ids::FileNumber;
 use crate::manifest::{Current, VersionEdit};
@@ -59,7 +64,7 @@ pub(crate) struct ManifestWriter {
 
 impl ManifestWriter {
     /// Begins manifest `number` with the whole state, and makes it the current one. A crash at any step leaves the
-    /// old state or the new one.
+    /// old state or the new one. If the disk is full the old one is still the current one.
     pub(crate) fn begin(
         vfs: &Arc<dyn Vfs>,
         directory: &Path,
@@ -71,17 +76,30 @@ impl ManifestWriter {
         let file = vfs.open(&path, OpenMode::CreateNew).map_err(Error::io("create", &path))?;
         let (vfs, directory) = (Arc::clone(vfs), directory.to_owned());
         let mut writer = Self { vfs, directory, file, path, database_id, number, len: 0 };
-        let header = header(database_id, number);
-        writer.file.append(&header).map_err(Error::io("write", &writer.path))?;
-        writer.len = header.len() as u64;
-        writer.append(state)?;
-        // The name before the file that refers to it.
-        writer.vfs.sync_dir(&writer.directory).map_err(Error::io("sync", &writer.directory))?;
-        writer.current(None).write(&*writer.vfs, &writer.directory)?;
-        Ok(writer)
+        let begun = writer.make_current(state);
+        if begun.as_ref().is_err_and(Error::is_disk_full) {
+            // Nothing names it. If it stays, the next open removes it.
+            let _ = writer.vfs.remove(&writer.path);
+        }
+        begun.map(|()| writer)
     }
 
-    /// Appends an edit and syncs. After an error nobody knows whether the edit counts.
+    fn make_current(&mut self, state: &VersionEdit) -> Result<(), Error> {
+        let header = header(self.database_id, self.number);
+        self.file.append(&header).map_err(Error::io("write", &self.path))?;
+        self.len = header.len() as u64;
+        self.append(state)?;
+        // The name before the file that refers to it.
+        self.vfs.sync_dir(&self.directory).map_err(Error::io("sync", &self.directory))?;
+        self.current(None).write(&*self.vfs, &self.directory)
+    }
+
+    /// Appends an edit and syncs.
+    ///
+    /// # Errors
+    ///
+    /// One that [is for a full disk](Error::is_disk_full): nothing of the edit is there. After any other nobody knows whether
+    /// the edit counts.
     pub(crate) fn append(&mut self, edit: &VersionEdit) -> Result<(), Error> {
         let payload = edit.to_bytes();
         let mut len = [0; 8];
@@ -91,10 +109,22 @@ impl ManifestWriter {
         record.extend_from_slice(&len);
         record.extend_from_slice(&checksum.to_le_bytes());
         record.extend_from_slice(&payload);
-        self.file.append(&record).map_err(Error::io("write", &self.path))?;
+        if let Err(error) = self.file.append(&record) {
+            if is_disk_full(&error) {
+                self.cut()?;
+            }
+            return Err(Error::io("write", &self.path)(error));
+        }
         self.file.sync().map_err(Error::io("sync", &self.path))?;
         self.len += record.len() as u64;
         Ok(())
+    }
+
+    /// Cuts off what there is of a record behind the last whole one, durably: whatever the record would have named may be
+    /// removed after that.
+    fn cut(&self) -> Result<(), Error> {
+        self.file.truncate(self.len).map_err(Error::io("cut the end of", &self.path))?;
+        self.file.sync().map_err(Error::io("sync", &self.path))
     }
 
     /// Whether it is time to begin a new one.

@@ -66,7 +66,7 @@ impl VersionSet {
         self.manifest.as_mut().ok_or(Error::ReadOnly)
     }
 
-    /// Begins manifest `number` with the current state, and removes the old one.
+    /// Begins manifest `number` with the current state, and removes the old one. If the disk is full the old one goes on.
     pub(crate) fn begin_manifest(
         &mut self,
         place: &Place<'_>,
@@ -86,8 +86,9 @@ impl VersionSet {
         self.manifest()?.close(log)
     }
 
-    /// Makes `change` durable and current. What it says of a keyspace that was dropped meanwhile is taken out of it. After an
-    /// error the manifest's state is unknown: nothing may be written until the database has been opened anew.
+    /// Makes `change` durable and current. What it says of a keyspace that was dropped meanwhile is taken out of it. If the disk
+    /// is full nothing has changed. After any other error the manifest's state is unknown: nothing may be written until the
+    /// database has been opened anew.
     pub(crate) fn apply(
         &mut self,
         change: &mut Change,

@@ -1,6 +1,7 @@
 //! A file system between the engine and the simulated disk that lets one call fail.
 //!
 //! Calls that change something are counted; the n-th fails with the error that was asked for, before or after it was done.
+//! A write to a file that finds the disk full has taken the first half of its bytes.
 
 use std::io;
 use std::path::Path;
@@ -27,7 +28,10 @@ pub(crate) struct Fault {
 #[derive(Debug)]
 struct Faults {
     fault: Fault,
+    disk: SimVfs,
     calls: AtomicU64,
+    /// Calls of the disk before the first that failed, and one.
+    failed_at: AtomicU64,
 }
 
 /// The file system.
@@ -39,12 +43,22 @@ pub(crate) struct FaultyVfs {
 
 impl FaultyVfs {
     pub(crate) fn new(disk: &SimVfs, fault: Fault) -> Self {
-        Self { disk: disk.clone(), faults: Arc::new(Faults { fault, calls: AtomicU64::new(0) }) }
+        let (calls, failed_at) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { disk: disk.clone(), faults: Arc::new(Faults { fault, disk: disk.clone(), calls, failed_at }) }
     }
 
     /// Calls that counted so far.
     pub(crate) fn call_count(&self) -> u64 {
         self.faults.calls.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn disk(&self) -> &SimVfs {
+        &self.disk
+    }
+
+    /// How many calls the disk had when the fault came.
+    pub(crate) fn failed_at(&self) -> Option<u64> {
+        self.faults.failed_at.load(Ordering::Relaxed).checked_sub(1)
     }
 
     /// Whether the fault has come.
@@ -61,6 +75,9 @@ impl Faults {
         }
         let place = self.calls.fetch_add(1, Ordering::Relaxed);
         if place == after || (lasts && place > after) {
+            if place == after {
+                self.failed_at.store(self.disk.call_count() + 1, Ordering::Relaxed);
+            }
             if is_done {
                 call()?;
             }
@@ -132,17 +149,37 @@ impl Vfs for FaultyVfs {
     }
 }
 
+impl FaultyFile<dyn VfsFile> {
+    /// What a full disk takes of a write.
+    fn half(
+        &self,
+        error: &io::Error,
+        bytes: &[u8],
+        write: impl FnOnce(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        if error.kind() == io::ErrorKind::StorageFull { write(&bytes[..bytes.len() / 2]) } else { Ok(()) }
+    }
+}
+
 impl VfsFile for FaultyFile<dyn VfsFile> {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         self.faults.call("read", &self.path, || self.file.read_at(buffer, offset))
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.faults.call("write", &self.path, || self.file.write_at(bytes, offset))
+        let written = self.faults.call("write", &self.path, || self.file.write_at(bytes, offset));
+        written.or_else(|error| {
+            self.half(&error, bytes, |half| self.file.write_at(half, offset))?;
+            Err(error)
+        })
     }
 
     fn append(&self, bytes: &[u8]) -> io::Result<u64> {
-        self.faults.call("write", &self.path, || self.file.append(bytes))
+        let written = self.faults.call("write", &self.path, || self.file.append(bytes));
+        written.or_else(|error| {
+            self.half(&error, bytes, |half| self.file.append(half).map(drop))?;
+            Err(error)
+        })
     }
 
     fn preallocate(&self, len: u64) -> io::Result<()> {

@@ -30,6 +30,7 @@ mod b22_two_openers;
 mod b23_leak;
 mod b24_arena_escapes;
 mod b25_filter_hides_keys;
+mod b26_disk_full_needs_a_restart;
 mod fault;
 
 use std::collections::BTreeMap;
