@@ -83,7 +83,7 @@ impl<I: BlockIndex + 'static> Core<I> {
 
     fn copy(&self, source: &Path, target: &Path) -> Result<(), Error> {
         let vfs = &self.environment.vfs;
-        let _charge = self.plan.reads.reserve(COPY_BYTES)?;
+        let _charge = self.plan.lookups.reserve(COPY_BYTES)?;
         let from = vfs.open(source, OpenMode::Read).map_err(Error::io("open", source))?;
         let to = vfs.open(target, OpenMode::CreateNew).map_err(Error::io("create", target))?;
         let len = from.len().map_err(Error::io("read the length of", source))?;

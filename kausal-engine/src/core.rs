@@ -101,7 +101,7 @@ impl<I: BlockIndex> Core<I> {
             view: Published::new(view),
             memtables: parts.memtables,
             snapshots: Arc::default(),
-            buffers: BufferPool::new(&parts.plan.reads),
+            buffers: BufferPool::new(&parts.plan.lookups),
             pinned: Arc::new(PinnedBytes::new(parts.plan.pinned_bytes_max)),
             scratches: ScratchPool::new(&parts.plan.requests, parts.plan.requests.ceiling() / 2),
             background: Arc::default(),

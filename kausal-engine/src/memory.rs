@@ -9,8 +9,10 @@
 //! | flush | 1/16 | 1/8 | buffers, filter and index of the table being written |
 //! | compaction | 1/8 | 1/4 | the same, and one block of each input |
 //! | requests | 0 | 1/8 | request arenas |
-//! | reads | 1/16 | 1/4 | block buffers of look-ups and of cursors under way |
-//! | cursors | 0 | 1/8 | what cursors keep between calls |
+//! | reads | 1/8 | 1/4 | what reads need for the length of a call: |
+//! | · look-ups | 1/16 | 1/4 | block buffers of look-ups, pieces of blobs |
+//! | · walks | 1/16 | 1/4 | a block buffer of each table that a cursor merges |
+//! | cursors | 1/32 | 1/8 | what cursors keep between calls |
 //!
 //! What no floor sets aside is lent to whoever comes, mostly to the block cache. All others come before it: where they want
 //! more than is left, the cache gives slabs back. A table's filters and indexes stay in memory while three quarters of what the
@@ -19,8 +21,13 @@
 //!
 //! What a flush and a compaction need is set aside at open, so they make progress whatever the readers hold. With V the
 //! longest value beside its key, 1/128 of the budget, a compaction holds a block of V and a key for each of five runs, up to 2 V
-//! of the block being written, 2 V of output, and its filter and index: about 1/8. A cursor over as many holds half of that. A
-//! longer value lies in a blob file.
+//! of the block being written, 2 V of output, and its filter and index: about 1/8. A longer value lies in a blob file.
+//!
+//! A cursor merges any number of tables, each with a block of up to V and a key, and with V and a key again if it has to
+//! be decompressed. It takes that from the node of walks; what it does not get there it does without: a cursor
+//! that holds one block at a time needs what a look-up needs, 2 V and two keys at most, and takes it from the node of
+//! look-ups, where walks cannot take it away. So at least two reads at a time have what they need whatever all others hold,
+//! seven if blocks are not compressed and keys are short. Then a cursor needs a floor for V and a key in its chunk.
 
 use std::sync::Arc;
 
@@ -41,7 +48,8 @@ pub(crate) struct MemoryPlan {
     pub(crate) flush: Budget,
     pub(crate) compaction: Budget,
     pub(crate) requests: Budget,
-    pub(crate) reads: Budget,
+    pub(crate) lookups: Budget,
+    pub(crate) walks: Budget,
     pub(crate) cursors: Budget,
     /// Size of one memtable region.
     pub(crate) region_bytes: usize,
@@ -61,6 +69,7 @@ impl MemoryPlan {
         let first = |name: &'static str, floor: usize, ceiling: usize| {
             root.child(name, floor, ceiling).inspect(|node| node.come_first(true))
         };
+        let reads = first("reads", bytes / 8, bytes / 4)?;
         let cache = root.child("block cache", bytes / 32, bytes / 2)?;
         let cache = Arc::new(BlockCache::new(&cache, BlockCacheOptions::default())?);
         Ok(Self {
@@ -71,8 +80,9 @@ impl MemoryPlan {
             flush: first("flush", bytes / 16, bytes / 8)?,
             compaction: first("compaction", bytes / 8, bytes / 4)?,
             requests: first("requests", 0, bytes / 8)?,
-            reads: first("reads", bytes / 16, bytes / 4)?,
-            cursors: first("cursors", 0, bytes / 8)?,
+            lookups: reads.child("look-ups", bytes / 16, bytes / 4)?,
+            walks: reads.child("walks", bytes / 16, bytes / 4)?,
+            cursors: first("cursors", bytes / 32, bytes / 8)?,
             root,
             region_bytes,
             pinned_bytes_max: bytes / 16,

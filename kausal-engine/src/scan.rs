@@ -4,15 +4,22 @@
 //! its own buffer, and parks at a key; the next chunk begins there, in whatever view is current then. The cursor's
 //! snapshot makes all of them the same moment. Chunks grow from 16 entries, so a short scan reads little and a long
 //! one seeks rarely.
+//!
+//! While it fetches it holds a block of every table of level 0 and of every level below. Where there is no memory for
+//! that, the chunk ends early; if it is empty, it is filled `narrow`ly: a walk is not refused for want of more than a
+//! look-up needs.
 
+mod narrow;
+
+use std::convert::Infallible;
 use std::fmt;
 use std::io::Read;
 use std::ops::{Bound, Range};
 use std::sync::Arc;
 
 use kausal_arena::Reservation;
-use kausal_index::{BlockIndex, EntryRef, Kind, SeqNo};
-use kausal_sstable::{CachedBlocks, MergeMemory, MergingCursor, RunCursor, TableError};
+use kausal_index::{BlockIndex, Cursor as EntryCursor, EntryRef, Kind, SeqNo};
+use kausal_sstable::{BlockSource, CachedBlocks, MergeMemory, MergingCursor, RunCursor, TableError};
 use smallvec::SmallVec;
 
 use crate::blob::{BlobReader, BlobRef};
@@ -82,6 +89,7 @@ enum Direction {
 }
 
 /// Where a chunk begins.
+#[derive(Clone, Copy)]
 enum From<'k> {
     Edge,
     /// At this key or beyond it.
@@ -284,24 +292,24 @@ impl<I: BlockIndex + 'static> Cursor<I> {
         Ok(!self.items.is_empty())
     }
 
-    /// Walks the merge of everything in `view` and keeps what the snapshot sees.
+    /// Keeps what comes next of all that the snapshot sees in `view`.
     fn fill(&mut self, view: &View<I>, from: From<'_>) -> Result<(), FillError> {
+        match self.fill_from_merge(view, from) {
+            Err(error) if error.is_for_want_of_memory() => {}
+            filled => return filled,
+        }
+        // What is in the chunk was complete before memory ran out.
+        self.is_last = self.items.is_empty();
+        if self.items.is_empty() { self.fill_narrowly(view, from) } else { Ok(()) }
+    }
+
+    /// Walks the merge of everything in `view`.
+    fn fill_from_merge(&mut self, view: &View<I>, from: From<'_>) -> Result<(), FillError> {
         let core = Arc::clone(&self.core);
-        let blocks = || CachedBlocks::new(&*core.plan.cache, &core.plan.reads).map_err(Error::from);
-        let keyspace = self.keyspace;
-        let tree = view.version.tree(keyspace).ok_or(Error::NoKeyspace { keyspace })?;
-        let covers = view.covers(keyspace);
-        let mut sources: SmallVec<[_; SOURCES_INLINE]> = SmallVec::new();
-        for part in view.memtables().filter_map(|memtable| memtable.keyspace(keyspace)) {
-            sources.push(Source::Memtable(part.cursor().map_err(Error::from)?));
-        }
-        for table in tree.level(0).tables() {
-            sources.push(Source::Table(table.cursor_from(blocks()?)));
-        }
-        let deeper = tree.levels()[1..].iter().filter(|level| !level.tables().is_empty());
-        for level in deeper {
-            sources.push(Source::Run(RunCursor::from_source(level.tables(), blocks()?)));
-        }
+        let blocks = || CachedBlocks::new(&*core.plan.cache, &core.plan.walks).map_err(Error::from);
+        let covers = view.covers(self.keyspace);
+        let sources = sources(view, self.keyspace, &blocks)?;
+        let sources: SmallVec<[_; SOURCES_INLINE]> = sources.collect::<Result<_, Error>>()?;
         let mut merge = MergingCursor::with_memory(sources, std::mem::take(&mut self.merge_memory));
         let filled = match self.direction {
             Direction::Forward => {
@@ -319,7 +327,7 @@ impl<I: BlockIndex + 'static> Cursor<I> {
 
     fn seek_forward<C>(&self, merge: &mut C, from: From<'_>) -> Result<bool, TableError>
     where
-        C: kausal_index::Cursor<Error = TableError>,
+        C: EntryCursor<Error = TableError>,
     {
         let start = match from {
             From::At(key) if self.range.admits_from_below(key) => return merge.seek(key, SeqNo::MAX),
@@ -336,7 +344,7 @@ impl<I: BlockIndex + 'static> Cursor<I> {
 
     fn seek_backward<C>(&self, merge: &mut C, from: From<'_>) -> Result<bool, TableError>
     where
-        C: kausal_index::Cursor<Error = TableError>,
+        C: EntryCursor<Error = TableError>,
     {
         let start = match from {
             From::At(key) if self.range.admits_from_above(key) => {
@@ -360,7 +368,7 @@ impl<I: BlockIndex + 'static> Cursor<I> {
         mut more: bool,
     ) -> Result<(), FillError>
     where
-        C: kausal_index::Cursor<Error = TableError>,
+        C: EntryCursor<Error = TableError>,
     {
         let at = self.snapshot.seqno();
         let mut decided = std::mem::take(&mut self.decided);
@@ -398,7 +406,7 @@ impl<I: BlockIndex + 'static> Cursor<I> {
         mut more: bool,
     ) -> Result<(), FillError>
     where
-        C: kausal_index::Cursor<Error = TableError>,
+        C: EntryCursor<Error = TableError>,
     {
         let at = self.snapshot.seqno();
         let mut newest: Option<kausal_index::Entry> = None;
@@ -480,10 +488,32 @@ fn seek_before<C: kausal_index::Cursor>(merge: &mut C, key: &[u8]) -> Result<boo
     Ok(stands)
 }
 
+/// Cursors over everything in `view` that may hold entries of the keyspace, the newest first, each made when it is asked for.
+fn sources<'v, I: BlockIndex, S: BlockSource>(
+    view: &'v View<I>,
+    keyspace: KeyspaceId,
+    blocks: impl Fn() -> Result<S, Error> + Copy,
+) -> Result<impl Iterator<Item = Result<Source<'v, impl EntryCursor<Error = Infallible>, S>, Error>>, Error> {
+    let tree = view.version.tree(keyspace).ok_or(Error::NoKeyspace { keyspace })?;
+    let parts = view.memtables().filter_map(move |memtable| memtable.keyspace(keyspace));
+    let memtables = parts.map(|part| Ok(Source::Memtable(part.cursor()?)));
+    let fresh =
+        tree.level(0).tables().iter().map(move |table| Ok(Source::Table(table.cursor_from(blocks()?))));
+    let deeper = tree.levels()[1..].iter().filter(|level| !level.tables().is_empty());
+    let runs = deeper.map(move |level| Ok(Source::Run(RunCursor::from_source(level.tables(), blocks()?))));
+    Ok(memtables.chain(fresh).chain(runs))
+}
+
 /// A table's error on its way to get its path.
 enum FillError {
     Table(TableError),
     Engine(Error),
+}
+
+impl FillError {
+    fn is_for_want_of_memory(&self) -> bool {
+        matches!(self, Self::Table(TableError::Memory { .. }) | Self::Engine(Error::MemoryBudget(_)))
+    }
 }
 
 impl std::convert::From<TableError> for FillError {

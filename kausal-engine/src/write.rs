@@ -109,7 +109,7 @@ impl<I: BlockIndex + 'static> Core<I> {
             batch.push(ChangeRef { keyspace, kind: ChangeKind::Blob, key, value: &reference.to_bytes() })?;
             return self.write_separated(Prepared { batch, blobs: vec![blob] }, options);
         }
-        let _charge = self.plan.reads.reserve(len as usize)?;
+        let _charge = self.plan.lookups.reserve(len as usize)?;
         let mut value = Vec::with_capacity(len as usize);
         source.take(len).read_to_end(&mut value).map_err(|error| Error::short_source(error, len, 0))?;
         if (value.len() as u64) < len {
@@ -150,7 +150,7 @@ impl<I: BlockIndex + 'static> Core<I> {
     }
 
     fn write_blob(&self, source: &mut dyn Read, len: u64) -> Result<(Arc<BlobFile>, BlobRef), Error> {
-        let _charge = self.plan.reads.reserve(crate::blob::CHUNK_BYTES)?;
+        let _charge = self.plan.lookups.reserve(crate::blob::CHUNK_BYTES)?;
         let number = self.new_file_number();
         let file = BlobFile::new(&self.environment.vfs, &self.directory, number);
         let id = self.environment.entropy.u64();

@@ -68,6 +68,11 @@ impl BlockBuffer {
         self.window.capacity() + self.plain.capacity() + self.decompressor.memory_bytes()
     }
 
+    /// Bytes that the budget was asked for.
+    pub(crate) fn charged_bytes(&self) -> usize {
+        self.charge.bytes()
+    }
+
     /// Compression of the block fetched last.
     pub(crate) fn code(&self) -> u8 {
         self.code

@@ -26,29 +26,50 @@ const IDLE_MAX: usize = 16;
 /// An idle buffer that has grown beyond this is given back instead of kept.
 const IDLE_BYTES_MAX: usize = 64 << 10;
 
+/// Idle buffers have one in so many bytes of what the pool's budget may have: the rest is for those who read.
+const IDLE_SHARE: usize = 16;
+
 /// Block buffers that look-ups take and give back, so that a warm one allocates nothing.
 #[derive(Debug)]
 pub struct BufferPool {
     budget: Budget,
-    idle: Mutex<Vec<BlockBuffer>>,
+    idle: Mutex<Idle>,
+    idle_bytes_max: usize,
+}
+
+#[derive(Debug)]
+struct Idle {
+    buffers: Vec<BlockBuffer>,
+    /// Charged for them.
+    bytes: usize,
 }
 
 impl BufferPool {
     /// An empty pool, whose buffers are charged to `budget`.
     pub fn new(budget: &Budget) -> Self {
-        Self { budget: budget.clone(), idle: Mutex::new(Vec::with_capacity(IDLE_MAX)) }
+        let idle = Idle { buffers: Vec::with_capacity(IDLE_MAX), bytes: 0 };
+        let idle_bytes_max = budget.ceiling() / IDLE_SHARE;
+        Self { budget: budget.clone(), idle: Mutex::new(idle), idle_bytes_max }
     }
 
     fn take(&self) -> Result<BlockBuffer, AllocError> {
-        let idle = self.idle.lock().pop();
-        idle.map_or_else(|| BlockBuffer::new(&self.budget), Ok)
+        let mut idle = self.idle.lock();
+        if let Some(buffer) = idle.buffers.pop() {
+            idle.bytes -= buffer.charged_bytes();
+            return Ok(buffer);
+        }
+        drop(idle);
+        BlockBuffer::new(&self.budget)
     }
 
     fn give(&self, mut buffer: BlockBuffer) {
         buffer.forget();
+        let bytes = buffer.charged_bytes();
         let mut idle = self.idle.lock();
-        if idle.len() < IDLE_MAX && buffer.capacity() <= IDLE_BYTES_MAX {
-            idle.push(buffer);
+        let is_small = buffer.capacity() <= IDLE_BYTES_MAX && idle.bytes + bytes <= self.idle_bytes_max;
+        if idle.buffers.len() < IDLE_MAX && is_small {
+            idle.bytes += bytes;
+            idle.buffers.push(buffer);
         }
     }
 }

@@ -82,3 +82,49 @@ fn u4_the_working_set_of_a_compaction_does_not_grow_with_its_inputs() {
     assert!(large_bytes > 4 * small_bytes);
     assert!(10 * large_peak <= 13 * small_peak, "{small_peak} bytes, then {large_peak}");
 }
+
+#[test]
+fn a_walk_over_large_values_is_not_refused_however_many_tables_there_are() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = || small().memory_budget(8 << 20).level0_compaction_count(100);
+    let engine = StorageEngine::open(folder.path(), options()).unwrap();
+    let (tables, rows) = (20_u32, 3_u32);
+    let key = |number: u32| number.to_be_bytes();
+    // Nearly the longest that lie beside their keys: each is a block of its own, which the cache may refuse.
+    let value =
+        |number: u32| vec![number as u8; 52_000 + number as usize * 11_000 / (tables * rows) as usize];
+    for table in 0..tables {
+        for row in 0..rows {
+            let number = row * tables + table;
+            engine.put(&key(number), &value(number)).unwrap();
+        }
+        engine.flush().unwrap();
+    }
+    let numbers = || (0..tables * rows).filter(|number| number % 7 != 3);
+    for number in (0..tables * rows).filter(|number| number % 7 == 3) {
+        engine.delete(&key(number)).unwrap();
+    }
+    for number in numbers() {
+        assert_eq!(engine.get(&key(number)).unwrap(), Some(value(number)));
+    }
+    // The first holds its chunk while the others walk.
+    let mut cursors = [(); 2].map(|()| engine.cursor(KeyRange::all()).unwrap());
+    for cursor in &mut cursors {
+        let mut stands = cursor.seek_to_first().unwrap();
+        for number in numbers() {
+            assert!(stands);
+            assert_eq!((cursor.key(), cursor.value()), (Some(&key(number)[..]), Some(&value(number)[..])));
+            stands = cursor.next().unwrap();
+        }
+        assert!(!stands);
+        stands = cursor.seek_to_last().unwrap();
+        for number in numbers().collect::<Vec<_>>().into_iter().rev() {
+            assert!(stands);
+            assert_eq!((cursor.key(), cursor.value()), (Some(&key(number)[..]), Some(&value(number)[..])));
+            stands = cursor.prev().unwrap();
+        }
+        assert!(!stands);
+        assert!(cursor.seek(&key(5)).unwrap());
+    }
+    assert_exact(&engine.memory_report());
+}
