@@ -11,6 +11,7 @@
 //! | [`peers`] | the whole engine against other stores |
 //! | [`samples`], [`row`] | samples in turn and their medians; one measured number |
 //! | [`text`], [`record`] | a result for people, and for the repository |
+//! | [`report`], [`regression`] | the record with plots, for a browser; what became worse since another |
 //! | [`options`] | the command line |
 //! | [`machine`] | where a record was made |
 //! | [`heap`], [`maps`] | general purpose allocators as values, maps whose entries are dropped one by one |
@@ -28,6 +29,8 @@ pub mod memtable;
 pub mod options;
 pub mod peers;
 pub mod record;
+pub mod regression;
+pub mod report;
 pub mod row;
 pub mod samples;
 pub mod table;

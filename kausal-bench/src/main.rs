@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use kausal_bench::arena::{self, child};
 use kausal_bench::options::Options;
 use kausal_bench::row::Row;
-use kausal_bench::{cache, get, index, memtable, peers, record, table, text};
+use kausal_bench::{cache, get, index, memtable, peers, record, regression, report, table, text};
 
 const HELP: &str = "\
 Usage: kausal-bench [arena|cache|get|index|memtable|peers|table] [OPTIONS]
@@ -24,6 +24,8 @@ Usage: kausal-bench [arena|cache|get|index|memtable|peers|table] [OPTIONS]
   --json FILE      the rows, as described in kausal-bench/README.md
   --markdown FILE  the record: machine, revision, settings, both sides of every ratio
   --plot FILE      index: the growth as SVG
+  --html FILE      the record with plots, in one file that needs no other
+  --compare FILE   which ratios are worse than in these rows of an earlier run
   --from FILE      record: rows that --json wrote, instead of measuring
 ";
 
@@ -93,7 +95,15 @@ fn publish(name: &str, command: &str, options: &Options, rows: &[Row]) -> Result
         fs::write(path, record::shown(&format!("Benchmark record: {name}"), command, options, rows))?;
     }
     if let Some(path) = &options.plot {
-        index::plot::draw(rows, path)?;
+        fs::write(path, index::plot::drawn(rows)?)?;
+    }
+    if let Some(path) = &options.html {
+        let title = format!("Benchmark record: {name}");
+        fs::write(path, report::page(&title, &record::shown(&title, command, options, rows), rows)?)?;
+    }
+    if let Some(path) = &options.compare {
+        let before: Vec<Row> = serde_json::from_slice(&fs::read(path)?)?;
+        print!("{}", regression::shown(&before, rows));
     }
     Ok(())
 }

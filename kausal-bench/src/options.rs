@@ -18,6 +18,10 @@ pub struct Options {
     pub markdown: Option<PathBuf>,
     /// Where the growth goes as SVG (`index` only).
     pub plot: Option<PathBuf>,
+    /// Where the record goes as HTML, with plots.
+    pub html: Option<PathBuf>,
+    /// Rows of an earlier run, to be compared with these.
+    pub compare: Option<PathBuf>,
     /// Parts of workload names; none means all.
     pub only: Vec<String>,
     /// Parts of subject names; none means all (`cache`, `index`, `memtable`, `table` and `peers`).
@@ -41,6 +45,8 @@ impl Default for Options {
             json: None,
             markdown: None,
             plot: None,
+            html: None,
+            compare: None,
             only: Vec::new(),
             subjects: Vec::new(),
             vs: Vec::new(),
@@ -66,6 +72,8 @@ impl Options {
                 Long("json") => options.json = Some(parser.value()?.into()),
                 Long("markdown") => options.markdown = Some(parser.value()?.into()),
                 Long("plot") => options.plot = Some(parser.value()?.into()),
+                Long("html") => options.html = Some(parser.value()?.into()),
+                Long("compare") => options.compare = Some(parser.value()?.into()),
                 Long("only") => options.only.push(parser.value()?.string()?),
                 Long("subject") => options.subjects.push(parser.value()?.string()?),
                 Long("vs") => {

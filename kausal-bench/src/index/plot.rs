@@ -1,26 +1,28 @@
 //! Cost by number of entries as an SVG: nanoseconds per insert and per look-up from 100,000 entries on.
 
 use std::error::Error;
-use std::path::Path;
 
 use plotters::prelude::*;
 
 use crate::row::Row;
 use crate::text::distinct;
 
-/// Draws the rows of the `growth` workloads in `rows` to `path`, inserts on the left and look-ups on the right.
+/// The rows of the `growth` workloads in `rows` as SVG, inserts on the left and look-ups on the right.
 ///
 /// # Errors
 ///
-/// Whatever keeps the file from being written.
-pub fn draw(rows: &[Row], path: &Path) -> Result<(), Box<dyn Error>> {
-    let area = SVGBackend::new(path, (1200, 600)).into_drawing_area();
-    area.fill(&WHITE)?;
-    for (half, metric) in area.split_evenly((1, 2)).iter().zip(["insert", "get_hit"]) {
-        panel(half, rows, metric)?;
+/// Whatever keeps it from being drawn.
+pub fn drawn(rows: &[Row]) -> Result<String, Box<dyn Error>> {
+    let mut svg = String::new();
+    {
+        let area = SVGBackend::with_string(&mut svg, (1200, 600)).into_drawing_area();
+        area.fill(&WHITE)?;
+        for (half, metric) in area.split_evenly((1, 2)).iter().zip(["insert", "get_hit"]) {
+            panel(half, rows, metric)?;
+        }
+        area.present()?;
     }
-    area.present()?;
-    Ok(())
+    Ok(svg)
 }
 
 fn panel<D: DrawingBackend>(
@@ -58,6 +60,6 @@ where
 }
 
 /// The number of entries in the name of a `growth` workload.
-fn entries_of(row: &Row) -> Option<f64> {
+pub fn entries_of(row: &Row) -> Option<f64> {
     row.workload.strip_prefix("growth/")?.parse().ok()
 }

@@ -6,7 +6,7 @@
 use crate::options::Options;
 use crate::row::{Better, Grade, Row};
 
-use super::plan::{Plan, workloads};
+use super::plan::{MEMORY_AT, Plan, workloads};
 use super::stores::{NAMES, OURS};
 use super::targets::{Against, LOST, MEMORY, MEMORY_FIXED, OF_FLOOR, RATIOS, SCALING};
 
@@ -37,7 +37,9 @@ pub fn judge(rows: &mut Vec<Row>) {
     for row in rows.iter_mut().filter(|row| row.subject == OURS && row.peer.is_none()) {
         bound(row);
     }
-    for ours in plain.iter().filter(|row| row.subject == OURS) {
+    // A course is drawn, not compared point by point.
+    let is_compared = |row: &&Row| row.subject == OURS && !row.metric.starts_with(MEMORY_AT);
+    for ours in plain.iter().filter(is_compared) {
         rows.extend(comparisons(ours, &plain));
     }
 }

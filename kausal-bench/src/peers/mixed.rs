@@ -9,12 +9,13 @@ use fastrand::Rng;
 
 use super::bench::Bench;
 use super::data::{ZIPF, Zipf, key, missing};
-use super::plan::{KEY_BYTES, VALUE_BYTES};
+use super::plan::{KEY_BYTES, MEMORY_AT, VALUE_BYTES};
 use super::store::{Memory, Outcome, Store, View};
 use super::usage;
 
-/// Looks at the memory during a fill.
+/// Looks at the memory during a fill; every one of [`TOLD`] is told.
 const SAMPLES: u64 = 64;
+const TOLD: u64 = 4;
 
 /// Keys after a seek, db_bench's own.
 const NEXT: usize = 10;
@@ -64,18 +65,25 @@ pub fn run(bench: &Bench) -> Outcome<()> {
 fn fillrandom(bench: &Bench, store: &dyn Store, folder: &Path, before: u64) -> Outcome<()> {
     let plan = &bench.plan;
     let (mut peak, mut mapped) = (0, 0);
+    let mut course = Vec::with_capacity(SAMPLES as usize);
     bench.filled("fillrandom", store, plan.entries, VALUE_BYTES, || {
         for sample in 0..SAMPLES {
             let place = |sample: u64| plan.entries * sample / SAMPLES;
             let share = bench.order.iter().skip(place(sample) as usize);
             bench.put_all(store, share.take((place(sample + 1) - place(sample)) as usize), 0)?;
-            peak = peak.max(usage::memory());
+            let memory = usage::memory();
+            course.push(memory.saturating_sub(before) as f64 / plan.memory as f64);
+            peak = peak.max(memory);
             mapped = mapped.max(usage::mapped());
         }
         Ok(())
     })?;
     let own = peak.saturating_sub(before) as f64;
     bench.tell_lower("fillrandom", "memory", own / plan.memory as f64, "of budget")?;
+    for (sample, memory) in course.iter().enumerate().skip(TOLD as usize - 1).step_by(TOLD as usize) {
+        let percent = (sample as f64 + 1.0) * 100.0 / SAMPLES as f64;
+        bench.tell_lower("fillrandom", &format!("{MEMORY_AT}{percent}"), *memory, "of budget")?;
+    }
     bench.tell_lower("fillrandom", "mapped_files", mapped as f64 / f64::from(1 << 20), "MiB")?;
     let user_bytes = plan.entries as f64 * (KEY_BYTES + VALUE_BYTES) as f64;
     bench.tell_lower("fillrandom", "disk", usage::disk(folder)? as f64 / user_bytes, "x")

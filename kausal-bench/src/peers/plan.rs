@@ -25,6 +25,9 @@ const MEMORY_QUICK: usize = 16 << 20;
 /// The least that every store opens with.
 const MEMORY_MIN: usize = 8 << 20;
 
+/// How the metric of the memory in the course of a fill begins; the percent done follow.
+pub const MEMORY_AT: &str = "memory_at_";
+
 /// A process and its workloads, in the order in which it does them.
 pub struct Group {
     /// Its name on the child's command line.
