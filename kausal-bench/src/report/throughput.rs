@@ -10,6 +10,8 @@ use crate::row::Row;
 use crate::text::distinct;
 
 const BAR_PIXELS: usize = 7;
+const MARGIN_PIXELS: usize = 10;
+const AXIS_PIXELS: usize = 30;
 
 /// Whether `row` is a bar.
 pub(super) fn is_shown(row: &Row) -> bool {
@@ -30,12 +32,12 @@ pub(super) fn drawn(rows: &[Row]) -> Result<String, Box<dyn Error>> {
     let line_count = lines_per_workload * workloads.len();
     let mut svg = String::new();
     {
-        let size = (1100, (line_count * BAR_PIXELS + 70) as u32);
+        let size = (1100, (line_count * BAR_PIXELS + 2 * MARGIN_PIXELS + AXIS_PIXELS) as u32);
         let area = SVGBackend::with_string(&mut svg, size).into_drawing_area();
         area.fill(&WHITE)?;
         let mut chart = ChartBuilder::on(&area)
-            .margin(10)
-            .x_label_area_size(30)
+            .margin(MARGIN_PIXELS as u32)
+            .x_label_area_size(AXIS_PIXELS as u32)
             .y_label_area_size(150)
             .build_cartesian_2d(0.0..1.0, (line_count as f64)..0.0)?;
         // Names stand beside their bars; the axis knows numbers only.
@@ -53,7 +55,7 @@ pub(super) fn drawn(rows: &[Row]) -> Result<String, Box<dyn Error>> {
             chart.draw_series(rectangles.collect::<Vec<_>>())?.label(*store).legend(legend);
         }
         for (place, name) in workloads.iter().enumerate() {
-            let middle = 10 + place * lines_per_workload * BAR_PIXELS + lines_per_workload * BAR_PIXELS / 2;
+            let middle = MARGIN_PIXELS + (2 * place + 1) * lines_per_workload * BAR_PIXELS / 2;
             let style = ("sans-serif", 13).into_font().color(&BLACK);
             area.draw(&Text::new((*name).to_owned(), (8, middle as i32 - 8), style))?;
         }
