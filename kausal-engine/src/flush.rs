@@ -7,7 +7,6 @@
 
 use std::sync::Arc;
 
-use kausal_arena::Budget;
 use kausal_index::{BlockIndex, Cursor, SeqNo};
 use kausal_memtable::{FreezeRefused, Keyspace, Memtable};
 
@@ -17,6 +16,7 @@ use crate::error::Error;
 use crate::file_names::{FileKind, file_path};
 use crate::generation::Generation;
 use crate::ids::{FileNumber, KeyspaceId};
+use crate::job_memory::JobMemory;
 use crate::manifest::VersionEdit;
 use crate::planted::is_planted;
 use crate::range_fragments::FragmentsBuilder;
@@ -51,7 +51,7 @@ fn write_keyspace<I: BlockIndex>(
     place: Workplace<'_>,
     stripes: &Stripes,
 ) -> Result<Written, Error> {
-    let mut fragments = FragmentsBuilder::new(place.budget)?;
+    let mut fragments = FragmentsBuilder::new(place.memory.budget())?;
     for fragment in keyspace.range_tombstones().fragments() {
         fragments.add(fragment)?;
     }
@@ -152,10 +152,10 @@ impl<I: BlockIndex + 'static> Core<I> {
         Ok(())
     }
 
-    /// Where tables of this database are written, with buffers charged to `budget`.
+    /// Where tables of this database are written, with buffers of `memory`.
     pub(crate) fn workplace<'a>(
         &'a self,
-        budget: &'a Budget,
+        memory: &'a JobMemory,
         new_number: &'a dyn Fn() -> FileNumber,
         blob: &'a dyn Fn(FileNumber) -> Option<Arc<BlobFile>>,
     ) -> Workplace<'a> {
@@ -163,7 +163,7 @@ impl<I: BlockIndex + 'static> Core<I> {
             environment: &self.environment,
             directory: &self.directory,
             options: &self.options,
-            budget,
+            memory,
             tables: &self.plan.tables,
             new_number,
             blob,

@@ -96,12 +96,12 @@ impl<I: BlockIndex + 'static> Core<I> {
         let place = self.workplace(&self.plan.flush, &new_number, &find_blob);
         let chunk_bytes = self.plan.region_bytes / 2;
         // An eighth of what a flush may have, for the order of a chunk's changes.
-        let fitting = self.plan.flush.ceiling() / 8 / size_of::<Numbered<'_>>();
+        let fitting = self.plan.flush.budget().ceiling() / 8 / size_of::<Numbered<'_>>();
         let entries = fitting.clamp(1, CHUNK_CHANGES_MAX).min(batch.count());
         let (mut tables, mut bytes) = (Vec::new(), 0);
         let mut changes = batch.changes().enumerate().peekable();
         while changes.peek().is_some() {
-            let _charge = self.plan.flush.reserve(entries * size_of::<Numbered<'_>>())?;
+            let _charge = self.plan.flush.budget().reserve(entries * size_of::<Numbered<'_>>())?;
             let mut chunk: Vec<Numbered<'_>> = Vec::with_capacity(entries);
             let mut payload = 0;
             while payload < chunk_bytes
@@ -146,7 +146,7 @@ fn write_chunk(place: Workplace<'_>, chunk: &mut [Numbered<'_>]) -> Result<Writt
 fn write_part(place: Workplace<'_>, keyspace: KeyspaceId, part: &[Numbered<'_>]) -> Result<Written, Error> {
     // No snapshot is between two changes of a batch.
     let stripes = Stripes::default();
-    let mut fragments = FragmentsBuilder::new(place.budget)?;
+    let mut fragments = FragmentsBuilder::new(place.memory.budget())?;
     for (seqno, change) in part.iter().filter(|(_, change)| change.kind == ChangeKind::DeleteRange) {
         fragments.add(RangeTombstone { start: change.key, end: change.value, seqno: *seqno })?;
     }

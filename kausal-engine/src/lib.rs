@@ -55,6 +55,7 @@ mod flush;
 mod generation;
 mod ids;
 pub mod inspect;
+mod job_memory;
 mod keyspace;
 mod large_batch;
 mod manifest;

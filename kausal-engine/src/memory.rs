@@ -9,10 +9,10 @@
 //! | flush | 1/16 | 1/8 | buffers, filter and index of the table being written |
 //! | compaction | 1/8 | 1/4 | the same, and one block of each input |
 //! | requests | 0 | 1/8 | request arenas |
-//! | reads | 1/8 | 1/4 | what reads need for the length of a call: |
+//! | reads | 1/16 | 1/4 | what reads need for the length of a call: |
 //! | · look-ups | 1/16 | 1/4 | block buffers of look-ups, pieces of blobs |
-//! | · walks | 1/16 | 1/4 | a block buffer of each table that a cursor merges |
-//! | cursors | 1/32 | 1/8 | what cursors keep between calls |
+//! | · walks | 0 | 1/4 | a block buffer of each table that a cursor merges |
+//! | cursors | 1/64 | 1/8 | what cursors keep between calls |
 //!
 //! What no floor sets aside is lent to whoever comes, mostly to the block cache. All others come before it: where they want
 //! more than is left, the cache gives slabs back. A table's filters and indexes stay in memory while three quarters of what the
@@ -34,6 +34,8 @@ use std::sync::Arc;
 use kausal_arena::{AllocError, Budget};
 use kausal_sstable::{BlockCache, BlockCacheOptions, Residency};
 
+use crate::job_memory::JobMemory;
+
 /// Number of memtable regions: one takes writes while the other is flushed.
 pub(crate) const REGION_COUNT: usize = 2;
 
@@ -45,8 +47,8 @@ pub(crate) struct MemoryPlan {
     pub(crate) wal: Budget,
     pub(crate) tables: TableMemory,
     pub(crate) cache: Arc<BlockCache>,
-    pub(crate) flush: Budget,
-    pub(crate) compaction: Budget,
+    pub(crate) flush: JobMemory,
+    pub(crate) compaction: JobMemory,
     pub(crate) requests: Budget,
     pub(crate) lookups: Budget,
     pub(crate) walks: Budget,
@@ -69,7 +71,7 @@ impl MemoryPlan {
         let first = |name: &'static str, floor: usize, ceiling: usize| {
             root.child(name, floor, ceiling).inspect(|node| node.come_first(true))
         };
-        let reads = first("reads", bytes / 8, bytes / 4)?;
+        let reads = first("reads", bytes / 16, bytes / 4)?;
         let cache = root.child("block cache", bytes / 32, bytes / 2)?;
         let cache = Arc::new(BlockCache::new(&cache, BlockCacheOptions::default())?);
         Ok(Self {
@@ -77,12 +79,12 @@ impl MemoryPlan {
             wal: first("wal", bytes / 32, bytes / 4)?,
             tables: TableMemory::new(first("tables", bytes / 32, bytes / 4)?, Some(&cache)),
             cache,
-            flush: first("flush", bytes / 16, bytes / 8)?,
-            compaction: first("compaction", bytes / 8, bytes / 4)?,
+            flush: JobMemory::new(first("flush", bytes / 16, bytes / 8)?),
+            compaction: JobMemory::new(first("compaction", bytes / 8, bytes / 4)?),
             requests: first("requests", 0, bytes / 8)?,
             lookups: reads.child("look-ups", bytes / 16, bytes / 4)?,
-            walks: reads.child("walks", bytes / 16, bytes / 4)?,
-            cursors: first("cursors", bytes / 32, bytes / 8)?,
+            walks: reads.child("walks", 0, bytes / 4)?,
+            cursors: first("cursors", bytes / 64, bytes / 8)?,
             root,
             region_bytes,
             pinned_bytes_max: bytes / 16,

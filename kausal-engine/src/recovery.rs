@@ -422,7 +422,7 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
             environment: self.environment,
             directory: self.directory,
             options: self.options,
-            budget: &self.plan.flush,
+            memory: &self.plan.flush,
             tables: &self.plan.tables,
             new_number: &|| self.new_number(),
             blob: &|number| frozen.attached().blob(number),

@@ -8,7 +8,6 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use kausal_arena::Budget;
 use kausal_index::{EntryRef, Kind, SeqNo};
 use kausal_sstable::{TableOptions, TableSink, TableWriter};
 
@@ -17,6 +16,7 @@ use crate::environment::Environment;
 use crate::error::{Damage, Error};
 use crate::file_names::{FileKind, file_path};
 use crate::ids::{FileNumber, KeyspaceId, TableId};
+use crate::job_memory::JobMemory;
 use crate::manifest::TableMeta;
 use crate::memory::TableMemory;
 use crate::options::Options;
@@ -52,8 +52,8 @@ pub(crate) struct Workplace<'a> {
     pub(crate) environment: &'a Environment,
     pub(crate) directory: &'a std::path::Path,
     pub(crate) options: &'a Options,
-    /// Pays for the writer's buffers.
-    pub(crate) budget: &'a Budget,
+    /// Has the writer's buffers.
+    pub(crate) memory: &'a JobMemory,
     /// Pays for what stays resident of the finished tables.
     pub(crate) tables: &'a TableMemory,
     /// Hands out file numbers.
@@ -155,7 +155,9 @@ impl<'a> TableOutput<'a> {
         if let Some(upper) = upper {
             upper.clone_into(&mut self.border);
         }
-        let (Sink(file), summary) = writer.finish().map_err(|error| Error::table_write(&path, error))?;
+        let finished = writer.finish_with_memory();
+        let (Sink(file), summary, memory) = finished.map_err(|error| Error::table_write(&path, error))?;
+        self.place.memory.give_writer(memory);
         if !is_planted("skip_sync") {
             file.sync().map_err(Error::io("sync", &path))?;
         }
@@ -218,12 +220,13 @@ impl Workplace<'_> {
             compression: self.options.compression_of(target.level),
             filter_bits_per_key: self.options.filter_bits_per_key,
             created_micros: self.environment.clock.unix_time().as_micros() as u64,
-            output_bytes: (self.budget.ceiling() / 8).clamp(64 << 10, 1 << 20),
+            output_bytes: (self.memory.budget().ceiling() / 8).clamp(64 << 10, 1 << 20),
             ..TableOptions::default()
         };
         let vfs = &self.environment.vfs;
         let file = vfs.open(&path, OpenMode::CreateNew).map_err(Error::io("create", &path))?;
-        let writer = TableWriter::new(Sink(file), table, target.keyspace, options, self.budget)
+        let memory = self.memory.take_writer();
+        let writer = TableWriter::with_memory(Sink(file), table, target.keyspace, options, None, memory)
             .map_err(|error| Error::table_write(&path, error))?;
         Ok(Open { writer, number, path, blobs: BTreeSet::new(), hidden_count: 0 })
     }

@@ -102,6 +102,11 @@ impl Compressor {
         })
     }
 
+    /// Whether it does what a new one of these settings would. One with a dictionary is made for its table alone.
+    pub(crate) fn is_for(&self, compression: Compression, dictionary: Option<&[u8]>) -> bool {
+        self.compression == compression && dictionary.is_none()
+    }
+
     /// Bytes held, and to be held for a block of `bytes`.
     pub(crate) fn memory_bytes(&self, bytes: usize) -> usize {
         let output = get_maximum_output_size(bytes) + 64;

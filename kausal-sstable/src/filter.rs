@@ -62,28 +62,35 @@ impl FilterBuilder {
         self.hashes.len()
     }
 
-    /// Bytes held, and to be held with `more` hashes and the filter made of all.
-    pub(crate) fn memory_bytes_with(&self, more: usize, bits_per_key: u32) -> usize {
+    /// Bytes held, and to be held with `more` hashes.
+    pub(crate) fn memory_bytes_with(&self, more: usize) -> usize {
         let hashes = self.hashes.len() + more;
         let capacity = self.hashes.capacity();
         let held = if hashes > capacity { hashes.max(2 * capacity) } else { capacity };
-        held * 8 + block_bytes(hashes, bits_per_key)
+        held * 8
     }
 
-    /// Bytes of the filter for what has been added and two more.
-    pub(crate) fn block_bytes(&self, bits_per_key: u32) -> usize {
-        block_bytes(self.hashes.len() + 2, bits_per_key)
-    }
-
-    /// The contents, with room behind them for a trailer; begins the next filter in the same memory.
-    pub(crate) fn finish(&mut self, bits_per_key: u32) -> Vec<u8> {
+    /// Begins anew in the same memory.
+    pub(crate) fn clear(&mut self) {
+        self.hashes.clear();
         self.last = [None; 2];
+    }
+
+    /// Bytes of the filter for what has been added and `more`.
+    pub(crate) fn block_bytes_with(&self, more: usize, bits_per_key: u32) -> usize {
+        block_bytes(self.hashes.len() + more, bits_per_key)
+    }
+
+    /// Writes the contents into `block`, with room behind them for a trailer; begins the next filter in the same memory.
+    pub(crate) fn finish(&mut self, bits_per_key: u32, block: &mut Vec<u8>) {
+        block.clear();
         if bits_per_key == 0 {
-            self.hashes.clear();
-            return vec![0];
+            self.clear();
+            block.push(0);
+            return;
         }
         let bytes = block_bytes(self.hashes.len(), bits_per_key);
-        let mut block = Vec::with_capacity(bytes + crate::format::TRAILER_BYTES);
+        block.reserve_exact(bytes + crate::format::TRAILER_BYTES);
         block.resize(bytes, 0);
         let probes = probes(bits_per_key);
         let lines = block.len() / LINE_BYTES;
@@ -93,7 +100,7 @@ impl FilterBuilder {
             for_each_bit(hash, probes, |bit| line[bit / 8] |= 1 << (bit % 8));
         }
         block[bytes - 1] = probes;
-        block
+        self.last = [None; 2];
     }
 }
 

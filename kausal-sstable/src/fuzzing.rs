@@ -104,7 +104,8 @@ pub fn build_index(keys: &[&[u8]], probes: &[(&[u8], SeqNo)]) -> Vec<u8> {
         builder.add((&between, seqno), &(11 * (place as u32 + 1)).to_le_bytes());
         separators.push((between, seqno));
     }
-    let contents = builder.finish();
+    let mut contents = Vec::new();
+    builder.finish(&mut contents);
     if keys.is_empty() {
         return contents;
     }
@@ -135,7 +136,8 @@ pub fn filter(contents: &[u8], key: &[u8]) {
 pub fn build_filter(keys: &[&[u8]], bits_per_key: u32) -> Vec<u8> {
     let mut builder = FilterBuilder::default();
     keys.iter().for_each(|key| builder.add(KeyHash::of(key)));
-    let contents = builder.finish(bits_per_key);
+    let mut contents = Vec::new();
+    builder.finish(bits_per_key, &mut contents);
     filter::check(&contents).expect("sound");
     assert!(keys.iter().all(|key| filter::may_hold(&contents, KeyHash::of(key))));
     contents

@@ -53,6 +53,7 @@ mod ids;
 mod index;
 mod lookup;
 mod merge;
+mod pooled;
 mod prefetch;
 mod properties;
 mod range_tombstones;
@@ -80,13 +81,14 @@ pub use ids::{FileNumber, TableId};
 pub use kausal_index::{KeyspaceId, RangeTombstone};
 pub use lookup::{BufferPool, LookupBlocks};
 pub use merge::{MergeMemory, MergingCursor};
+pub use pooled::PooledBuffer;
 pub use properties::Properties;
 pub use range_tombstones::RangeTombstones;
 pub use reader::{Residency, Table};
 pub use run::RunCursor;
 pub use source::BlockSource;
 pub use verify::Verified;
-pub use writer::{TableOptions, TableSink, TableSummary, TableWriter};
+pub use writer::{TableOptions, TableSink, TableSummary, TableWriter, WriterMemory};
 
 /// The tour of the README is run as a documentation test.
 #[cfg(doctest)]

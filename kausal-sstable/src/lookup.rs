@@ -23,13 +23,11 @@ use crate::source::BlockSource;
 /// Buffers kept for the next who needs one; more are given back to the budget.
 const IDLE_MAX: usize = 16;
 
-/// An idle buffer that has grown beyond this is given back instead of kept.
-const IDLE_BYTES_MAX: usize = 64 << 10;
-
-/// Idle buffers have one in so many bytes of what the pool's budget may have: the rest is for those who read.
+/// Idle buffers have one in so many bytes of what the pool's budget may have: the rest is for those who read. One that has
+/// grown beyond half of that is given back instead of kept.
 const IDLE_SHARE: usize = 16;
 
-/// Block buffers that look-ups take and give back, so that a warm one allocates nothing.
+/// Block buffers that look-ups, and walks without a cache, take and give back, so that a warm one allocates nothing.
 #[derive(Debug)]
 pub struct BufferPool {
     budget: Budget,
@@ -52,7 +50,7 @@ impl BufferPool {
         Self { budget: budget.clone(), idle: Mutex::new(idle), idle_bytes_max }
     }
 
-    fn take(&self) -> Result<BlockBuffer, AllocError> {
+    pub(crate) fn take(&self) -> Result<BlockBuffer, AllocError> {
         let mut idle = self.idle.lock();
         if let Some(buffer) = idle.buffers.pop() {
             idle.bytes -= buffer.charged_bytes();
@@ -62,11 +60,12 @@ impl BufferPool {
         BlockBuffer::new(&self.budget)
     }
 
-    fn give(&self, mut buffer: BlockBuffer) {
+    pub(crate) fn give(&self, mut buffer: BlockBuffer) {
         buffer.forget();
         let bytes = buffer.charged_bytes();
         let mut idle = self.idle.lock();
-        let is_small = buffer.capacity() <= IDLE_BYTES_MAX && idle.bytes + bytes <= self.idle_bytes_max;
+        let is_small =
+            buffer.capacity() <= self.idle_bytes_max / 2 && idle.bytes + bytes <= self.idle_bytes_max;
         if idle.buffers.len() < IDLE_MAX && is_small {
             idle.bytes += bytes;
             idle.buffers.push(buffer);

@@ -7,7 +7,9 @@
 //! 3. A segment ends at so many keys: its filter and index are written behind its data, and the root gets a line.
 //! 4. [`TableWriter::finish`] writes dictionary, range tombstones, root, properties and footer.
 //!
-//! Everything held is charged to the budget that the writer was given, before it is held.
+//! Everything held is charged to the budget that the writer was given, before it is held. A writer that has finished leaves
+//! its memory, charged as it is, to the next one: tables come and go, buffers of many sizes with each would leave holes
+//! between what the allocator keeps for longer.
 //!
 //! Not here: making the file durable. Whoever owns the sink syncs it, and its directory.
 
@@ -121,25 +123,79 @@ pub struct TableWriter<W> {
     sink: W,
     table: TableId,
     options: TableOptions,
-    output: Vec<u8>,
-    /// Offset in the file of the first byte of `output`.
+    /// Offset in the file of the first byte of the output.
     written: u64,
-    block: BlockBuilder,
     compressor: Compressor,
     dictionary: Option<Vec<u8>>,
     /// Where the current segment began.
     segment_start: u64,
+    range_tombstones: RangeTombstonesBuilder,
+    properties: Properties,
+    last_packed: PackedSeqNo,
+    /// Size up to which the current block is charged for.
+    block_charged: usize,
+    memory: WriterMemory,
+}
+
+/// The memory of a writer that has finished, for the next one: with it a writer of no larger blocks and segments allocates next
+/// to nothing. It stays charged to the budget that it was made with.
+#[derive(Debug)]
+pub struct WriterMemory {
+    output: Vec<u8>,
+    block: BlockBuilder,
     index: IndexBuilder,
     filter: FilterBuilder,
     root: IndexBuilder,
-    range_tombstones: RangeTombstonesBuilder,
-    properties: Properties,
+    /// Contents of a filter, an index or the root on their way to the output.
+    contents: Vec<u8>,
     last_key: Vec<u8>,
-    last_packed: PackedSeqNo,
     separator: Vec<u8>,
-    /// Size up to which the current block is charged for.
-    block_charged: usize,
+    /// Of the last table, if the next one is compressed likewise.
+    compressor: Option<Compressor>,
     charge: Reservation,
+}
+
+impl WriterMemory {
+    /// Nothing yet; what a writer needs will be charged to `budget`.
+    pub fn new(budget: &Budget) -> Self {
+        Self {
+            output: Vec::new(),
+            block: BlockBuilder::default(),
+            index: IndexBuilder::default(),
+            filter: FilterBuilder::default(),
+            root: IndexBuilder::default(),
+            contents: Vec::new(),
+            last_key: Vec::new(),
+            separator: Vec::new(),
+            compressor: None,
+            charge: Reservation::empty(budget),
+        }
+    }
+
+    /// Bytes charged.
+    pub fn charged_bytes(&self) -> usize {
+        self.charge.bytes()
+    }
+
+    fn clear(&mut self) {
+        self.output.clear();
+        self.block.clear();
+        self.index.clear();
+        self.filter.clear();
+        self.root.clear();
+        self.last_key.clear();
+    }
+
+    fn compressor(
+        &mut self,
+        compression: Compression,
+        dictionary: Option<&[u8]>,
+    ) -> Result<Compressor, WriteError> {
+        match self.compressor.take() {
+            Some(kept) if kept.is_for(compression, dictionary) => Ok(kept),
+            _ => Compressor::new(compression, dictionary),
+        }
+    }
 }
 
 impl<W: TableSink> TableWriter<W> {
@@ -173,31 +229,43 @@ impl<W: TableSink> TableWriter<W> {
         dictionary: Option<&[u8]>,
         budget: &Budget,
     ) -> Result<Self, WriteError> {
-        let charge = budget.reserve(options.output_bytes)?;
+        Self::with_memory(sink, table, keyspace, options, dictionary, WriterMemory::new(budget))
+    }
+
+    /// A writer in the memory of an earlier one, or of none; with a dictionary or without.
+    ///
+    /// # Errors
+    ///
+    /// As [`with_dictionary`](Self::with_dictionary).
+    pub fn with_memory(
+        sink: W,
+        table: TableId,
+        keyspace: KeyspaceId,
+        options: TableOptions,
+        dictionary: Option<&[u8]>,
+        mut memory: WriterMemory,
+    ) -> Result<Self, WriteError> {
+        memory.clear();
+        if memory.charge.bytes() < options.output_bytes {
+            memory.charge.resize(options.output_bytes)?;
+        }
         let mut writer = Self {
             sink,
             table,
             options,
-            output: Vec::new(),
             written: 0,
-            block: BlockBuilder::default(),
-            compressor: Compressor::new(options.compression, dictionary)?,
+            compressor: memory.compressor(options.compression, dictionary)?,
             dictionary: None,
             segment_start: 0,
-            index: IndexBuilder::default(),
-            filter: FilterBuilder::default(),
-            root: IndexBuilder::default(),
             range_tombstones: RangeTombstonesBuilder::default(),
             properties: Properties::new(keyspace, &options),
-            last_key: Vec::new(),
             last_packed: PackedSeqNo::new(SeqNo::ZERO, Kind::Delete),
-            separator: Vec::new(),
             block_charged: 0,
-            charge,
+            memory,
         };
         writer.charge_for(options.block_bytes, dictionary.map_or(0, <[u8]>::len))?;
         writer.dictionary = dictionary.map(with_room_for_trailer);
-        writer.output.reserve_exact(options.output_bytes);
+        writer.memory.output.reserve_exact(options.output_bytes);
         Ok(writer)
     }
 
@@ -212,30 +280,32 @@ impl<W: TableSink> TableWriter<W> {
             return Err(WriteError::EntryTooLarge { bytes, max: BLOCK_BYTES_MAX / 2 });
         }
         let first = self.properties.entry_count == 0;
-        let last = (self.last_key.as_slice(), self.last_packed.seqno());
+        let last = (self.memory.last_key.as_slice(), self.last_packed.seqno());
         if !first && compare_positions(last, (entry.key, entry.seqno)) != Ordering::Less {
             return Err(WriteError::OutOfOrder);
         }
-        if !self.block.is_empty() && self.block.bytes() + bytes + ENTRY_BYTES > self.options.block_bytes {
+        if !self.memory.block.is_empty()
+            && self.memory.block.bytes() + bytes + ENTRY_BYTES > self.options.block_bytes
+        {
             self.end_block(Some(entry.key))?;
         }
-        let block_bytes = self.block.bytes() + bytes + ENTRY_BYTES;
+        let block_bytes = self.memory.block.bytes() + bytes + ENTRY_BYTES;
         if block_bytes > self.block_charged {
             self.charge_for(block_bytes, 0)?;
         }
         let hash = KeyHash::of(entry.key);
         if self.options.filter_bits_per_key > 0 {
-            self.filter.add(hash);
+            self.memory.filter.add(hash);
             let prefix_bytes = self.options.filter_prefix_bytes as usize;
             if let Some(prefix) = entry.key.get(..prefix_bytes).filter(|prefix| !prefix.is_empty()) {
-                self.filter.add_prefix(KeyHash::of(prefix));
+                self.memory.filter.add_prefix(KeyHash::of(prefix));
             }
         }
         let packed = PackedSeqNo::new(entry.seqno, entry.kind);
-        self.block.add(entry.key, hash, packed, entry.value);
+        self.memory.block.add(entry.key, hash, packed, entry.value);
         self.properties.count(entry);
-        self.last_key.clear();
-        self.last_key.extend_from_slice(entry.key);
+        self.memory.last_key.clear();
+        self.memory.last_key.extend_from_slice(entry.key);
         self.last_packed = packed;
         Ok(())
     }
@@ -267,14 +337,14 @@ impl<W: TableSink> TableWriter<W> {
 
     /// The last key added.
     pub fn last_key(&self) -> &[u8] {
-        &self.last_key
+        &self.memory.last_key
     }
 
     /// What the file's length would be about, if it ended here.
     pub fn estimated_file_bytes(&self) -> u64 {
-        let filter = self.filter.block_bytes(self.options.filter_bits_per_key);
-        let tail = self.range_tombstones.bytes() + self.root.bytes() + FOOTER_BYTES;
-        self.offset() + (self.block.bytes() + self.index.bytes() + filter + tail) as u64
+        let filter = self.memory.filter.block_bytes_with(2, self.options.filter_bits_per_key);
+        let tail = self.range_tombstones.bytes() + self.memory.root.bytes() + FOOTER_BYTES;
+        self.offset() + (self.memory.block.bytes() + self.memory.index.bytes() + filter + tail) as u64
     }
 
     /// Ends the table. Returns the sink, which holds the whole file, and what was written.
@@ -282,19 +352,28 @@ impl<W: TableSink> TableWriter<W> {
     /// # Errors
     ///
     /// [`WriteError`], [`WriteError::Empty`] if there was neither an entry nor a range tombstone.
-    pub fn finish(mut self) -> Result<(W, TableSummary), WriteError> {
+    pub fn finish(self) -> Result<(W, TableSummary), WriteError> {
+        self.finish_with_memory().map(|(sink, summary, _)| (sink, summary))
+    }
+
+    /// [`finish`](Self::finish), with the memory for the next writer.
+    ///
+    /// # Errors
+    ///
+    /// As [`finish`](Self::finish).
+    pub fn finish_with_memory(mut self) -> Result<(W, TableSummary, WriterMemory), WriteError> {
         let range_tombstone_count = self.range_tombstones.count();
         if self.properties.entry_count == 0 && range_tombstone_count == 0 {
             return Err(WriteError::Empty);
         }
-        if !self.block.is_empty() {
+        if !self.memory.block.is_empty() {
             self.end_block(None)?;
         }
-        if self.index.count() > 0 {
+        if self.memory.index.count() > 0 {
             self.end_segment()?;
         }
         self.properties.range_tombstone_count = range_tombstone_count as u64;
-        self.properties.key_max = std::mem::take(&mut self.last_key);
+        self.properties.key_max = self.memory.last_key.clone();
         let mut offsets: FooterOffsets = [0; 4];
         offsets[0] = self.offset();
         if let Some(mut dictionary) = self.dictionary.take() {
@@ -306,8 +385,10 @@ impl<W: TableSink> TableWriter<W> {
             self.put_block(BlockKind::RangeTombstones, RAW, fragments.finish())?;
         }
         offsets[2] = self.offset();
-        let mut root = self.root.finish();
-        self.put_block(BlockKind::Root, RAW, &mut root)?;
+        let mut contents = std::mem::take(&mut self.memory.contents);
+        self.memory.root.finish(&mut contents);
+        self.put_block(BlockKind::Root, RAW, &mut contents)?;
+        self.memory.contents = contents;
         offsets[3] = self.offset();
         let mut properties = self.properties.to_bytes();
         self.put_block(BlockKind::Properties, RAW, &mut properties)?;
@@ -316,16 +397,19 @@ impl<W: TableSink> TableWriter<W> {
         self.flush()?;
         let summary =
             TableSummary { table: self.table, file_bytes: self.written, properties: self.properties };
-        Ok((self.sink, summary))
+        if self.dictionary.is_none() {
+            self.memory.compressor = Some(self.compressor);
+        }
+        Ok((self.sink, summary, self.memory))
     }
 
     fn offset(&self) -> u64 {
-        self.written + self.output.len() as u64
+        self.written + self.memory.output.len() as u64
     }
 
     /// Writes the data block and its line in the index. `next` is the key that the next block begins with.
     fn end_block(&mut self, next: Option<&[u8]>) -> Result<(), WriteError> {
-        let mut block = std::mem::take(&mut self.block);
+        let mut block = std::mem::take(&mut self.memory.block);
         let contents = block.finish();
         let contents_bytes = contents.len();
         let handle = match self.compressor.compress(contents) {
@@ -337,23 +421,23 @@ impl<W: TableSink> TableWriter<W> {
             None => self.put_block(BlockKind::Data, RAW, contents),
         };
         block.clear();
-        self.block = block;
+        self.memory.block = block;
         let handle = handle?;
         let is_compressed = self.compressor.was_compressed();
         self.properties.count_block(contents_bytes, handle.len as usize, is_compressed);
 
         let mut seqno = self.last_packed.seqno();
-        match next.filter(|&next| next != self.last_key) {
+        match next.filter(|&next| next != self.memory.last_key) {
             Some(next) => {
-                separator(&self.last_key, next, &mut self.separator);
+                separator(&self.memory.last_key, next, &mut self.memory.separator);
                 seqno = SeqNo::ZERO;
             }
-            None => self.last_key.clone_into(&mut self.separator),
+            None => self.memory.last_key.clone_into(&mut self.memory.separator),
         }
         let end = (handle.end() - self.segment_start) as u32;
-        self.index.add((&self.separator, seqno), &end.to_le_bytes());
-        let is_full = self.filter.count() >= self.options.segment_keys
-            || self.index.bytes() >= INDEX_BYTES_MAX
+        self.memory.index.add((&self.memory.separator, seqno), &end.to_le_bytes());
+        let is_full = self.memory.filter.count() >= self.options.segment_keys
+            || self.memory.index.bytes() >= INDEX_BYTES_MAX
             || u64::from(end) >= SEGMENT_BYTES_MAX;
         if is_full {
             self.end_segment()?;
@@ -363,16 +447,18 @@ impl<W: TableSink> TableWriter<W> {
 
     /// Writes filter and index of the segment, and its line in the root. Its last separator is in `separator`.
     fn end_segment(&mut self) -> Result<(), WriteError> {
-        let mut filter = self.filter.finish(self.options.filter_bits_per_key);
-        let filter = self.put_block(BlockKind::Filter, RAW, &mut filter)?;
-        let seqno = self.index.last_seqno();
-        let mut index = self.index.finish();
-        let index = self.put_block(BlockKind::Index, RAW, &mut index)?;
+        let mut contents = std::mem::take(&mut self.memory.contents);
+        self.memory.filter.finish(self.options.filter_bits_per_key, &mut contents);
+        let filter = self.put_block(BlockKind::Filter, RAW, &mut contents)?;
+        let seqno = self.memory.index.last_seqno();
+        self.memory.index.finish(&mut contents);
+        let index = self.put_block(BlockKind::Index, RAW, &mut contents)?;
+        self.memory.contents = contents;
         let mut value = [0; 24];
         for (place, word) in [filter.offset, index.offset, index.end()].into_iter().enumerate() {
             value[8 * place..8 * place + 8].copy_from_slice(&word.to_le_bytes());
         }
-        self.root.add((&self.separator, seqno), &value);
+        self.memory.root.add((&self.memory.separator, seqno), &value);
         self.properties.index_bytes += filter.len + index.len;
         self.properties.segment_count += 1;
         self.segment_start = index.end();
@@ -393,11 +479,11 @@ impl<W: TableSink> TableWriter<W> {
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
-        if self.output.len() + bytes.len() > self.options.output_bytes {
+        if self.memory.output.len() + bytes.len() > self.options.output_bytes {
             self.flush()?;
         }
         if bytes.len() <= self.options.output_bytes {
-            self.output.extend_from_slice(bytes);
+            self.memory.output.extend_from_slice(bytes);
             return Ok(());
         }
         // What would overflow the buffer all by itself need not be copied into it.
@@ -409,9 +495,9 @@ impl<W: TableSink> TableWriter<W> {
 
     fn flush(&mut self) -> Result<(), WriteError> {
         let offset = self.written;
-        self.sink.append(&self.output).map_err(|source| WriteError::Io { offset, source })?;
-        self.written += self.output.len() as u64;
-        self.output.clear();
+        self.sink.append(&self.memory.output).map_err(|source| WriteError::Io { offset, source })?;
+        self.written += self.memory.output.len() as u64;
+        self.memory.output.clear();
         Ok(())
     }
 
@@ -419,23 +505,32 @@ impl<W: TableSink> TableWriter<W> {
     fn charge_for(&mut self, block_bytes: usize, more: usize) -> Result<(), WriteError> {
         // The entries of a block are at least `ENTRY_BYTES` long; vectors that are full grow to twice their size.
         let entries = self.options.block_bytes / ENTRY_BYTES + 1;
-        let block = self.block.memory_bytes().max(2 * block_bytes + 8 * entries);
-        let filter = self.filter.memory_bytes_with(2 * entries, self.options.filter_bits_per_key);
-        let index = 2 * (self.index.memory_bytes() + self.root.memory_bytes());
-        let keys = 2 * (self.last_key.capacity() + self.separator.capacity() + self.properties.key_min.len());
-        let held = self.options.output_bytes
+        let block = self.memory.block.memory_bytes().max(2 * block_bytes + 8 * entries);
+        let memory = &self.memory;
+        let bits = self.options.filter_bits_per_key;
+        let filter = memory.filter.memory_bytes_with(2 * entries);
+        let index = 2 * (memory.index.memory_bytes() + memory.root.memory_bytes());
+        // One of them at a time. An index may grow by a line that is as long as a key.
+        let contents = (memory.filter.block_bytes_with(2 * entries, bits))
+            .max(2 * memory.index.bytes())
+            .max(2 * memory.root.bytes())
+            .max(memory.contents.capacity());
+        let keys =
+            2 * (memory.last_key.capacity() + memory.separator.capacity() + self.properties.key_min.len());
+        let held = self.options.output_bytes.max(memory.output.capacity())
             + block
-            + self.compressor.memory_bytes(block_bytes.max(self.block.bytes()))
+            + self.compressor.memory_bytes(block_bytes.max(memory.block.bytes()))
             + self.dictionary.as_ref().map_or(0, Vec::capacity)
             + filter
             + index
+            + contents
             + keys
             + self.range_tombstones.memory_bytes()
             + more
             + 4 * TRAILER_BYTES;
-        if held > self.charge.bytes() {
+        if held > self.memory.charge.bytes() {
             // In steps, so that the budget's lock is not taken for every block.
-            self.charge.resize(held + held / 16)?;
+            self.memory.charge.resize(held + held / 16)?;
         }
         self.block_charged = block_bytes;
         Ok(())

@@ -7,7 +7,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use kausal_index::{BlockIndex, Cursor};
-use kausal_sstable::{MergingCursor, RunCursor, Table, TableError};
+use kausal_sstable::{MergingCursor, PooledBuffer, RunCursor, Table, TableError};
 
 use crate::compaction::{Goal, Pick, pick};
 use crate::core::Core;
@@ -97,12 +97,13 @@ impl<I: BlockIndex + 'static> Core<I> {
     /// Merges the inputs into new tables; `None` if the database is closed meanwhile.
     fn merge(&self, picked: &Pick) -> Result<Option<Written>, Error> {
         let version = Arc::clone(&self.view().version);
-        let budget = &self.plan.compaction;
+        let memory = &self.plan.compaction;
+        let budget = memory.budget();
         let blobs: Vec<_> = picked.inputs().flat_map(|file| file.blobs()).collect();
         let find_blob =
             |number| blobs.iter().find(|blob| blob.number() == number).map(|&blob| Arc::clone(blob));
         let new_number = || self.new_file_number();
-        let place = self.workplace(budget, &new_number, &find_blob);
+        let place = self.workplace(memory, &new_number, &find_blob);
         let Some(tree) = version.tree(picked.keyspace) else { return Ok(Some((Vec::new(), 0))) };
         let default_bytes = (self.plan.region_bytes as u64).max(1 << 20);
         let file_bytes = self.options.table_bytes.unwrap_or(default_bytes);
@@ -126,9 +127,9 @@ impl<I: BlockIndex + 'static> Core<I> {
         let damage = |error: TableError| self.table_error(error);
         // What is read ahead stays held: it must not take the room that a later block, or the output, will need.
         let ahead_bytes = ((budget.ceiling() / AHEAD_SHARE) as u64).min(AHEAD_BYTES_MAX);
-        let mut sources: Vec<Source<'_, NoMemtable>> = Vec::with_capacity(runs.len());
+        let mut sources: Vec<Source<'_, NoMemtable, PooledBuffer<'_>>> = Vec::with_capacity(runs.len());
         for run in &runs {
-            let mut cursor = RunCursor::new(run, budget)?;
+            let mut cursor = RunCursor::from_source(run, memory.buffers().lend()?);
             cursor.set_read_ahead(ahead_bytes);
             sources.push(Source::Run(cursor));
         }

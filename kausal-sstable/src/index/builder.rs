@@ -41,10 +41,17 @@ impl IndexBuilder {
             + self.ends.len() * (HEAD_BYTES + OFFSET_BYTES + 11)
     }
 
-    /// Bytes of memory held, and to be held by [`finish`](Self::finish).
+    /// Bytes of memory held. [`finish`](Self::finish) writes up to [`bytes`](Self::bytes) into memory of the caller's.
     pub(crate) fn memory_bytes(&self) -> usize {
         let entry = size_of::<(usize, SeqNo)>();
-        self.keys.capacity() + self.ends.capacity() * entry + self.values.capacity() + self.bytes()
+        self.keys.capacity() + self.ends.capacity() * entry + self.values.capacity()
+    }
+
+    /// Begins anew in the same memory.
+    pub(crate) fn clear(&mut self) {
+        self.keys.clear();
+        self.ends.clear();
+        self.values.clear();
     }
 
     fn key(&self, place: usize) -> &[u8] {
@@ -52,12 +59,13 @@ impl IndexBuilder {
         &self.keys[start..self.ends[place].0]
     }
 
-    /// The contents, with room behind them for a trailer; begins the next block in the same memory.
-    pub(crate) fn finish(&mut self) -> Vec<u8> {
+    /// Writes the contents into `contents`, with room behind them for a trailer; begins the next block in the same memory.
+    pub(crate) fn finish(&mut self, contents: &mut Vec<u8>) {
         let count = self.ends.len();
         // In order, so what the first and the last have in common, all have.
         let prefix = if count == 0 { 0 } else { common_prefix(self.key(0), self.key(count - 1)) };
-        let mut contents = Vec::with_capacity(self.bytes() + crate::format::TRAILER_BYTES);
+        contents.clear();
+        contents.reserve_exact(self.bytes() + crate::format::TRAILER_BYTES);
         contents.extend_from_slice(&(count as u32).to_le_bytes());
         contents.extend_from_slice(&(prefix as u32).to_le_bytes());
         for place in 0..count {
@@ -75,14 +83,11 @@ impl IndexBuilder {
             let slot = offsets + OFFSET_BYTES * place;
             contents[slot..slot + OFFSET_BYTES].copy_from_slice(&offset.to_le_bytes());
             let rest = &self.key(place)[prefix..];
-            put_varint(&mut contents, rest.len() as u64);
-            put_varint(&mut contents, self.ends[place].1.get());
+            put_varint(contents, rest.len() as u64);
+            put_varint(contents, self.ends[place].1.get());
             contents.extend_from_slice(rest.get(HEAD_BYTES..).unwrap_or_default());
         }
-        self.keys.clear();
-        self.ends.clear();
-        self.values.clear();
-        contents
+        self.clear();
     }
 }
 
