@@ -15,6 +15,8 @@ use parking_lot::Mutex;
 use crate::core::Core;
 use crate::error::{DISK_FULL, Error};
 use crate::event::Event;
+use crate::listener::EngineEvent;
+use crate::metrics::StallReason;
 use crate::scheduler::Lane;
 
 /// How long after a full disk a job tries again although the file system tells of no more room. Quotas, and space that is
@@ -95,6 +97,10 @@ impl<I: BlockIndex + 'static> Queued<I> {
             core.poison(&error);
         }
         self.is_running = false;
+        core.events.tell_kept();
+        if let Some(obstacle) = obstacle {
+            core.events.tell(|| EngineEvent::Obstacle { reason: StallReason::of_obstacle(obstacle) });
+        }
     }
 }
 

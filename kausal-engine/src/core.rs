@@ -24,10 +24,14 @@ use crate::environment::Environment;
 use crate::error::Error;
 use crate::event::Event;
 use crate::file_names::{FileKind, file_path};
+use crate::flow::Flow;
 use crate::generation::Generation;
 use crate::ids::FileNumber;
+use crate::listener::{EngineEvent, Events};
 use crate::memory::MemoryPlan;
+use crate::metrics::Recorder;
 use crate::options::Options;
+use crate::pace::RateLimit;
 use crate::pinned::PinnedBytes;
 use crate::read::View;
 use crate::snapshot::{Snapshot, SnapshotList};
@@ -55,6 +59,16 @@ pub(crate) struct Core<I: BlockIndex> {
     /// Signalled when a region comes back, a job ends or the database fails: whoever waits looks again.
     pub(crate) progress: Arc<Event>,
     pub(crate) counters: Counters,
+    /// What look-ups and writes count.
+    pub(crate) metrics: Recorder,
+    /// How fast writers may go.
+    pub(crate) flow: Flow,
+    /// How fast background work may write.
+    pub(crate) rate_limit: RateLimit,
+    /// Who hears of what happens.
+    pub(crate) events: Events,
+    /// When the database was opened.
+    pub(crate) opened: std::time::Duration,
     pub(crate) health: Health,
     /// Which batches readers see.
     pub(crate) order: Order,
@@ -82,6 +96,8 @@ pub(crate) struct Parts<I: BlockIndex> {
     pub(crate) next_file: FileNumber,
     pub(crate) regions: RegionPool,
     pub(crate) plan: MemoryPlan,
+    pub(crate) metrics: Recorder,
+    pub(crate) events: Events,
     pub(crate) lock: Box<dyn FileLock>,
 }
 
@@ -91,6 +107,7 @@ impl<I: BlockIndex> Core<I> {
         let tables = parts.memtables.tables();
         let view = View { active: Arc::clone(&tables.active), frozen: tables.frozen.clone(), version };
         let health = Health { is_read_only: parts.options.read_only, ..Health::default() };
+        let opened = parts.environment.clock.now();
         Self {
             environment: parts.environment,
             directory: parts.directory,
@@ -109,6 +126,11 @@ impl<I: BlockIndex> Core<I> {
             compaction_turn: Mutex::new(()),
             progress: parts.progress,
             counters: Counters::default(),
+            metrics: parts.metrics,
+            flow: Flow::default(),
+            rate_limit: RateLimit::default(),
+            events: parts.events,
+            opened,
             health,
             order: Order::new(parts.visible),
             queue_events: QueueEvents::default(),
@@ -170,7 +192,9 @@ impl<I: BlockIndex> Core<I> {
 
     /// Makes every later write fail with the same reason, and wakes those who wait.
     pub(crate) fn poison(&self, error: &Error) {
-        self.health.poison(error);
+        if self.health.poison(error) {
+            self.events.keep(|| EngineEvent::BackgroundError { reason: error.to_chain() });
+        }
         self.progress.signal();
         self.queue_events.signal_all();
     }
@@ -187,11 +211,14 @@ pub(crate) struct Health {
 }
 
 impl Health {
-    fn poison(&self, error: &Error) {
+    /// Answers whether this is the first reason.
+    fn poison(&self, error: &Error) -> bool {
         let mut poisoned = self.poisoned.lock();
+        let is_first = poisoned.is_none();
         poisoned.get_or_insert_with(|| error.to_chain().into());
         // Release: pairs with the Acquire in `is_poisoned`; who sees it finds the reason.
         self.is_poisoned.store(true, Ordering::Release);
+        is_first
     }
 
     pub(crate) fn is_poisoned(&self) -> bool {

@@ -14,8 +14,11 @@ use crate::compaction::CompactionPolicy;
 use crate::core::Core;
 use crate::environment::Environment;
 use crate::error::Error;
+use crate::flow::Stall;
 use crate::ids::KeyspaceId;
 use crate::keyspace::Keyspace;
+use crate::listener::{EngineEvent, EventListener, Events};
+use crate::metrics::Metrics;
 use crate::options::{Options, WriteOptions};
 use crate::pinned::PinnedValue;
 use crate::recovery::{self, RecoveryReport};
@@ -35,13 +38,15 @@ pub struct Builder<I = TreeIndex> {
     options: Options,
     environment: Option<Environment>,
     compaction: Option<Arc<dyn CompactionPolicy>>,
+    listener: Option<Box<dyn EventListener>>,
     index: PhantomData<I>,
 }
 
 impl<I: BlockIndex + 'static> Builder<I> {
     /// A builder of the database in `directory`.
     pub fn new(directory: impl Into<PathBuf>, options: Options) -> Self {
-        Self { directory: directory.into(), options, environment: None, compaction: None, index: PhantomData }
+        let directory = directory.into();
+        Self { directory, options, environment: None, compaction: None, listener: None, index: PhantomData }
     }
 
     /// Uses these files, clock, threads and randomness in the place of the system's.
@@ -56,6 +61,12 @@ impl<I: BlockIndex + 'static> Builder<I> {
         self
     }
 
+    /// Tells this listener what goes on. An `Arc` of one is one.
+    pub fn listener(mut self, listener: impl EventListener + 'static) -> Self {
+        self.listener = Some(Box::new(listener));
+        self
+    }
+
     /// Opens the database.
     ///
     /// # Errors
@@ -67,7 +78,8 @@ impl<I: BlockIndex + 'static> Builder<I> {
             None => Environment::system().map_err(Error::io("start the threads of", &self.directory))?,
         };
         let policy = self.compaction.unwrap_or_else(|| self.options.compaction.policy());
-        let (core, recovery) = recovery::open(environment, self.directory, self.options, policy)?;
+        let (core, recovery) =
+            recovery::open(environment, self.directory, self.options, policy, Events::new(self.listener))?;
         Ok(StorageEngine { core, recovery })
     }
 }
@@ -356,7 +368,7 @@ impl<I: BlockIndex + 'static> StorageEngine<I> {
     /// [`Error::Io`]; the database takes no more writes then.
     pub fn sync(&self) -> Result<(), Error> {
         self.core.health.check()?;
-        self.core.sync_logs()
+        self.core.sync_logs().inspect_err(|_| self.core.events.tell_kept())
     }
 
     /// Makes a second database with the present state in `target`, a folder that is empty or not there. Its tables and blob
@@ -396,7 +408,32 @@ impl<I: BlockIndex + 'static> StorageEngine<I> {
             ..Stats::default()
         };
         self.core.counters.read(&mut stats);
+        stats.puts = self.core.metrics.changes();
+        stats.user_bytes_written = self.core.metrics.bytes();
         stats
+    }
+
+    /// Everything counted and measured since the database was opened. Costs a walk over the tables' list and the threads'
+    /// cells; nothing that reads or writes waits for it.
+    pub fn metrics(&self) -> Metrics {
+        let core = &self.core;
+        let mut metrics = Metrics {
+            uptime: core.environment.clock.now().saturating_sub(core.opened),
+            stats: self.stats(),
+            pending_compaction_bytes: core.pending_compaction_bytes(),
+            listener_panics: core.events.panics(),
+            memory_used: core.plan.root.used(),
+            memory_budget: core.plan.root.ceiling(),
+            ..Metrics::default()
+        };
+        core.metrics.read(&mut metrics);
+        metrics
+    }
+
+    /// Why writers wait at this moment, or are slowed down: since when, for what, and who holds it. `None` if nothing is in
+    /// their way.
+    pub fn explain_stall(&self) -> Option<Stall> {
+        self.core.explain_stall()
     }
 
     /// What opening the database did.
@@ -431,7 +468,10 @@ impl<I: BlockIndex + 'static> Drop for CompactionPause<'_, I> {
 impl<I: BlockIndex + 'static> Drop for StorageEngine<I> {
     fn drop(&mut self) {
         // Best effort: an unclean close loses nothing, the next open recovers.
-        let _ = self.core.close();
+        if let Err(error) = self.core.close() {
+            self.core.events.tell_kept();
+            self.core.events.tell(|| EngineEvent::CloseFailed { reason: error.to_chain() });
+        }
     }
 }
 

@@ -17,12 +17,15 @@ use crate::file_names::{FileKind, file_path};
 use crate::generation::Generation;
 use crate::ids::{FileNumber, KeyspaceId};
 use crate::job_memory::JobMemory;
+use crate::listener::EngineEvent;
 use crate::manifest::VersionEdit;
+use crate::pace::JobPace;
 use crate::planted::is_planted;
 use crate::range_fragments::FragmentsBuilder;
 use crate::read::View;
 use crate::retention::{Retention, Stripes};
-use crate::table_output::{TableOutput, Target, Workplace, Written};
+use crate::scheduler::Lane;
+use crate::table_output::{Pace, TableOutput, Target, Workplace, Written};
 use crate::version::{Change, Place, TableFile};
 
 /// Writes what the `stripes` let somebody see of `memtable` into tables of level 0, one for each keyspace that `is_there`.
@@ -67,6 +70,7 @@ fn write_keyspace<I: BlockIndex>(
         {
             output.add(entry)?;
         }
+        output.step();
         let Ok(moved) = cursor.next();
         more = moved;
     }
@@ -129,7 +133,13 @@ impl<I: BlockIndex + 'static> Core<I> {
         let blobs = memtable.attached().blobs();
         let find_blob = |number| memtable.attached().blob(number);
         let new_number = || self.new_file_number();
-        let place = self.workplace(&self.plan.flush, &new_number, &find_blob);
+        let begun = self.environment.clock.now();
+        let (sealed, entry_count) = (memtable.attached().log(), memtable.len());
+        self.events.tell(|| EngineEvent::LogRotated { sealed });
+        self.events.tell(|| EngineEvent::FlushBegun { log: sealed, entry_count });
+        let _running = self.flow.begin_job(Lane::Flush, 0);
+        let pace = JobPace::new(self, Lane::Flush, entry_count as u64);
+        let place = self.workplace(&self.plan.flush, &new_number, &find_blob, &pace);
         let stripes = self.stripes();
         let version = Arc::clone(&self.view().version);
         let is_there = |keyspace| version.tree(keyspace).is_some();
@@ -147,8 +157,13 @@ impl<I: BlockIndex + 'static> Core<I> {
         // A log that stays is removed by the next open: the manifest has forgotten it.
         let log = file_path(&self.directory, FileKind::Log(memtable.attached().log()));
         let _ = self.environment.vfs.remove(&log);
+        self.forget_flushed_logs();
         self.counters.flushes.add(1);
         self.counters.flush_bytes_written.add(bytes);
+        self.tell_tables(&[], &change.added);
+        let took = self.environment.clock.now().saturating_sub(begun);
+        let table_count = change.added.len();
+        self.events.tell(|| EngineEvent::FlushCompleted { log: sealed, table_count, bytes, took });
         Ok(())
     }
 
@@ -158,6 +173,7 @@ impl<I: BlockIndex + 'static> Core<I> {
         memory: &'a JobMemory,
         new_number: &'a dyn Fn() -> FileNumber,
         blob: &'a dyn Fn(FileNumber) -> Option<Arc<BlobFile>>,
+        pace: &'a dyn Pace,
     ) -> Workplace<'a> {
         Workplace {
             environment: &self.environment,
@@ -167,6 +183,20 @@ impl<I: BlockIndex + 'static> Core<I> {
             tables: &self.plan.tables,
             new_number,
             blob,
+            pace,
+        }
+    }
+
+    /// Tells which tables went and came.
+    pub(crate) fn tell_tables(&self, removed: &[Arc<TableFile>], added: &[Arc<TableFile>]) {
+        for meta in removed.iter().map(|file| file.meta()) {
+            let (keyspace, level, file) = (meta.keyspace, usize::from(meta.level), meta.file);
+            self.events.tell(|| EngineEvent::TableDeleted { keyspace, level, file });
+        }
+        for meta in added.iter().map(|file| file.meta()) {
+            let (keyspace, level, file) = (meta.keyspace, usize::from(meta.level), meta.file);
+            let bytes = meta.file_bytes;
+            self.events.tell(|| EngineEvent::TableCreated { keyspace, level, file, bytes });
         }
     }
 

@@ -23,7 +23,7 @@ use crate::range_fragments::FragmentsBuilder;
 use crate::read::View;
 use crate::retention::{Retention, Stripes};
 use crate::scheduler::Lane;
-use crate::table_output::{TableOutput, Target, Workplace, Written};
+use crate::table_output::{NoPace, TableOutput, Target, Workplace, Written};
 use crate::version::Change;
 
 /// Changes of a chunk, at most.
@@ -58,8 +58,6 @@ impl<I: BlockIndex + 'static> Core<I> {
         self.install_new(&mut change, |view, version| View { version, ..view.clone() })?;
         self.publish_alone(first, last)?;
         self.counters.flush_bytes_written.add(bytes);
-        self.counters.puts.add(changes.count() as u64);
-        self.counters.user_bytes_written.add(changes.bytes() as u64);
         self.schedule_compaction();
         Ok(())
     }
@@ -93,7 +91,7 @@ impl<I: BlockIndex + 'static> Core<I> {
     ) -> Result<Written, Error> {
         let find_blob = |number| blobs.iter().find(|blob| blob.number() == number).cloned();
         let new_number = || self.new_file_number();
-        let place = self.workplace(&self.plan.flush, &new_number, &find_blob);
+        let place = self.workplace(&self.plan.flush, &new_number, &find_blob, &NoPace);
         let chunk_bytes = self.plan.region_bytes / 2;
         // An eighth of what a flush may have, for the order of a chunk's changes.
         let fitting = self.plan.flush.budget().ceiling() / 8 / size_of::<Numbered<'_>>();

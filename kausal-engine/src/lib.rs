@@ -9,6 +9,7 @@
 //! | [`WriteBatch`], [`Durability`] | changes that are one, and what they survive |
 //! | [`Snapshot`], [`Cursor`], [`Request`] | reading a moment; walking it; results in an arena of their own |
 //! | [`Compaction`], [`CompactionPolicy`] | what is merged when |
+//! | [`Metrics`], [`EventListener`], [`Stall`] | what was done and how long it took; what is happening; why a writer waits |
 //! | [`check`] | every checksum, order, manifest and filter of a closed database |
 //! | [`vfs`], [`scheduler`], [`clock`], [`environment`] | what the engine asks of the system, and who answers |
 //!
@@ -51,6 +52,7 @@ pub mod environment;
 mod error;
 pub mod event;
 mod file_names;
+mod flow;
 mod flush;
 mod generation;
 mod ids;
@@ -58,9 +60,12 @@ pub mod inspect;
 mod job_memory;
 mod keyspace;
 mod large_batch;
+mod listener;
 mod manifest;
 mod memory;
+mod metrics;
 mod options;
+mod pace;
 mod pinned;
 mod planted;
 mod range_fragments;
@@ -88,10 +93,15 @@ pub use compaction::{Compaction, CompactionPolicy, Proposal, Step, TreeShape};
 pub use engine::{Builder, CompactionPause, StorageEngine};
 pub use environment::Environment;
 pub use error::{Damage, Error};
+pub use flow::Stall;
 pub use ids::{FileNumber, KeyspaceId, TableId};
 pub use kausal_arena::{MemoryReport, NodeReport};
 pub use kausal_sstable::Compression;
 pub use keyspace::{KEYSPACE_NAME_BYTES_MAX, Keyspace};
+pub use listener::{EngineEvent, EventListener};
+#[cfg(feature = "metrics")]
+pub use metrics::publish;
+pub use metrics::{Latency, LevelFlow, Metrics, Reads, StallReason, StallTotals, Writes};
 pub use options::{Durability, MEMORY_BUDGET_MIN, Options, WriteOptions};
 pub use pinned::PinnedValue;
 pub use recovery::{RecoveryReport, Salvaged};

@@ -76,6 +76,8 @@ pub struct Options {
     pub(crate) level0_compaction_count: usize,
     pub(crate) level0_stall_count: usize,
     pub(crate) stall_timeout: Duration,
+    pub(crate) background_bytes_per_second: Option<u64>,
+    pub(crate) rate_limit_flushes: bool,
 }
 
 impl Default for Options {
@@ -103,6 +105,8 @@ impl Options {
             level0_compaction_count: 4,
             level0_stall_count: 12,
             stall_timeout: Duration::from_secs(60),
+            background_bytes_per_second: None,
+            rate_limit_flushes: false,
         }
     }
 
@@ -212,6 +216,22 @@ impl Options {
     /// Tables of level 0 from which on writers that need a new memtable wait. Default 12.
     pub fn level0_stall_count(mut self, tables: usize) -> Self {
         self.level0_stall_count = tables;
+        self
+    }
+
+    /// Bytes of keys and values that flushes and compactions write in a second, at most. Flushes go first: compaction waits for
+    /// what both have written, and flushes only if [`rate_limit_flushes`](Self::rate_limit_flushes) says so. Default no limit.
+    ///
+    /// Too small a number lets level 0 grow until writers are slowed down to it.
+    pub fn background_bytes_per_second(mut self, bytes: u64) -> Self {
+        self.background_bytes_per_second = Some(bytes);
+        self
+    }
+
+    /// Whether flushes keep to [`background_bytes_per_second`](Self::background_bytes_per_second) too, rather than only use it
+    /// up before compaction does. Default `false`.
+    pub fn rate_limit_flushes(mut self, limit: bool) -> Self {
+        self.rate_limit_flushes = limit;
         self
     }
 

@@ -143,15 +143,18 @@ enum Seen {
 
 impl<I: BlockIndex + 'static> Core<I> {
     pub(crate) fn get_pinned(&self, keyspace: KeyspaceId, key: &[u8]) -> Result<Option<PinnedValue>, Error> {
+        let clock = &*self.environment.clock;
+        let (begun, mut place) = (self.metrics.begin(clock), None);
         let found = self.look_up(|view, blocks| -> Result<_, Error> {
             let at = self.moment(None);
             let found = view.get_from(keyspace, key, at, blocks, |entry, origin| {
+                place = Some(origin);
                 let value = entry.value;
                 match (entry.kind, origin) {
                     (Kind::Delete, _) => Ok(None),
                     (Kind::Blob, _) => self.open_blob(view, value).map(Found::Blob).map(Some),
                     (_, Origin::Memtable) => Ok(Some(Found::Inline(Seen::Copied(value.to_vec())))),
-                    (_, Origin::Table) => {
+                    (_, Origin::Table { .. }) => {
                         let (start, len) = (value.as_ptr().addr(), value.len());
                         Ok(Some(Found::Inline(Seen::InBlock { start, len })))
                     }
@@ -165,8 +168,9 @@ impl<I: BlockIndex + 'static> Core<I> {
                     Some(Found::Inline(self.pin_or_copy(blocks, start, len)))
                 }
             })
-        })?;
-        match found {
+        });
+        self.metrics.end_get(begun, place, Some(clock));
+        match found? {
             None => Ok(None),
             Some(Found::Inline(value)) => Ok(Some(value)),
             Some(Found::Blob(reader)) => {

@@ -90,7 +90,7 @@ impl<I: BlockIndex> View<I> {
             let entry = file.table().get_hashed(key, hash, at, blocks);
             match entry.map_err(|error| Error::table(file.path(), error))? {
                 Some(entry) if hidden.is_none_or(|hidden| hidden < entry.seqno) => {
-                    return Ok(Some(found(entry, Origin::Table)));
+                    return Ok(Some(found(entry, Origin::Table { level: file.meta().level })));
                 }
                 None if hidden.is_none() => {}
                 _ => return Ok(None),
@@ -134,8 +134,10 @@ impl<I: BlockIndex> View<I> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
     Memtable,
-    /// In the block that the source fetched last.
-    Table,
+    /// In a table of this level, in the block that the source fetched last.
+    Table {
+        level: u8,
+    },
 }
 
 /// A place that has range tombstones.
@@ -166,8 +168,8 @@ pub(crate) enum Found<T> {
 }
 
 impl<I: BlockIndex + 'static> Core<I> {
-    /// Lets `work` look keys up in what a reader sees now, with a source for the tables' blocks. Takes no lock and counts
-    /// nothing, as long as the blocks are in the cache.
+    /// Lets `work` look keys up in what a reader sees now, with a source for the tables' blocks. Takes no lock and writes
+    /// nothing that others do, as long as the blocks are in the cache.
     #[inline]
     pub(crate) fn look_up<R>(&self, work: impl FnOnce(&View<I>, &mut LookupBlocks<'_, '_>) -> R) -> R {
         let cache = &self.plan.cache;
@@ -191,11 +193,18 @@ impl<I: BlockIndex + 'static> Core<I> {
         snapshot: Option<&Snapshot>,
         inline: impl FnOnce(&[u8]) -> Result<T, Error>,
     ) -> Result<Option<Found<T>>, Error> {
-        self.look_up(|view, blocks| {
+        let clock = &*self.environment.clock;
+        let (begun, mut place) = (self.metrics.begin(clock), None);
+        let result = self.look_up(|view, blocks| {
             let at = self.moment(snapshot);
-            let found = view.get(keyspace, key, at, blocks, |entry| self.value_of(view, entry, inline))?;
+            let found = view.get_from(keyspace, key, at, blocks, |entry, origin| {
+                place = Some(origin);
+                self.value_of(view, entry, inline)
+            })?;
             found.unwrap_or(Ok(None))
-        })
+        });
+        self.metrics.end_get(begun, place, Some(clock));
+        result
     }
 
     fn value_of<T>(
@@ -228,8 +237,13 @@ impl<I: BlockIndex + 'static> Core<I> {
             let at = self.moment(snapshot);
             for place in order.iter().map(|&place| place as usize) {
                 // In order of the keys: one in the same block as the one before finds it fetched.
-                let value = |entry: EntryRef<'_>| self.value_of(view, entry, &mut inline);
-                let found = view.get(keyspace, keys[place], at, blocks, value)?;
+                let mut origin = None;
+                let value = |entry: EntryRef<'_>, from| {
+                    origin = Some(from);
+                    self.value_of(view, entry, &mut inline)
+                };
+                let found = view.get_from(keyspace, keys[place], at, blocks, value)?;
+                self.metrics.count_get(origin);
                 each(place, found.unwrap_or(Ok(None))?);
             }
             Ok(())

@@ -32,11 +32,13 @@ use crate::file_names::{FileKind, file_path};
 use crate::flush::write_memtable;
 use crate::generation::Generation;
 use crate::ids::{FileNumber, KeyspaceId};
+use crate::listener::Events;
 use crate::manifest::{ManifestState, ManifestWriter, VersionEdit, read_manifest};
 use crate::memory::{MemoryPlan, REGION_COUNT};
+use crate::metrics::Recorder;
 use crate::options::{MEMORY_BUDGET_MIN, Options};
 use crate::retention::Stripes;
-use crate::table_output::Workplace;
+use crate::table_output::{NoPace, Workplace};
 use crate::version::{TableFile, Version, VersionSet};
 use crate::vfs::{OpenMode, Vfs};
 use crate::wal::{LogScan, Scanned, WalWriter};
@@ -93,6 +95,7 @@ pub(crate) fn open<I: BlockIndex + 'static>(
     directory: PathBuf,
     options: Options,
     compaction_policy: Arc<dyn CompactionPolicy>,
+    events: Events,
 ) -> Result<(Arc<Core<I>>, RecoveryReport), Error> {
     if options.memory_budget < MEMORY_BUDGET_MIN {
         return Err(Error::BudgetTooSmall { asked: options.memory_budget, min: MEMORY_BUDGET_MIN });
@@ -117,6 +120,7 @@ pub(crate) fn open<I: BlockIndex + 'static>(
         sync_folders(&*vfs, &directory, missing)?;
     }
     let plan = MemoryPlan::new(options.memory_budget)?;
+    let metrics = Recorder::new(&plan.root)?;
     let progress = Arc::new(Event::new());
     let signal = Arc::clone(&progress);
     let regions = RegionPool::new(&plan.memtables, plan.region_bytes, REGION_COUNT, move || signal.signal())?;
@@ -171,6 +175,8 @@ pub(crate) fn open<I: BlockIndex + 'static>(
         directory,
         options,
         plan,
+        metrics,
+        events,
     }));
     core.schedule_compaction();
     Ok((core, report))
@@ -426,6 +432,7 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
             tables: &self.plan.tables,
             new_number: &|| self.new_number(),
             blob: &|number| frozen.attached().blob(number),
+            pace: &NoPace,
         };
         // What was dropped is not inserted.
         let (tables, _) = write_memtable(&frozen, place, &Stripes::default(), |_| true)?;

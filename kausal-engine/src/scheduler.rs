@@ -52,6 +52,21 @@ pub trait Scheduler: Send + Sync + fmt::Debug {
     fn panic_count(&self) -> usize;
 }
 
+/// How far the threads step back behind those who write and read, where the processor is not enough for all: without it a
+/// put may stand still for a time slice of 4 ms and more. A writer that waits for a flush leaves it the processor.
+const FLUSH_NICENESS: i32 = 5;
+
+/// Compaction steps back behind flushes too.
+const COMPACTION_NICENESS: i32 = 15;
+
+/// Lowers the priority of the calling thread. Where that would be the whole process's, or is refused, it stays.
+fn step_back(niceness: i32) {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::nice(niceness);
+    #[cfg(not(target_os = "linux"))]
+    let _ = niceness;
+}
+
 /// Threads of the operating system, one per lane.
 pub struct ThreadScheduler {
     lanes: [LaneThread; 2],
@@ -83,16 +98,22 @@ impl ThreadScheduler {
     ///
     /// As the system gives them, if it starts no thread.
     pub fn start() -> std::io::Result<Self> {
-        let lanes = [LaneThread::start("kausal-flush")?, LaneThread::start("kausal-compact")?];
+        let lanes = [
+            LaneThread::start("kausal-flush", FLUSH_NICENESS)?,
+            LaneThread::start("kausal-compact", COMPACTION_NICENESS)?,
+        ];
         Ok(Self { lanes, origin: Instant::now() })
     }
 }
 
 impl LaneThread {
-    fn start(name: &str) -> std::io::Result<Self> {
+    fn start(name: &str, niceness: i32) -> std::io::Result<Self> {
         let shared = Arc::<LaneShared>::default();
         let worker = Arc::clone(&shared);
-        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || worker.run())?;
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
+            step_back(niceness);
+            worker.run();
+        })?;
         Ok(Self { shared, thread: Mutex::new(Some(thread)) })
     }
 

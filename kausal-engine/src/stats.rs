@@ -14,16 +14,14 @@ impl Counter {
         self.0.fetch_add(count, Ordering::Relaxed);
     }
 
-    fn get(&self) -> u64 {
+    pub(crate) fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// Everything counted since the database was opened. Nothing here is touched by a look-up.
+/// What jobs count since the database was opened. Look-ups and writes are counted by the [`Recorder`](crate::metrics::Recorder).
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    pub(crate) puts: Counter,
-    pub(crate) user_bytes_written: Counter,
     pub(crate) blob_bytes_written: Counter,
     pub(crate) write_stalls: Counter,
     pub(crate) flushes: Counter,
@@ -35,6 +33,7 @@ pub(crate) struct Counters {
 
 /// One level, over all keyspaces.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct LevelStats {
     /// Tables.
     pub table_count: usize,
@@ -61,6 +60,7 @@ impl LevelStats {
 
 /// The state of a database, and what was done since it was opened.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Stats {
     /// The levels, 0 first.
     pub levels: Vec<LevelStats>,
@@ -101,8 +101,6 @@ pub struct Stats {
 impl Counters {
     /// Puts the counts into `stats`.
     pub(crate) fn read(&self, stats: &mut Stats) {
-        stats.puts = self.puts.get();
-        stats.user_bytes_written = self.user_bytes_written.get();
         stats.blob_bytes_written = self.blob_bytes_written.get();
         stats.write_stalls = self.write_stalls.get();
         stats.flushes = self.flushes.get();

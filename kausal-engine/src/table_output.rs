@@ -60,7 +60,26 @@ pub(crate) struct Workplace<'a> {
     pub(crate) new_number: &'a dyn Fn() -> FileNumber,
     /// Finds the blob file with a number.
     pub(crate) blob: &'a dyn Fn(FileNumber) -> Option<Arc<BlobFile>>,
+    /// Hears how far the work is.
+    pub(crate) pace: &'a dyn Pace,
 }
+
+/// Hears how far a job is, and may let it wait.
+pub(crate) trait Pace {
+    /// So many more entries were read, and so many bytes of them were put into a table.
+    fn step(&self, entries: u64, bytes: u64);
+}
+
+/// Nobody hears.
+pub(crate) struct NoPace;
+
+impl Pace for NoPace {
+    fn step(&self, _entries: u64, _bytes: u64) {}
+}
+
+/// Entries and bytes between two steps.
+const STEP_ENTRIES: u64 = 256;
+const STEP_BYTES: u64 = 32 << 10;
 
 /// Which tables are written.
 #[derive(Clone, Copy, Debug)]
@@ -81,12 +100,14 @@ pub(crate) struct TableOutput<'a> {
     open: Option<Open>,
     finished: Vec<Arc<TableFile>>,
     written: u64,
+    /// Entries and bytes since the last step.
+    since: (u64, u64),
 }
 
 impl<'a> TableOutput<'a> {
     pub(crate) fn new(place: Workplace<'a>, target: Target, fragments: RangeFragments) -> Self {
         let (border, finished) = (Vec::new(), Vec::new());
-        Self { place, target, fragments, border, open: None, finished, written: 0 }
+        Self { place, target, fragments, border, open: None, finished, written: 0, since: (0, 0) }
     }
 
     /// The range tombstones that go with the entries.
@@ -118,7 +139,19 @@ impl<'a> TableOutput<'a> {
                 .ok_or_else(|| Error::corruption(&open.path, 0, Damage::BlobReference))?;
             open.blobs.insert(reference.file);
         }
+        self.since.1 += (entry.key.len() + entry.value.len()) as u64;
         open.writer.add(entry).map_err(|error| Error::table_write(&open.path, error))
+    }
+
+    /// Counts an entry that was read, whether it was added or not.
+    #[inline]
+    pub(crate) fn step(&mut self) {
+        self.since.0 += 1;
+        let (entries, bytes) = self.since;
+        if entries >= STEP_ENTRIES || bytes >= STEP_BYTES {
+            self.since = (0, 0);
+            self.place.pace.step(entries, bytes);
+        }
     }
 
     /// Ends the last table and makes the names durable. Returns the tables and their bytes.

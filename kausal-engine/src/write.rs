@@ -4,7 +4,7 @@
 //! 2. Under the writer's lock: what the batch requires is looked at, and it gets a permit for all of it (rotating to an empty
 //!    memtable if the active one has no room). The commit queue numbers it and brings its record to the log.
 //! 3. Without the lock the memtable is filled, which cannot fail any more, and the batch is published in order.
-//! 4. When no region is free, level 0 is too deep or the disk is full, the writer waits for progress without any lock, up
+//! 4. A writer that is ahead of what has to be done behind it is slowed down before it begins (`flow`). When no region is free, level 0 is too deep or the disk is full, the writer waits for progress without any lock, up
 //!    to the stall timeout. Nothing tells that somebody made room on the disk: that is looked at again and again.
 //!
 //! A single put or delete is borrowed from its caller ([`SingleChange`]): with a warm memtable
@@ -23,10 +23,12 @@ use crate::blob::{BlobFile, BlobRef, VALUE_BYTES_MAX, write_blob};
 use crate::changes::{Changes, SingleChange};
 use crate::commit::{Guard, IsFreezing, Logged, Numbered, OrderBroken, WriteState};
 use crate::core::Core;
-use crate::error::{DISK_FULL, Error, MEMORY_SHORT};
+use crate::error::Error;
 use crate::file_names::{FileKind, file_path};
+use crate::flow::StallGuard;
 use crate::generation::Generation;
 use crate::ids::{FileNumber, KeyspaceId};
+use crate::metrics::StallReason;
 use crate::options::{Durability, WriteOptions};
 use crate::planted::is_planted;
 use crate::read::View;
@@ -48,7 +50,7 @@ enum Attempt {
     Done,
     /// Something has changed meanwhile: begin again.
     Again,
-    Wait(&'static str),
+    Wait(StallReason),
 }
 
 impl<I: BlockIndex + 'static> Core<I> {
@@ -177,9 +179,28 @@ impl<I: BlockIndex + 'static> Core<I> {
         blobs: &[Arc<BlobFile>],
         options: WriteOptions,
     ) -> Result<(), Error> {
+        let clock = &*self.environment.clock;
+        let begun = self.metrics.begin(clock);
+        if !options.no_wait {
+            self.slow_down(changes.bytes());
+        }
+        let written = self.write_waiting(changes, blobs, options);
+        // A failure may have been noticed under a lock.
+        written.inspect_err(|_| self.events.tell_kept())?;
+        self.metrics.end_write(begun, changes.count(), changes.bytes(), clock);
+        Ok(())
+    }
+
+    /// Writes, and waits for what is in the way.
+    fn write_waiting(
+        self: &Arc<Self>,
+        changes: &impl Changes,
+        blobs: &[Arc<BlobFile>],
+        options: WriteOptions,
+    ) -> Result<(), Error> {
         let durability = options.durability.unwrap_or(self.options.durability);
         // A write that need not wait pays for neither clock nor ticket.
-        let mut deadline = None;
+        let (mut deadline, mut stall) = (None, None::<StallGuard<'_, I>>);
         loop {
             // Taken before the attempt, so that progress made after it is not slept through.
             let ticket = deadline.map(|_| self.progress.ticket());
@@ -189,7 +210,12 @@ impl<I: BlockIndex + 'static> Core<I> {
                 Attempt::Wait(reason) => reason,
             };
             if options.no_wait {
-                return Err(Error::Stalled { reason, waited: Duration::ZERO });
+                return Err(Error::Stalled { reason: reason.text(), waited: Duration::ZERO });
+            }
+            if stall.as_ref().is_none_or(|stall| stall.reason() != reason) {
+                // One ends before the next begins.
+                drop(stall.take());
+                stall = Some(self.begin_stall(reason));
             }
             let now = self.environment.clock.now();
             let (Some(ticket), Some(deadline)) = (ticket, deadline) else {
@@ -197,11 +223,11 @@ impl<I: BlockIndex + 'static> Core<I> {
                 deadline = Some(now + self.options.stall_timeout);
                 continue;
             };
-            let is_told = reason != DISK_FULL && reason != MEMORY_SHORT;
+            let is_told = !matches!(reason, StallReason::Disk | StallReason::Memory);
             let until = if is_told { deadline } else { deadline.min(now + OBSTACLE_POLL) };
             let waited = self.environment.scheduler.wait(&self.progress, ticket, Some(until));
             if waited == Waited::DeadlinePassed && until == deadline {
-                return Err(Error::Stalled { reason, waited: self.options.stall_timeout });
+                return Err(Error::Stalled { reason: reason.text(), waited: self.options.stall_timeout });
             }
         }
     }
@@ -250,7 +276,7 @@ impl<I: BlockIndex + 'static> Core<I> {
                     self.progress.signal();
                 }
                 return not_logged.map(|logged| match logged {
-                    Logged::DiskFull => Attempt::Wait(DISK_FULL),
+                    Logged::DiskFull => Attempt::Wait(StallReason::Disk),
                     _ => Attempt::Again,
                 });
             }
@@ -268,8 +294,6 @@ impl<I: BlockIndex + 'static> Core<I> {
         if is_freezing {
             self.progress.signal();
         }
-        self.counters.puts.add(changes.count() as u64);
-        self.counters.user_bytes_written.add(changes.bytes() as u64);
         Ok(Attempt::Done)
     }
 
@@ -280,7 +304,7 @@ impl<I: BlockIndex + 'static> Core<I> {
     ) -> Result<Attempt, Error> {
         match self.write_as_tables(changes, blobs) {
             Ok(()) => Ok(Attempt::Done),
-            Err(error) => error.obstacle().map(Attempt::Wait).ok_or(error),
+            Err(error) => error.obstacle().map(StallReason::of_obstacle).map(Attempt::Wait).ok_or(error),
         }
     }
 
@@ -328,12 +352,12 @@ impl<I: BlockIndex + 'static> Core<I> {
         if level0_count >= self.options.level0_stall_count && self.is_compaction_due() {
             self.schedule_compaction();
             let obstacle = self.background.obstacle(Lane::Compaction);
-            return Ok(Attempt::Wait(obstacle.unwrap_or("level 0 is being compacted")));
+            return Ok(Attempt::Wait(obstacle.map_or(StallReason::Level0, StallReason::of_obstacle)));
         }
         if !self.memtables.can_rotate() {
             self.schedule_flush();
             let obstacle = self.background.obstacle(Lane::Flush);
-            return Ok(Attempt::Wait(obstacle.unwrap_or("every memtable region is waiting for its flush")));
+            return Ok(Attempt::Wait(obstacle.map_or(StallReason::Memtables, StallReason::of_obstacle)));
         }
         if !state.is_quiet() {
             drop(self.approach_turn(state));
@@ -341,7 +365,7 @@ impl<I: BlockIndex + 'static> Core<I> {
         }
         match self.rotate(&mut state) {
             Ok(()) => Ok(Attempt::Again),
-            Err(error) if error.is_disk_full() => Ok(Attempt::Wait(DISK_FULL)),
+            Err(error) if error.is_disk_full() => Ok(Attempt::Wait(StallReason::Disk)),
             Err(error) => Err(error),
         }
     }

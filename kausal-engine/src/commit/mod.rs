@@ -287,7 +287,12 @@ impl<I: BlockIndex + 'static> Core<I> {
         let stored =
             if frames.is_empty() { Ok(()) } else { store_frames(&*file, group.begin, frames, reserved) };
         let synced = match stored {
-            Ok(()) if group.wants_sync => Some(self.sync_behind(turn, &*file, group)),
+            Ok(()) if group.wants_sync => {
+                let begun = self.environment.clock.now();
+                let synced = self.sync_behind(turn, &*file, group);
+                self.metrics.count_sync(self.environment.clock.now().saturating_sub(begun));
+                Some(synced)
+            }
             _ => None,
         };
         let mut state = self.writer.lock();
@@ -295,6 +300,7 @@ impl<I: BlockIndex + 'static> Core<I> {
         let (number, members, waiting) = (group.number, group.members, state.waiting);
         let outcome = match (stored, synced) {
             (Ok(()), None | Some(Ok(()))) => {
+                self.metrics.count_group(group.members);
                 state.settle(turn, group);
                 Ok(Ok(()))
             }
@@ -382,14 +388,29 @@ impl<I: BlockIndex + 'static> Core<I> {
     /// Begins `log` behind the current one. The caller has stored what was buffered.
     pub(crate) fn begin_log(&self, state: &mut WriteState, log: WalWriter) {
         debug_assert!(state.is_quiet() && state.group.frames.bytes.is_empty());
-        let mut old = std::mem::replace(&mut state.log, log);
+        let old = std::mem::replace(&mut state.log, log);
         state.group.begin = state.log.len();
-        old.cut_tail();
+        // What is allocated behind its end stays for the moments until its flush removes it: to cut it off may wait for the file
+        // system's journal, and every writer with it. Zeros count as nothing to whoever recovers it.
         let turn = state.turn.as_mut().expect("the queue is quiet");
         (turn.is_name_synced, turn.reserved_bytes) = (false, 0);
         if !old.is_synced() {
             turn.unsynced.push(old);
         }
+    }
+
+    /// Lets go of logs whose memtables are in tables: their files are closed, which gives their space back. Holds no lock
+    /// meanwhile.
+    pub(crate) fn forget_flushed_logs(&self) {
+        let oldest = self.oldest_log();
+        let mut state = self.writer.lock();
+        // Who has the turn keeps them until the next flush, or syncs and forgets them himself.
+        let gone: Vec<WalWriter> = match state.turn.as_mut() {
+            Some(turn) => turn.unsynced.extract_if(.., |log| log.number() < oldest).collect(),
+            None => Vec::new(),
+        };
+        drop(state);
+        drop(gone);
     }
 
     /// How the current log ends; what a mapping has allocated behind it is cut off. The caller has synced it.

@@ -5,17 +5,21 @@
 
 use std::ops::Bound;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kausal_index::{BlockIndex, Cursor};
 use kausal_sstable::{MergingCursor, PooledBuffer, RunCursor, Table, TableError};
 
-use crate::compaction::{Goal, Pick, pick};
+use crate::compaction::{Goal, Pick, TreeShape, pick};
 use crate::core::Core;
 use crate::error::Error;
 use crate::flush::retire_blobs;
+use crate::listener::EngineEvent;
+use crate::pace::JobPace;
 use crate::range_fragments::FragmentsBuilder;
 use crate::read::View;
 use crate::retention::Retention;
+use crate::scheduler::Lane;
 use crate::source::{NoMemtable, Source};
 use crate::table_output::{TableOutput, Target, Written};
 use crate::version::{Change, TableFile};
@@ -60,6 +64,15 @@ impl<I: BlockIndex + 'static> Core<I> {
         pick(&version, &*self.compaction_policy, &self.options, memtable_bytes, oldest_snapshot, goal)
     }
 
+    /// Bytes of the tables that a policy would take if it were asked again and again without anything new coming: those of a
+    /// level 0 that is due, and what deeper levels have beyond their size. An estimate for people.
+    pub(crate) fn pending_compaction_bytes(&self) -> u64 {
+        let memtable_bytes = self.plan.region_bytes as u64;
+        let view = self.view();
+        let trees = view.version.trees().iter();
+        trees.map(|tree| TreeShape { tree, options: &self.options, memtable_bytes }.pending_bytes()).sum()
+    }
+
     /// Whether there is something to compact, so that waiting for it makes sense.
     pub(crate) fn is_compaction_due(&self) -> bool {
         self.pick(Goal::Due).is_some()
@@ -70,9 +83,16 @@ impl<I: BlockIndex + 'static> Core<I> {
             return self.move_tables(picked);
         }
         let inputs: Vec<Arc<TableFile>> = picked.inputs().cloned().collect();
+        let begun = self.environment.clock.now();
+        let level0_taken = picked.inputs().filter(|file| file.meta().level == 0).count();
+        let _running = self.flow.begin_job(Lane::Compaction, level0_taken);
+        self.tell_begun(picked);
         let merged = if picked.drops { Some((Vec::new(), 0)) } else { self.merge(picked)? };
         // `None` while the database is being closed: what was merged so far is gone, its inputs are not.
         let Some((added, bytes)) = merged else { return Ok(()) };
+        let stays = |file: &&Arc<TableFile>| usize::from(file.meta().level) == picked.level;
+        let merged_bytes: u64 = inputs.iter().filter(stays).map(|file| file.meta().file_bytes).sum();
+        let input_bytes: u64 = inputs.iter().map(|file| file.meta().file_bytes).sum();
         let mut change = Change { removed: inputs, added, oldest_log: None };
         self.install_new(&mut change, |view, version| View { version, ..view.clone() })?;
         for input in &change.removed {
@@ -81,7 +101,25 @@ impl<I: BlockIndex + 'static> Core<I> {
         }
         self.counters.compactions.add(1);
         self.counters.compaction_bytes_written.add(bytes);
+        self.tell_tables(&change.removed, &change.added);
+        self.tell_completed(picked, change.added.len(), bytes, begun);
+        self.metrics.count_compaction(picked.level, input_bytes - merged_bytes, merged_bytes, bytes);
         Ok(())
+    }
+
+    fn tell_begun(&self, picked: &Pick) {
+        self.events.tell(|| EngineEvent::CompactionBegun {
+            keyspace: picked.keyspace,
+            level: picked.level,
+            table_count: picked.inputs().count(),
+            bytes: picked.inputs().map(|file| file.meta().file_bytes).sum(),
+        });
+    }
+
+    fn tell_completed(&self, picked: &Pick, table_count: usize, bytes: u64, begun: Duration) {
+        let took = self.environment.clock.now().saturating_sub(begun);
+        let (keyspace, level) = (picked.keyspace, picked.level);
+        self.events.tell(|| EngineEvent::CompactionCompleted { keyspace, level, table_count, bytes, took });
     }
 
     /// Tables that overlap nothing below only change their level.
@@ -91,6 +129,9 @@ impl<I: BlockIndex + 'static> Core<I> {
         let mut change = Change { removed, added, oldest_log: None };
         self.install(&mut change, |view, version| View { version, ..view.clone() })?;
         self.counters.tables_moved.add(change.added.len() as u64);
+        let bytes = change.added.iter().map(|file| file.meta().file_bytes).sum();
+        self.tell_tables(&change.removed, &change.added);
+        self.metrics.count_move(picked.level, bytes);
         Ok(())
     }
 
@@ -103,7 +144,10 @@ impl<I: BlockIndex + 'static> Core<I> {
         let find_blob =
             |number| blobs.iter().find(|blob| blob.number() == number).map(|&blob| Arc::clone(blob));
         let new_number = || self.new_file_number();
-        let place = self.workplace(memory, &new_number, &find_blob);
+        let entry_count = picked.inputs().map(|file| file.meta().entry_count).sum();
+        let is_deep = picked.inputs().all(|file| file.meta().level > 0);
+        let pace = JobPace::new(self, Lane::Compaction, entry_count).deep(is_deep);
+        let place = self.workplace(memory, &new_number, &find_blob, &pace);
         let Some(tree) = version.tree(picked.keyspace) else { return Ok(Some((Vec::new(), 0))) };
         let default_bytes = (self.plan.region_bytes as u64).max(1 << 20);
         let file_bytes = self.options.table_bytes.unwrap_or(default_bytes);
@@ -146,6 +190,7 @@ impl<I: BlockIndex + 'static> Core<I> {
             {
                 output.add(entry)?;
             }
+            output.step();
             more = merge.next().map_err(damage)?;
         }
         output.finish().map(Some)

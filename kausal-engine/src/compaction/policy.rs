@@ -165,6 +165,15 @@ impl TreeShape<'_> {
         self.options.level0_compaction_count.max(1)
     }
 
+    /// Bytes of level 0, if it is due, and what each deeper level but the last has beyond ten times the one above.
+    pub(crate) fn pending_bytes(&self) -> u64 {
+        let due = self.table_count(0) >= self.level0_due();
+        let fresh = if due { self.level_bytes(0) } else { 0 };
+        let sizes = std::iter::successors(Some(self.level1_bytes()), |bytes| Some(bytes.saturating_mul(10)));
+        let deeper = (1..self.level_count() - 1).zip(sizes);
+        fresh + deeper.map(|(level, size)| self.level_bytes(level).saturating_sub(size)).sum::<u64>()
+    }
+
     /// Size of level 1 that the user asked for, else four memtables.
     pub fn level1_bytes(&self) -> u64 {
         self.options.level1_bytes.unwrap_or(4 * self.memtable_bytes).max(1)

@@ -11,6 +11,7 @@ mod keyspaces;
 mod large_batches;
 mod memory;
 mod model;
+mod observability;
 mod pins;
 mod range_deletes;
 mod read_only;

@@ -1,0 +1,133 @@
+//! Pace of background work: how far a job is, for writers to keep in step with, and how fast it may write.
+//!
+//! 1. Every few kilobytes a job tells how much of its entries it has read ([`Flow`](crate::flow::Flow)).
+//! 2. What it has written is taken off a budget of bytes per second, if the options give one. A flush takes first: it only waits
+//!    for what flushes have written, and compaction waits for what both have.
+//! 3. A compaction that writes below level 1 gives way to a flush that writers wait behind: it stands still until the flush has
+//!    ended, for a twentieth of a second at most at a time.
+//!
+//! Every wait goes through the scheduler, and ends when the database is closed.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use kausal_arena::sync::Mutex;
+use kausal_index::BlockIndex;
+
+use crate::core::Core;
+use crate::scheduler::{Lane, Waited};
+use crate::table_output::Pace;
+
+/// What was not written in the last tenth of a second may be made up for.
+const BURST: Duration = Duration::from_millis(100);
+
+/// Shorter waits are saved up.
+const WAIT_MIN: Duration = Duration::from_millis(2);
+
+/// How long a deep compaction gives way to one flush.
+const GIVE_WAY_MAX: Duration = Duration::from_millis(50);
+
+/// Bytes per second of background work: the time up to which each lane has used its bytes.
+#[derive(Debug, Default)]
+pub(crate) struct RateLimit {
+    used: Mutex<[Duration; 2]>,
+}
+
+impl RateLimit {
+    /// Takes `cost`, the time that the bytes are worth. Answers until when the lane has to wait.
+    fn take(&self, lane: Lane, now: Duration, cost: Duration) -> Duration {
+        let mut used = self.used.lock();
+        let begin = now.saturating_sub(BURST);
+        if lane == Lane::Flush {
+            let flush = &mut used[Lane::Flush as usize];
+            *flush = (*flush).max(begin) + cost;
+        }
+        // Compaction pays for all.
+        let all = &mut used[Lane::Compaction as usize];
+        *all = (*all).max(begin) + cost;
+        used[lane as usize]
+    }
+}
+
+/// The pace of one job.
+pub(crate) struct JobPace<'a, I: BlockIndex + 'static> {
+    core: &'a Core<I>,
+    lane: Lane,
+    is_deep: bool,
+    all: u64,
+    done: Cell<u64>,
+}
+
+impl<'a, I: BlockIndex + 'static> JobPace<'a, I> {
+    /// Of a job that reads so many entries.
+    pub(crate) fn new(core: &'a Core<I>, lane: Lane, entry_count: u64) -> Self {
+        Self { core, lane, is_deep: false, all: entry_count, done: Cell::new(0) }
+    }
+
+    /// Of a compaction that nobody waits for.
+    pub(crate) fn deep(mut self, is_deep: bool) -> Self {
+        self.is_deep = is_deep;
+        self
+    }
+
+    /// Waits until `until`; less if the database is closed, or if `is_over` before.
+    fn wait(&self, until: Duration, is_over: impl Fn() -> bool) {
+        let core = self.core;
+        loop {
+            let ticket = core.progress.ticket();
+            if core.health.is_closed() || is_over() || core.environment.clock.now() >= until {
+                return;
+            }
+            let waited = core.environment.scheduler.wait(&core.progress, ticket, Some(until));
+            if waited == Waited::DeadlinePassed {
+                return;
+            }
+        }
+    }
+
+    fn limit(&self, bytes: u64) {
+        let Some(per_second) = self.core.options.background_bytes_per_second else { return };
+        let cost = Duration::from_secs_f64(bytes as f64 / per_second.max(1) as f64);
+        let now = self.core.environment.clock.now();
+        let until = self.core.rate_limit.take(self.lane, now, cost);
+        let is_free = self.lane == Lane::Flush && !self.core.options.rate_limit_flushes;
+        if !is_free && until >= now + WAIT_MIN {
+            self.wait(until, || false);
+        }
+    }
+}
+
+impl<I: BlockIndex + 'static> Pace for JobPace<'_, I> {
+    fn step(&self, entries: u64, bytes: u64) {
+        self.done.set(self.done.get() + entries);
+        self.core.flow.advance_job(self.lane, self.done.get(), self.all);
+        self.limit(bytes);
+        if self.is_deep && self.core.is_flush_awaited() {
+            let until = self.core.environment.clock.now() + GIVE_WAY_MAX;
+            self.wait(until, || !self.core.is_flush_awaited());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flush_waits_for_flushes_only_and_compaction_for_both() {
+        let limit = RateLimit::default();
+        let second = Duration::from_secs;
+        assert_eq!(limit.take(Lane::Compaction, second(10), second(5)), second(15) - BURST);
+        assert_eq!(limit.take(Lane::Flush, second(10), second(1)), second(11) - BURST);
+        assert_eq!(limit.take(Lane::Compaction, second(10), second(1)), second(17) - BURST);
+    }
+
+    #[test]
+    fn what_was_not_used_is_kept_for_a_tenth_of_a_second() {
+        let limit = RateLimit::default();
+        let first = limit.take(Lane::Compaction, Duration::from_secs(10), Duration::from_millis(60));
+        assert_eq!(first, Duration::from_millis(9_960));
+        let later = limit.take(Lane::Compaction, Duration::from_secs(20), Duration::from_millis(60));
+        assert_eq!(later, Duration::from_millis(19_960));
+    }
+}
