@@ -75,6 +75,8 @@ Usage: cargo xtask TASK
                     --syscalls    each system call fails or lies once; needs strace
                     --only CALL[:ERROR[:N]]  only these of them
                     --power[=N]   N shutdowns each of ext4 and xfs (100); needs root and xfs_io
+                    --memory      a database of ten budgets, worked on; what is resident must stay within limits
+                    --minutes M   how long (5); --quick: small, 20 seconds
                     --seed S      what chooses the moments (default 1)
                     --folder DIR  where the databases lie (default: beside the build)
   help            this text

@@ -8,7 +8,7 @@ fn parse(arguments: &[&str]) -> Result<Options, Failure> {
 
 #[test]
 fn options_have_defaults_and_refuse_what_they_do_not_know() {
-    let default = || Options { seed: 1, ..Options::default() };
+    let default = || Options { seed: 1, minutes: 5, ..Options::default() };
     assert_eq!(parse(&[]).expect("defaults"), Options { kills: 50, ..default() });
     let given = parse(&["--kills", "7", "--seed=9", "--folder", "x"]).expect("all of them");
     assert_eq!(given, Options { kills: 7, seed: 9, folder: Some("x".into()), ..default() });
@@ -16,6 +16,8 @@ fn options_have_defaults_and_refuse_what_they_do_not_know() {
     assert_eq!(parse(&["--power=3"]).expect("a number"), Options { power: 3, ..default() });
     let only = parse(&["--syscalls", "--only", "fsync:EIO:3"]).expect("one fault");
     assert_eq!(only, Options { syscalls: true, only: Some("fsync:EIO:3".into()), ..default() });
+    let memory = parse(&["--memory", "--minutes", "2", "--quick"]).expect("a small form");
+    assert_eq!(memory, Options { memory: true, minutes: 2, quick: true, ..default() });
     for wrong in [&["--kill"][..], &["--kills", "many"], &["--kills", "0"], &["--power=0"], &["7"]] {
         assert_eq!(parse(wrong).expect_err("refused").exit_code(), 2);
     }

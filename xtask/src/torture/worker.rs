@@ -284,22 +284,14 @@ impl Drop for Process {
 /// # Errors
 ///
 /// [`Failure`] if it does not build.
-pub(super) fn build(workspace: &Workspace) -> Result<PathBuf, Failure> {
-    let arguments = [
-        "build",
-        "--release",
-        "--package",
-        "kausal-engine",
-        "--features",
-        "sim",
-        "--example",
-        "torture_worker",
-    ];
+pub(super) fn build_example(workspace: &Workspace, name: &str) -> Result<PathBuf, Failure> {
+    let arguments =
+        ["build", "--release", "--package", "kausal-engine", "--features", "sim", "--example", name];
     let mut command = command::cargo(workspace.root(), &arguments);
     let messages = command::read(command.arg("--message-format=json-render-diagnostics"))?;
     let executable = |line: &str| {
         let message: Value = serde_json::from_str(line).ok()?;
         message["executable"].as_str().map(PathBuf::from)
     };
-    messages.lines().find_map(executable).ok_or_else(|| Failure::other("cargo built no `torture_worker`"))
+    messages.lines().find_map(executable).ok_or_else(|| Failure::other(format!("cargo built no `{name}`")))
 }

@@ -1,0 +1,373 @@
+//! The process of `cargo xtask torture --memory`: fills a database of many times its budget, works on it from four threads, and
+//! looks at its own memory all the while.
+//!
+//! 1. *Fill*: the files of a tree, each a value under its path, and random entries. Then a snapshot, held to the end.
+//! 2. *Work*: four threads read (now and at the snapshot), write, walk, and ask for everything to be compacted.
+//! 3. *Look*: a thread takes the memory report at random moments and checks its sums; another samples what the kernel says is
+//!    resident.
+//!
+//! It keeps no model of the data: a value tells its entry and version and is made of both, so a few bytes of state
+//! check any of them. Prints one line of JSON at the end.
+//!
+//! Usage: `memory_worker FOLDER TREE BUDGET_MIB ENTRIES SECONDS SEED`
+
+use std::error::Error;
+use std::ops::Bound;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use kausal_engine::{KeyRange, MemoryReport, Options, Snapshot, Stats, StorageEngine};
+
+type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+const MIB: usize = 1 << 20;
+const FILE_BYTES_MAX: u64 = 8 << 20;
+/// Every so many operations of a thread one is a value of up to 8 MiB.
+const LARGE_EVERY: u64 = 4_000;
+const WALK_ENTRIES: u32 = 200;
+const REPORTS_WANTED: u64 = 10_000;
+const PARTS: usize = 10;
+
+fn main() -> Outcome<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [folder, tree, budget, entries, seconds, seed] = arguments.as_slice() else {
+        return Err("usage: memory_worker FOLDER TREE BUDGET_MIB ENTRIES SECONDS SEED".into());
+    };
+    let budget = budget.parse::<usize>()? * MIB;
+    let work = Work {
+        engine: StorageEngine::open(folder, Options::new().memory_budget(budget))?,
+        entries: entries.parse()?,
+        seconds: seconds.parse()?,
+        seed: seed.parse()?,
+        ended: AtomicBool::new(false),
+        operations: Default::default(),
+        checked: AtomicU64::new(0),
+        refused: AtomicU64::new(0),
+        resident: Default::default(),
+    };
+    let outcome = std::thread::scope(|scope| -> Outcome<(u64, u64)> {
+        let looking = [scope.spawn(|| work.check_reports()), scope.spawn(|| work.sample_resident())];
+        let outcome = work.fill_and_work(Path::new(tree), scope);
+        work.ended.store(true, Ordering::SeqCst);
+        for thread in looking {
+            thread.join().map_err(|_| "a looking thread panicked")??;
+        }
+        outcome
+    });
+    let (files, data_bytes) = outcome?;
+    work.print(budget, files, data_bytes);
+    Ok(())
+}
+
+struct Work {
+    engine: StorageEngine,
+    entries: u64,
+    seconds: u64,
+    seed: u64,
+    ended: AtomicBool,
+    /// In each tenth of the working time.
+    operations: [AtomicU64; PARTS],
+    /// Reports whose sums were found exact.
+    checked: AtomicU64,
+    /// Operations that got no memory, by the books an answer, and counted.
+    refused: AtomicU64,
+    /// Most that was anonymous or shared, and most that was of files, in KiB.
+    resident: [AtomicU64; 2],
+}
+
+/// SplitMix64 (Steele, Lea and Flood 2014).
+fn mix(number: u64) -> u64 {
+    let mut word = number.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    word = (word ^ word >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    word = (word ^ word >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+    word ^ word >> 31
+}
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = mix(self.0);
+        self.0 % limit.max(1)
+    }
+}
+
+fn key_of(entry: u64) -> [u8; 17] {
+    let mut key = [b'e'; 17];
+    key[1..9].copy_from_slice(&mix(entry).to_be_bytes());
+    key[9..].copy_from_slice(&entry.to_be_bytes());
+    key
+}
+
+/// Its entry, its version, and bytes that follow from both.
+fn fill_value(entry: u64, version: u64, value: &mut Vec<u8>) {
+    value.clear();
+    value.extend_from_slice(&entry.to_le_bytes());
+    value.extend_from_slice(&version.to_le_bytes());
+    let mut word = mix(entry ^ version << 40);
+    let wanted = 20 + (word % 280) as usize;
+    while value.len() < wanted {
+        value.extend_from_slice(&word.to_le_bytes());
+        word = mix(word);
+    }
+}
+
+/// The version of a value, if it is one of this entry.
+fn check_value(entry: u64, value: &[u8], expected: &mut Vec<u8>) -> Outcome<u64> {
+    let version = value.get(8..16).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
+    fill_value(entry, version, expected);
+    if expected == value { Ok(version) } else { Err(format!("entry {entry} has a wrong value").into()) }
+}
+
+impl Work {
+    /// Fills, then works. Returns how many files were taken in, and the bytes of all data then.
+    fn fill_and_work<'scope>(
+        &'scope self,
+        tree: &Path,
+        scope: &'scope std::thread::Scope<'scope, '_>,
+    ) -> Outcome<(u64, u64)> {
+        let files = self.fill_tree(tree)?;
+        let mut value = Vec::new();
+        for entry in 0..self.entries {
+            fill_value(entry, 0, &mut value);
+            self.engine.put(&key_of(entry), &value)?;
+        }
+        self.engine.flush()?;
+        let stats = self.engine.stats();
+        let data_bytes = stats.user_bytes_written + stats.blob_bytes_written;
+        let snapshot = self.engine.snapshot();
+        let started = Instant::now();
+        let threads: Vec<_> = (0..4)
+            .map(|thread| {
+                let snapshot = snapshot.clone();
+                scope.spawn(move || self.operate(thread, &snapshot, started))
+            })
+            .collect();
+        for thread in threads {
+            thread.join().map_err(|_| "a working thread panicked")??;
+        }
+        // The snapshot saw nothing of it all.
+        let mut random = Random(self.seed);
+        for _ in 0..1_000 {
+            let entry = random.below(self.entries);
+            let found = self.engine.get_at(&snapshot, &key_of(entry))?.ok_or("an entry is missing")?;
+            if check_value(entry, &found, &mut value)? != 0 {
+                return Err(format!("the snapshot sees a later version of entry {entry}").into());
+            }
+        }
+        self.check_tree(tree)?;
+        Ok((files, data_bytes))
+    }
+
+    fn operate(&self, thread: u64, snapshot: &Snapshot, started: Instant) -> Outcome<()> {
+        let mut random = Random(mix(self.seed) ^ thread);
+        let mut expected = Vec::new();
+        let mut version = 0;
+        let part = Duration::from_millis(1_000 * self.seconds / PARTS as u64);
+        let mut compacted = Instant::now();
+        for operation in 1_u64.. {
+            let place = (started.elapsed().as_nanos() / part.as_nanos().max(1)) as usize;
+            let Some(count) = self.operations.get(place) else { return Ok(()) };
+            let entry = random.below(self.entries);
+            version += 1;
+            let done = match random.below(100) {
+                _ if operation % LARGE_EVERY == 0 => self.write_large(&mut random),
+                _ if thread == 0 && compacted.elapsed() > part * 2 => {
+                    compacted = Instant::now();
+                    self.engine.compact().map_err(Into::into)
+                }
+                0..2 => self.walk(entry, &mut expected),
+                2..30 => {
+                    fill_value(entry, version, &mut expected);
+                    self.engine.put(&key_of(entry), &expected).map_err(Into::into)
+                }
+                30..45 => self.read_at(snapshot, entry, &mut expected),
+                _ => self.read(entry, &mut expected),
+            };
+            match done {
+                Ok(()) => count.fetch_add(1, Ordering::Relaxed),
+                Err(error) if error.downcast_ref().is_some_and(is_refusal) => {
+                    self.refused.fetch_add(1, Ordering::Relaxed)
+                }
+                Err(error) => return Err(error),
+            };
+        }
+        Ok(())
+    }
+
+    fn read(&self, entry: u64, expected: &mut Vec<u8>) -> Outcome<()> {
+        let found = self.engine.get(&key_of(entry))?.ok_or("an entry is missing")?;
+        check_value(entry, &found, expected).map(drop)
+    }
+
+    fn read_at(&self, snapshot: &Snapshot, entry: u64, expected: &mut Vec<u8>) -> Outcome<()> {
+        let found = self.engine.get_at(snapshot, &key_of(entry))?.ok_or("an entry is missing")?;
+        match check_value(entry, &found, expected)? {
+            0 => Ok(()),
+            version => Err(format!("the snapshot sees version {version} of entry {entry}").into()),
+        }
+    }
+
+    fn walk(&self, entry: u64, expected: &mut Vec<u8>) -> Outcome<()> {
+        let range = KeyRange {
+            lower: Bound::Included(key_of(entry).to_vec()),
+            upper: Bound::Excluded(b"f".to_vec()),
+        };
+        let mut cursor = self.engine.cursor(range)?;
+        let mut stands = cursor.seek_to_first()?;
+        for _ in 0..WALK_ENTRIES {
+            let (Some(key), Some(value)) = (cursor.key(), cursor.value()) else { break };
+            let entry = key[9..].try_into().map_or(0, u64::from_be_bytes);
+            check_value(entry, value, expected)?;
+            stands = stands && cursor.next()?;
+        }
+        Ok(())
+    }
+
+    /// A value of up to 8 MiB, streamed, over an earlier one; and read again.
+    fn write_large(&self, random: &mut Random) -> Outcome<()> {
+        let len = random.below(FILE_BYTES_MAX) + 1;
+        let key = [b"large".as_slice(), &random.below(8).to_be_bytes()].concat();
+        let source = std::io::repeat(len as u8);
+        self.engine.put_reader(&key, &mut std::io::Read::take(source, len), len, Default::default())?;
+        let Some(mut reader) = self.engine.get_reader(&key)? else {
+            return Err("a large value is missing".into());
+        };
+        let mut piece = [0; 4096];
+        let first = std::io::Read::read(&mut reader, &mut piece)?;
+        let is_even = piece[..first].iter().all(|&byte| byte == piece[0]);
+        if is_even { Ok(()) } else { Err("a large value is torn".into()) }
+    }
+
+    /// Puts the files of the tree in, each under its path.
+    fn fill_tree(&self, tree: &Path) -> Outcome<u64> {
+        let mut count = 0;
+        each_file(tree, &mut |path, len| {
+            let mut file = std::fs::File::open(path)?;
+            let key = path_key(path);
+            // A file that changes under us is not ours to judge.
+            if self.engine.put_reader(&key, &mut file, len, Default::default()).is_ok() {
+                count += 1;
+            }
+            Ok(())
+        })?;
+        Ok(count)
+    }
+
+    fn check_tree(&self, tree: &Path) -> Outcome<()> {
+        each_file(tree, &mut |path, len| {
+            let Some(found) = self.engine.get_reader(&path_key(path))? else { return Ok(()) };
+            let same = found.len() != len || same_bytes(found, std::fs::File::open(path)?)?;
+            if same { Ok(()) } else { Err(format!("{} has other bytes", path.display()).into()) }
+        })
+    }
+
+    /// Takes reports at random moments until the work ends.
+    fn check_reports(&self) -> Outcome<()> {
+        let mut random = Random(self.seed ^ 0xC0FFEE);
+        let pause_max = (1_200_000 * self.seconds / REPORTS_WANTED).clamp(200, 100_000);
+        while !self.ended.load(Ordering::SeqCst) {
+            check_report(&self.engine.memory_report())?;
+            self.checked.fetch_add(1, Ordering::Relaxed);
+            std::thread::sleep(Duration::from_micros(random.below(pause_max)));
+        }
+        Ok(())
+    }
+
+    fn sample_resident(&self) -> Outcome<()> {
+        while !self.ended.load(Ordering::SeqCst) {
+            if let Some(now) = resident() {
+                self.resident.iter().zip(now).for_each(|(most, now)| {
+                    most.fetch_max(now, Ordering::Relaxed);
+                });
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    fn print(&self, budget: usize, files: u64, data_bytes: u64) {
+        let report = self.engine.memory_report();
+        let Stats { flushes, compactions, write_stalls, compaction_bytes_written, .. } = self.engine.stats();
+        let parts = self.operations.each_ref().map(|part| part.load(Ordering::Relaxed).to_string()).join(",");
+        let [anonymous, of_files] = self.resident.each_ref().map(|most| 1024 * most.load(Ordering::Relaxed));
+        println!(
+            "{{\"budget\":{budget},\"peak\":{},\"files\":{files},\"data\":{data_bytes},\"anonymous\":{anonymous},\
+             \"of_files\":{of_files},\"high_water\":{},\"checked\":{},\"refused\":{},\"parts\":[{parts}],\
+             \"flushes\":{flushes},\"compactions\":{compactions},\"compacted\":{compaction_bytes_written},\
+             \"stalls\":{write_stalls}}}",
+            report.root().used_max,
+            1024 * status("VmHWM:").unwrap_or(0),
+            self.checked.load(Ordering::Relaxed),
+            self.refused.load(Ordering::Relaxed),
+        );
+    }
+}
+
+fn is_refusal(error: &kausal_engine::Error) -> bool {
+    matches!(error, kausal_engine::Error::MemoryBudget(_))
+}
+
+/// Nothing above its limit, and every sum exact: own and children are what a node uses, and what it holds leaves the rest free.
+fn check_report(report: &MemoryReport) -> Outcome<()> {
+    let nodes = report.nodes();
+    for (place, node) in nodes.iter().enumerate() {
+        let below = nodes[place + 1..].iter().take_while(|other| other.depth > node.depth);
+        let children = below.filter(|other| other.depth == node.depth + 1);
+        let (used, held) = children.fold((0, 0), |sum, child| (sum.0 + child.used, sum.1 + child.reserved));
+        let own = node.used.checked_sub(used).ok_or_else(|| format!("{}: children use more", node.name))?;
+        let is_exact = node.reserved == node.floor.max(own + held) && (node.depth > 0 || own == 0);
+        if !is_exact || own + held > node.limit || node.used_max > node.limit || node.used > node.used_max {
+            return Err(format!("node {} of this report is not exact:\n{report}", node.name).into());
+        }
+    }
+    Ok(())
+}
+
+/// KiB that are anonymous or shared, and KiB of files: the program, and the window of the mapped log.
+fn resident() -> Option<[u64; 2]> {
+    Some([status("RssAnon:")? + status("RssShmem:")?, status("RssFile:")?])
+}
+
+fn status(field: &str) -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(field))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+fn path_key(path: &Path) -> Vec<u8> {
+    [b"f".as_slice(), path.as_os_str().as_encoded_bytes()].concat()
+}
+
+/// Regular files of up to 8 MiB under `folder`, in order of their names; links are not followed.
+fn each_file(folder: &Path, work: &mut dyn FnMut(&Path, u64) -> Outcome<()>) -> Outcome<()> {
+    let mut paths: Vec<PathBuf> = match std::fs::read_dir(folder) {
+        Ok(entries) => entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect(),
+        Err(_) => return Ok(()),
+    };
+    paths.sort();
+    for path in paths {
+        let Ok(metadata) = path.symlink_metadata() else { continue };
+        if metadata.is_dir() {
+            each_file(&path, work)?;
+        } else if metadata.is_file() && metadata.len() <= FILE_BYTES_MAX {
+            work(&path, metadata.len())?;
+        }
+    }
+    Ok(())
+}
+
+fn same_bytes(mut left: impl std::io::Read, mut right: impl std::io::Read) -> Outcome<bool> {
+    let (mut ours, mut theirs) = ([0; 16 << 10], [0; 16 << 10]);
+    loop {
+        let read = left.read(&mut ours)?;
+        if read == 0 {
+            return Ok(right.read(&mut theirs)? == 0);
+        }
+        right.read_exact(&mut theirs[..read])?;
+        if ours[..read] != theirs[..read] {
+            return Ok(false);
+        }
+    }
+}
