@@ -54,6 +54,7 @@ mod chunk_pool;
 mod coordinator;
 mod double_buffer;
 mod error;
+mod fence;
 mod fixed;
 mod growing;
 mod guard;
