@@ -30,7 +30,8 @@ const IDLE_BYTES_MAX: usize = 64 << 10;
 #[derive(Debug)]
 pub struct BufferPool {
     budget: Budget,
-    idle: Mutex<Vec<BlockBuffer>>,
+    #[expect(clippy::vec_box, reason = "sources are moved about, and hold one now and then")]
+    idle: Mutex<Vec<Box<BlockBuffer>>>,
 }
 
 impl BufferPool {
@@ -39,12 +40,12 @@ impl BufferPool {
         Self { budget: budget.clone(), idle: Mutex::new(Vec::with_capacity(IDLE_MAX)) }
     }
 
-    fn take(&self) -> Result<BlockBuffer, AllocError> {
+    pub(crate) fn take(&self) -> Result<Box<BlockBuffer>, AllocError> {
         let idle = self.idle.lock().pop();
-        idle.map_or_else(|| BlockBuffer::new(&self.budget), Ok)
+        idle.map_or_else(|| BlockBuffer::new(&self.budget).map(Box::new), Ok)
     }
 
-    fn give(&self, mut buffer: BlockBuffer) {
+    pub(crate) fn give(&self, mut buffer: Box<BlockBuffer>) {
         buffer.forget();
         let mut idle = self.idle.lock();
         if idle.len() < IDLE_MAX && buffer.capacity() <= IDLE_BYTES_MAX {
@@ -106,7 +107,7 @@ pub struct LookupBlocks<'a, 'p> {
     peek: Option<&'a mut Peek<'p>>,
     buffers: &'a BufferPool,
     held: Held,
-    buffer: Option<BlockBuffer>,
+    buffer: Option<Box<BlockBuffer>>,
 }
 
 impl<'a, 'p> LookupBlocks<'a, 'p> {
