@@ -50,6 +50,8 @@ pub(crate) struct Core<I: BlockIndex> {
     pub(crate) memtables: MemtableManager<I, Generation>,
     pub(crate) snapshots: Arc<SnapshotList>,
     pub(crate) buffers: BufferPool,
+    /// The same for walks, which have memory of their own.
+    pub(crate) walk_buffers: BufferPool,
     pub(crate) pinned: Arc<PinnedBytes>,
     pub(crate) scratches: ScratchPool,
     pub(crate) background: Arc<Background>,
@@ -119,6 +121,7 @@ impl<I: BlockIndex> Core<I> {
             memtables: parts.memtables,
             snapshots: Arc::default(),
             buffers: BufferPool::new(&parts.plan.lookups),
+            walk_buffers: BufferPool::new(&parts.plan.walks),
             pinned: Arc::new(PinnedBytes::new(parts.plan.pinned_bytes_max)),
             scratches: ScratchPool::new(&parts.plan.requests, parts.plan.requests.ceiling() / 2),
             background: Arc::default(),

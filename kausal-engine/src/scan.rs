@@ -32,6 +32,8 @@ use crate::source::Source;
 
 /// A chunk ends at this many bytes, or entries.
 const CHUNK_BYTES_MAX: usize = 64 << 10;
+/// Memory of the first chunk: a short walk asks for no more.
+const CHUNK_BYTES_MIN: usize = 4 << 10;
 const CHUNK_ENTRIES_MIN: usize = 16;
 const CHUNK_ENTRIES_MAX: usize = 1024;
 
@@ -98,12 +100,35 @@ enum From<'k> {
     Beyond(&'k [u8]),
 }
 
-/// One entry of a chunk: ranges of the chunk's bytes.
-#[derive(Clone, Debug)]
+/// One entry of a chunk: its key in the chunk's bytes, and its value behind that.
+#[derive(Clone, Copy, Debug)]
 struct Item {
-    key: Range<usize>,
-    value: Range<usize>,
+    start: u32,
+    middle: u32,
+    end: u32,
     kind: Kind,
+}
+
+impl Item {
+    #[inline]
+    fn key(self) -> Range<usize> {
+        self.start as usize..self.middle as usize
+    }
+
+    #[inline]
+    fn value(self) -> Range<usize> {
+        self.middle as usize..self.end as usize
+    }
+}
+
+/// The key whose newest version was seen last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Decided {
+    None,
+    /// It is that of the chunk's last item.
+    Kept,
+    /// It is gone, and lies apart.
+    Apart,
 }
 
 /// An owned, `'static` walk over a snapshot.
@@ -122,9 +147,10 @@ pub struct Cursor<I: BlockIndex> {
     /// Whether the last move ended with an error: only a seek can be right then.
     has_failed: bool,
     entries_max: usize,
-    /// Kept from chunk to chunk, so that a warm cursor allocates nothing: the key whose newest version was seen last, and what a
-    /// merge needs.
+    /// Kept from chunk to chunk, so that a warm cursor allocates nothing: the key whose newest version was seen last and is gone,
+    /// the key that the next chunk begins behind, and what a merge needs.
     decided: Vec<u8>,
+    parked: Vec<u8>,
     merge_memory: MergeMemory,
     charge: Reservation,
 }
@@ -150,6 +176,7 @@ impl<I: BlockIndex + 'static> Cursor<I> {
             has_failed: false,
             entries_max: CHUNK_ENTRIES_MIN,
             decided: Vec::new(),
+            parked: Vec::new(),
             merge_memory: MergeMemory::default(),
             charge,
         })
@@ -216,21 +243,21 @@ impl<I: BlockIndex + 'static> Cursor<I> {
 
     /// The key stood on.
     pub fn key(&self) -> Option<&[u8]> {
-        self.items.get(self.place).map(|item| &self.bytes[item.key.clone()])
+        self.items.get(self.place).map(|item| &self.bytes[item.key()])
     }
 
     /// The value stood on, unless it is so large that it has to be read by [`value_reader`](Self::value_reader).
     pub fn value(&self) -> Option<&[u8]> {
         let item = self.items.get(self.place).filter(|item| item.kind == Kind::Put)?;
-        Some(&self.bytes[item.value.clone()])
+        Some(&self.bytes[item.value()])
     }
 
     /// Length of the value stood on, in bytes.
     pub fn value_len(&self) -> Option<u64> {
         let item = self.items.get(self.place)?;
         match item.kind {
-            Kind::Blob => BlobRef::from_bytes(&self.bytes[item.value.clone()]).map(|reference| reference.len),
-            _ => Some(item.value.len() as u64),
+            Kind::Blob => BlobRef::from_bytes(&self.bytes[item.value()]).map(|reference| reference.len),
+            _ => Some(item.value().len() as u64),
         }
     }
 
@@ -241,7 +268,7 @@ impl<I: BlockIndex + 'static> Cursor<I> {
     /// [`Error::Corruption`], [`Error::Io`], [`Error::InvalidArgument`] if the cursor stands nowhere.
     pub fn value_reader(&self) -> Result<ValueReader, Error> {
         let item = self.items.get(self.place).ok_or_else(|| Error::invalid("the cursor stands nowhere"))?;
-        let value = &self.bytes[item.value.clone()];
+        let value = &self.bytes[item.value()];
         match item.kind {
             Kind::Blob => self.core.read_view(|view| self.core.open_blob(view, value)).map(ValueReader::blob),
             _ => Ok(ValueReader::inline(value.to_vec())),
@@ -263,13 +290,17 @@ impl<I: BlockIndex + 'static> Cursor<I> {
             self.place = self.items.len();
             return Ok(false);
         }
-        let key = self.bytes[self.items[self.place].key.clone()].to_vec();
+        let mut parked = std::mem::take(&mut self.parked);
+        parked.clear();
+        parked.extend_from_slice(&self.bytes[self.items[self.place].key()]);
         if direction == self.direction {
             self.entries_max = (2 * self.entries_max).min(CHUNK_ENTRIES_MAX);
         } else {
             self.entries_max = CHUNK_ENTRIES_MIN;
         }
-        self.fetch(direction, From::Beyond(&key))
+        let fetched = self.fetch(direction, From::Beyond(&parked));
+        self.parked = parked;
+        fetched
     }
 
     fn fetch(&mut self, direction: Direction, from: From<'_>) -> Result<bool, Error> {
@@ -306,23 +337,33 @@ impl<I: BlockIndex + 'static> Cursor<I> {
     /// Walks the merge of everything in `view`.
     fn fill_from_merge(&mut self, view: &View<I>, from: From<'_>) -> Result<(), FillError> {
         let core = Arc::clone(&self.core);
-        let blocks = || CachedBlocks::new(&*core.plan.cache, &core.plan.walks).map_err(Error::from);
+        let blocks = || CachedBlocks::new(&*core.plan.cache, &core.walk_buffers);
         let covers = view.covers(self.keyspace);
         let sources = sources(view, self.keyspace, &blocks)?;
-        let sources: SmallVec<[_; SOURCES_INLINE]> = sources.collect::<Result<_, Error>>()?;
-        let mut merge = MergingCursor::with_memory(sources, std::mem::take(&mut self.merge_memory));
-        let filled = match self.direction {
-            Direction::Forward => {
-                let more = self.seek_forward(&mut merge, from)?;
-                self.fill_forward(&mut merge, &covers, more)
-            }
-            Direction::Backward => {
-                let more = self.seek_backward(&mut merge, from)?;
-                self.fill_backward(&mut merge, &covers, more)
-            }
-        };
+        let mut sources: SmallVec<[_; SOURCES_INLINE]> = sources.collect::<Result<_, Error>>()?;
+        if let [source] = &mut sources[..] {
+            return self.fill_from(source, &covers, from);
+        }
+        let mut merge = MergingCursor::with_memory(&mut sources[..], std::mem::take(&mut self.merge_memory));
+        let filled = self.fill_from(&mut merge, &covers, from);
         self.merge_memory = merge.into_memory();
         filled
+    }
+
+    fn fill_from<C>(&mut self, merge: &mut C, covers: &[Cover<'_>], from: From<'_>) -> Result<(), FillError>
+    where
+        C: kausal_index::Cursor<Error = TableError>,
+    {
+        match self.direction {
+            Direction::Forward => {
+                let more = self.seek_forward(merge, from)?;
+                self.fill_forward(merge, covers, more)
+            }
+            Direction::Backward => {
+                let more = self.seek_backward(merge, from)?;
+                self.fill_backward(merge, covers, more)
+            }
+        }
     }
 
     fn seek_forward<C>(&self, merge: &mut C, from: From<'_>) -> Result<bool, TableError>
@@ -371,31 +412,41 @@ impl<I: BlockIndex + 'static> Cursor<I> {
         C: EntryCursor<Error = TableError>,
     {
         let at = self.snapshot.seqno();
-        let mut decided = std::mem::take(&mut self.decided);
-        let mut is_begun = false;
+        let mut decided = Decided::None;
         while more {
             let Some(entry) = merge.entry() else { break };
             if !self.range.admits_from_above(entry.key) {
                 break;
             }
-            let is_new = !is_begun || decided != entry.key;
-            if is_new && entry.seqno <= at {
+            if entry.seqno <= at && !self.is_decided(decided, entry.key) {
                 if self.is_full() {
                     self.is_last = false;
                     break;
                 }
-                is_begun = true;
-                decided.clear();
-                decided.extend_from_slice(entry.key);
-                if entry.kind != Kind::Delete && !is_hidden(covers, entry, at) && !self.push(entry)? {
+                if entry.kind == Kind::Delete || is_hidden(covers, entry, at) {
+                    decided = Decided::Apart;
+                    self.decided.clear();
+                    self.decided.extend_from_slice(entry.key);
+                } else if self.push(entry)? {
+                    decided = Decided::Kept;
+                } else {
                     self.is_last = false;
                     break;
                 }
             }
             more = merge.next()?;
         }
-        self.decided = decided;
         Ok(())
+    }
+
+    /// Whether a newer version of `key` was met, which is right before it.
+    #[inline]
+    fn is_decided(&self, decided: Decided, key: &[u8]) -> bool {
+        match decided {
+            Decided::None => false,
+            Decided::Kept => self.items.last().is_some_and(|item| is_same(&self.bytes[item.key()], key)),
+            Decided::Apart => is_same(&self.decided, key),
+        }
     }
 
     /// Versions come oldest first here, so a key is decided when the next one begins.
@@ -447,31 +498,46 @@ impl<I: BlockIndex + 'static> Cursor<I> {
     }
 
     /// Copies an entry into the chunk. Answers `false` if memory is so short that the chunk has to end before it.
+    #[inline]
     fn push(&mut self, entry: EntryRef<'_>) -> Result<bool, FillError> {
-        let needed = self.bytes.len() + entry.payload_bytes();
-        if needed > self.bytes.capacity() {
-            let items = (self.items.capacity() + CHUNK_ENTRIES_MIN) * size_of::<Item>();
-            let roomy = needed.max(2 * self.bytes.capacity());
-            // Others may hold what a long chunk would need: a short one walks on all the same.
-            let capacity = if self.charge.resize(roomy + items).is_ok() {
-                roomy
-            } else {
-                match self.charge.resize(needed + items) {
-                    Ok(()) => needed,
-                    Err(_) if !self.items.is_empty() => return Ok(false),
-                    Err(error) => return Err(Error::from(error).into()),
-                }
-            };
-            self.bytes.reserve_exact(capacity - self.bytes.len());
-        }
         let start = self.bytes.len();
+        let end = start + entry.payload_bytes();
+        if end > self.bytes.capacity() && !self.make_room(end)? {
+            return Ok(false);
+        }
         self.bytes.extend_from_slice(entry.key);
-        let middle = self.bytes.len();
+        let middle = self.bytes.len() as u32;
         self.bytes.extend_from_slice(entry.value);
-        let item = Item { key: start..middle, value: middle..self.bytes.len(), kind: entry.kind };
-        self.items.push(item);
+        // An entry beside its key is shorter than a memtable's region, of which offsets are as short.
+        let (start, end) = (start as u32, end as u32);
+        self.items.push(Item { start, middle, end, kind: entry.kind });
         Ok(true)
     }
+
+    /// Room for `needed` bytes of a chunk, charged. Answers `false` if memory is so short that the chunk has to end here.
+    #[cold]
+    fn make_room(&mut self, needed: usize) -> Result<bool, FillError> {
+        let items = (self.items.capacity() + CHUNK_ENTRIES_MIN) * size_of::<Item>();
+        let roomy = needed.max(2 * self.bytes.capacity()).max(CHUNK_BYTES_MIN);
+        // Others may hold what a long chunk would need: a short one walks on all the same.
+        let capacity = if self.charge.resize(roomy + items).is_ok() {
+            roomy
+        } else {
+            match self.charge.resize(needed + items) {
+                Ok(()) => needed,
+                Err(_) if !self.items.is_empty() => return Ok(false),
+                Err(error) => return Err(Error::from(error).into()),
+            }
+        };
+        self.bytes.reserve_exact(capacity - self.bytes.len());
+        Ok(true)
+    }
+}
+
+/// Whether two keys are equal. Neighbours mostly differ in their ends.
+#[inline]
+fn is_same(left: &[u8], right: &[u8]) -> bool {
+    left.len() == right.len() && left == right
 }
 
 /// Whether a range tombstone at or below `at` is newer than the entry it covers.
@@ -492,15 +558,15 @@ fn seek_before<C: kausal_index::Cursor>(merge: &mut C, key: &[u8]) -> Result<boo
 fn sources<'v, I: BlockIndex, S: BlockSource>(
     view: &'v View<I>,
     keyspace: KeyspaceId,
-    blocks: impl Fn() -> Result<S, Error> + Copy,
+    blocks: impl Fn() -> S + Copy,
 ) -> Result<impl Iterator<Item = Result<Source<'v, impl EntryCursor<Error = Infallible>, S>, Error>>, Error> {
     let tree = view.version.tree(keyspace).ok_or(Error::NoKeyspace { keyspace })?;
     let parts = view.memtables().filter_map(move |memtable| memtable.keyspace(keyspace));
-    let memtables = parts.map(|part| Ok(Source::Memtable(part.cursor()?)));
+    let memtables = parts.filter(|part| !part.is_empty()).map(|part| Ok(Source::Memtable(part.cursor()?)));
     let fresh =
-        tree.level(0).tables().iter().map(move |table| Ok(Source::Table(table.cursor_from(blocks()?))));
+        tree.level(0).tables().iter().map(move |table| Ok(Source::Table(table.cursor_from(blocks()))));
     let deeper = tree.levels()[1..].iter().filter(|level| !level.tables().is_empty());
-    let runs = deeper.map(move |level| Ok(Source::Run(RunCursor::from_source(level.tables(), blocks()?))));
+    let runs = deeper.map(move |level| Ok(Source::Run(RunCursor::from_source(level.tables(), blocks()))));
     Ok(memtables.chain(fresh).chain(runs))
 }
 

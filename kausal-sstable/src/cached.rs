@@ -9,23 +9,29 @@
 //!
 //! 4. A walk says which block comes next. If the cache has it, it is pinned as well, and its first lines are asked for while
 //!    the walk goes through the block before.
+//! 5. Reading ahead begins with the second block in a row that the cache does not have: a walk that misses one here and there
+//!    would read what it has.
+//! 6. The buffer is taken from a pool when something has to be read, and goes back with the source. A walk of what is in the
+//!    cache charges nothing.
 //!
 //! At most two blocks are pinned at a time: the one fetched last, and the one that a walk wants next.
 
 use std::fmt;
 use std::ops::Deref;
 
-use kausal_arena::{AllocError, Budget};
+use kausal_arena::AllocError;
 
 use crate::buffer::BlockBuffer;
 use crate::cache::{BlockCache, BlockClass, BlockKey, InsertError, PinnedBlock};
 use crate::error::TableError;
 use crate::file::TableFile;
 use crate::format::{BlockHandle, BlockKind};
+use crate::lookup::BufferPool;
 use crate::prefetch;
 use crate::source::BlockSource;
 
-/// A block source that looks in a cache first, and fills it. `C` is a reference to the cache, or an `Arc` of it.
+/// A block source that looks in a cache first, and fills it. `C` is a reference to the cache, `B` to a pool of buffers, or an
+/// `Arc` of it.
 ///
 /// # Examples
 ///
@@ -34,7 +40,8 @@ use crate::source::BlockSource;
 /// use kausal_arena::Budget;
 /// use kausal_index::{EntryRef, Kind, SeqNo};
 /// use kausal_sstable::{
-///     BlockCache, BlockCacheOptions, CachedBlocks, FileNumber, KeyspaceId, Table, TableId, TableOptions, TableWriter,
+///     BlockCache, BlockCacheOptions, BufferPool, CachedBlocks, FileNumber, KeyspaceId, Table, TableId, TableOptions,
+///     TableWriter,
 /// };
 ///
 /// let budget = Budget::root("tables", 8 << 20);
@@ -46,38 +53,43 @@ use crate::source::BlockSource;
 ///
 /// let cache = BlockCache::new(&budget.child("block cache", 0, 4 << 20).unwrap(), BlockCacheOptions::default()).unwrap();
 /// let table = Table::open(Arc::new(file), FileNumber(1), None, &budget).unwrap();
-/// let mut blocks = CachedBlocks::new(&cache, &budget).unwrap();
+/// let buffers = BufferPool::new(&budget);
+/// let mut blocks = CachedBlocks::new(&cache, &buffers);
 /// for _ in 0..2 {
 ///     assert_eq!(table.get(b"apple", SeqNo::MAX, &mut blocks).unwrap().unwrap().value, b"red");
 /// }
 /// assert_eq!(cache.stats().total().hits, 1);
 /// ```
-pub struct CachedBlocks<C> {
+pub struct CachedBlocks<C, B>
+where
+    C: Deref<Target = BlockCache>,
+    B: Deref<Target = BufferPool>,
+{
     cache: C,
+    buffers: B,
     /// The block fetched last, if the cache has it.
     pinned: Option<PinnedBlock>,
     /// The block that a walk wants next, if the cache has it.
     next: Option<(BlockKey, PinnedBlock)>,
     /// Reads what the cache does not have; lends what it refused.
-    buffer: BlockBuffer,
+    buffer: Option<Box<BlockBuffer>>,
+    /// Whether the cache did not have the block fetched last.
+    has_missed: bool,
 }
 
-impl<C: Deref<Target = BlockCache>> CachedBlocks<C> {
-    /// A source that holds nothing yet; what it reads blocks with is charged to `budget`.
-    ///
-    /// # Errors
-    ///
-    /// [`AllocError`] if the budget has no room for a small block.
-    pub fn new(cache: C, budget: &Budget) -> Result<Self, AllocError> {
-        Ok(Self { cache, pinned: None, next: None, buffer: BlockBuffer::new(budget)? })
+impl<C: Deref<Target = BlockCache>, B: Deref<Target = BufferPool>> CachedBlocks<C, B> {
+    /// A source that holds nothing yet.
+    #[inline]
+    pub fn new(cache: C, buffers: B) -> Self {
+        Self { cache, buffers, pinned: None, next: None, buffer: None, has_missed: false }
     }
 
     /// The block fetched last, pinned for as long as the caller wants; `None` if the cache did not take it, or nothing was
     /// fetched. The source lends its contents no longer.
     pub fn take_pinned(&mut self) -> Option<PinnedBlock> {
         let pinned = self.pinned.take();
-        if pinned.is_some() {
-            self.buffer.forget();
+        if let Some(buffer) = self.buffer.as_mut().filter(|_| pinned.is_some()) {
+            buffer.forget();
         }
         pinned
     }
@@ -91,15 +103,21 @@ impl<C: Deref<Target = BlockCache>> CachedBlocks<C> {
         kind: BlockKind,
         ahead: u64,
     ) -> Result<(), TableError> {
-        self.buffer.fetch(file, handle, kind, ahead)?;
-        let contents = self.buffer.bytes();
+        let ahead = if self.has_missed { ahead } else { 0 };
+        let buffer = match &mut self.buffer {
+            Some(buffer) => buffer,
+            none => none.insert(self.buffers.take().map_err(|error| file.no_memory(error))?),
+        };
+        buffer.fetch(file, handle, kind, ahead)?;
+        self.has_missed = true;
+        let contents = buffer.bytes();
         let filled = self.cache.insert(key, class(kind), contents.len(), |frame| {
             frame.copy_from_slice(contents);
             Ok::<_, std::convert::Infallible>(())
         });
         self.pinned = match filled {
             Ok(block) => {
-                self.buffer.give_back_large();
+                buffer.give_back_large();
                 Some(block)
             }
             Err(InsertError::Refused(_)) => None,
@@ -109,7 +127,11 @@ impl<C: Deref<Target = BlockCache>> CachedBlocks<C> {
     }
 }
 
-impl<C: Deref<Target = BlockCache> + Clone> BlockSource for CachedBlocks<C> {
+impl<C, B> BlockSource for CachedBlocks<C, B>
+where
+    C: Deref<Target = BlockCache> + Clone,
+    B: Deref<Target = BufferPool> + Clone,
+{
     #[inline]
     fn fetch(
         &mut self,
@@ -123,12 +145,16 @@ impl<C: Deref<Target = BlockCache> + Clone> BlockSource for CachedBlocks<C> {
             Some((next, block)) if next == key => Some(block),
             _ => self.cache.get(&key),
         };
-        if self.pinned.is_some() { Ok(()) } else { self.fill(&key, file, handle, kind, ahead) }
+        if self.pinned.is_some() {
+            self.has_missed = false;
+            return Ok(());
+        }
+        self.fill(&key, file, handle, kind, ahead)
     }
 
     fn fetch_soon(&mut self, file: &TableFile, handle: BlockHandle) {
         // Where the cache does not have one block of a walk it will not have the next.
-        if self.pinned.is_some() {
+        if self.pinned.is_some() && !self.has_missed {
             let key = BlockKey { file: file.number(), offset: handle.offset };
             self.next = self.cache.get(&key).map(|block| (key, block));
             if let Some((_, block)) = &self.next {
@@ -139,19 +165,31 @@ impl<C: Deref<Target = BlockCache> + Clone> BlockSource for CachedBlocks<C> {
 
     #[inline]
     fn bytes(&self) -> &[u8] {
-        match &self.pinned {
-            Some(block) => block,
-            None => self.buffer.bytes(),
+        match (&self.pinned, &self.buffer) {
+            (Some(block), _) => block,
+            (None, Some(buffer)) => buffer.bytes(),
+            (None, None) => &[],
         }
     }
 
     fn forget(&mut self) {
-        (self.pinned, self.next) = (None, None);
-        self.buffer.forget();
+        (self.pinned, self.next, self.has_missed) = (None, None, false);
+        if let Some(buffer) = &mut self.buffer {
+            buffer.forget();
+        }
     }
 
     fn sibling(&self) -> Result<Self, AllocError> {
-        Ok(Self { cache: self.cache.clone(), pinned: None, next: None, buffer: self.buffer.sibling()? })
+        Ok(Self::new(self.cache.clone(), self.buffers.clone()))
+    }
+}
+
+impl<C: Deref<Target = BlockCache>, B: Deref<Target = BufferPool>> Drop for CachedBlocks<C, B> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(buffer) = self.buffer.take() {
+            self.buffers.give(buffer);
+        }
     }
 }
 
@@ -164,7 +202,7 @@ pub(crate) fn class(kind: BlockKind) -> BlockClass {
     }
 }
 
-impl<C> fmt::Debug for CachedBlocks<C> {
+impl<C: Deref<Target = BlockCache>, B: Deref<Target = BufferPool>> fmt::Debug for CachedBlocks<C, B> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("CachedBlocks").field("pinned", &self.pinned).finish_non_exhaustive()
     }

@@ -37,7 +37,8 @@ pub struct BufferPool {
 
 #[derive(Debug)]
 struct Idle {
-    buffers: Vec<BlockBuffer>,
+    #[expect(clippy::vec_box, reason = "sources are moved about, and hold one now and then")]
+    buffers: Vec<Box<BlockBuffer>>,
     /// Charged for them.
     bytes: usize,
 }
@@ -50,17 +51,17 @@ impl BufferPool {
         Self { budget: budget.clone(), idle: Mutex::new(idle), idle_bytes_max }
     }
 
-    pub(crate) fn take(&self) -> Result<BlockBuffer, AllocError> {
+    pub(crate) fn take(&self) -> Result<Box<BlockBuffer>, AllocError> {
         let mut idle = self.idle.lock();
         if let Some(buffer) = idle.buffers.pop() {
             idle.bytes -= buffer.charged_bytes();
             return Ok(buffer);
         }
         drop(idle);
-        BlockBuffer::new(&self.budget)
+        BlockBuffer::new(&self.budget).map(Box::new)
     }
 
-    pub(crate) fn give(&self, mut buffer: BlockBuffer) {
+    pub(crate) fn give(&self, mut buffer: Box<BlockBuffer>) {
         buffer.forget();
         let bytes = buffer.charged_bytes();
         let mut idle = self.idle.lock();
@@ -126,7 +127,7 @@ pub struct LookupBlocks<'a, 'p> {
     peek: Option<&'a mut Peek<'p>>,
     buffers: &'a BufferPool,
     held: Held,
-    buffer: Option<BlockBuffer>,
+    buffer: Option<Box<BlockBuffer>>,
 }
 
 impl<'a, 'p> LookupBlocks<'a, 'p> {

@@ -15,7 +15,7 @@ use crate::source::BlockSource;
 pub struct PooledBuffer<'p> {
     pool: &'p BufferPool,
     /// There until it drops.
-    buffer: Option<BlockBuffer>,
+    buffer: Option<Box<BlockBuffer>>,
 }
 
 impl BufferPool {
@@ -48,7 +48,7 @@ impl BlockSource for PooledBuffer<'_> {
 
     #[inline]
     fn bytes(&self) -> &[u8] {
-        self.buffer.as_ref().map_or(&[], BlockBuffer::bytes)
+        self.buffer.as_ref().map_or(&[], |buffer| buffer.bytes())
     }
 
     fn forget(&mut self) {

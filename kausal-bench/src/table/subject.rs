@@ -9,9 +9,9 @@ use std::sync::Arc;
 use kausal_arena::{AllocError, Budget};
 use kausal_index::{Cursor, EntryRef, Kind, SeqNo};
 use kausal_sstable::{
-    BlockCache, BlockCacheOptions, BlockHandle, BlockKind, BlockSource, CachedBlocks, Compression,
-    FileNumber, KeyHash, KeyspaceId, MergingCursor, Table, TableError, TableFile, TableId, TableOptions,
-    TableSink, TableSource, TableWriter,
+    BlockCache, BlockCacheOptions, BlockHandle, BlockKind, BlockSource, BufferPool, CachedBlocks,
+    Compression, FileNumber, KeyHash, KeyspaceId, MergingCursor, Table, TableError, TableFile, TableId,
+    TableOptions, TableSink, TableSource, TableWriter,
 };
 
 use super::data::{Answers, Entries, Key};
@@ -146,7 +146,7 @@ impl Subject for Ours {
 pub struct Reader {
     cache: BlockCache,
     tables: Vec<Table>,
-    budget: Budget,
+    buffers: BufferPool,
 }
 
 impl Reader {
@@ -164,11 +164,11 @@ impl Reader {
             Table::open(source, FileNumber(number as u64 + 1), None, &budget).map_err(io::Error::other)
         };
         let tables = tables.iter().enumerate().map(open).collect::<io::Result<_>>()?;
-        Ok(Self { cache, tables, budget })
+        Ok(Self { cache, tables, buffers: BufferPool::new(&budget) })
     }
 
-    fn blocks(&self) -> io::Result<CachedBlocks<&BlockCache>> {
-        CachedBlocks::new(&self.cache, &self.budget).map_err(io::Error::other)
+    fn blocks(&self) -> CachedBlocks<&BlockCache, &BufferPool> {
+        CachedBlocks::new(&self.cache, &self.buffers)
     }
 
     /// How many of `keys` the filters admit.
@@ -177,7 +177,7 @@ impl Reader {
     ///
     /// [`io::Error`] if a table cannot be read.
     pub fn admitted(&self, keys: &[Key]) -> io::Result<usize> {
-        let (mut blocks, table) = (self.blocks()?, &self.tables[0]);
+        let (mut blocks, table) = (self.blocks(), &self.tables[0]);
         let mut count = 0;
         for key in keys {
             let admits = table.may_hold(&key[..], KeyHash::of(&key[..]), &mut blocks);
@@ -196,7 +196,7 @@ impl Reader {
     ///
     /// If it holds one of them.
     pub fn fetched(&self, keys: &[Key]) -> io::Result<usize> {
-        let mut blocks = Counting { blocks: self.blocks()?, fetched: 0 };
+        let mut blocks = Counting { blocks: self.blocks(), fetched: 0 };
         for key in keys {
             let found = self.tables[0].get(key, SeqNo::MAX, &mut blocks).map_err(io::Error::other)?;
             assert_eq!(found, None, "an absent key");
@@ -207,7 +207,7 @@ impl Reader {
 
 impl Opened for Reader {
     fn look_up(&mut self, keys: &[Key]) -> io::Result<Answers> {
-        let (mut blocks, table) = (self.blocks()?, &self.tables[0]);
+        let (mut blocks, table) = (self.blocks(), &self.tables[0]);
         let mut answers = Answers::default();
         for key in keys {
             if let Some(entry) = table.get(key, SeqNo::MAX, &mut blocks).map_err(io::Error::other)? {
@@ -218,8 +218,8 @@ impl Opened for Reader {
     }
 
     fn walk(&mut self) -> io::Result<Answers> {
-        let cursors = self.tables.iter().map(|table| Ok(table.cursor_from(self.blocks()?)));
-        let mut cursors = cursors.collect::<io::Result<Vec<_>>>()?;
+        let cursors = self.tables.iter().map(|table| table.cursor_from(self.blocks()));
+        let mut cursors: Vec<_> = cursors.collect();
         let walked = match cursors.len() {
             1 => walked(&mut cursors[0]),
             _ => walked(&mut MergingCursor::new(cursors)),
@@ -242,7 +242,7 @@ fn walked(cursor: &mut impl Cursor<Error = TableError>) -> Result<Answers, Table
 
 /// Counts what is fetched.
 struct Counting<'c> {
-    blocks: CachedBlocks<&'c BlockCache>,
+    blocks: CachedBlocks<&'c BlockCache, &'c BufferPool>,
     fetched: usize,
 }
 

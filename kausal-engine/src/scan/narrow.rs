@@ -13,7 +13,6 @@ use kausal_index::{BlockIndex, Cursor as EntryCursor, EntryRef, Kind};
 use kausal_sstable::{CachedBlocks, TableError};
 
 use super::{Cursor, Direction, FillError, From, sources};
-use crate::error::Error;
 use crate::read::View;
 
 impl<I: BlockIndex + 'static> Cursor<I> {
@@ -43,7 +42,7 @@ impl<I: BlockIndex + 'static> Cursor<I> {
     /// Puts the key that comes next into `nearest`, tombstones included. Answers whether there is one.
     fn find_nearest(&self, view: &View<I>, from: From<'_>, nearest: &mut Vec<u8>) -> Result<bool, FillError> {
         let core = &self.core;
-        let blocks = || CachedBlocks::new(&*core.plan.cache, &core.plan.lookups).map_err(Error::from);
+        let blocks = || CachedBlocks::new(&*core.plan.cache, &core.buffers);
         let mut is_found = false;
         for source in sources(view, self.keyspace, &blocks)? {
             let mut source = source?;
@@ -88,7 +87,7 @@ impl<I: BlockIndex + 'static> Cursor<I> {
     /// chunk has to end before it.
     fn push_visible(&mut self, view: &View<I>, key: &[u8]) -> Result<bool, FillError> {
         let core = Arc::clone(&self.core);
-        let mut blocks = CachedBlocks::new(&*core.plan.cache, &core.plan.lookups).map_err(Error::from)?;
+        let mut blocks = CachedBlocks::new(&*core.plan.cache, &core.buffers);
         let at = self.snapshot.seqno();
         let pushed = view.get(self.keyspace, key, at, &mut blocks, |entry| {
             if entry.kind == Kind::Delete { Ok(true) } else { self.push(entry) }

@@ -18,7 +18,7 @@ use crate::format::{partition_point, take_varint, word};
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Position {
     /// The key, if it shares bytes with its group's head; its beginning is the head's.
-    key: Vec<u8>,
+    key: WholeKey,
     packed: Option<PackedSeqNo>,
     /// Number of the entry stood on.
     place: usize,
@@ -40,7 +40,7 @@ impl Position {
     #[inline]
     pub(crate) fn entry<'a>(&'a self, contents: &'a [u8]) -> Option<EntryRef<'a>> {
         let packed = self.packed?;
-        let key = if self.shared == 0 { &contents[self.further.clone()] } else { self.key.as_slice() };
+        let key = if self.shared == 0 { &contents[self.further.clone()] } else { self.key.bytes() };
         let value = &contents[self.further.end..self.value_end];
         Some(EntryRef { key, seqno: packed.seqno(), kind: packed.kind(), value })
     }
@@ -57,6 +57,78 @@ impl Position {
     #[inline]
     pub(crate) fn is_valid(&self) -> bool {
         self.packed.is_some()
+    }
+}
+
+/// Bytes of a key that is put together beside its position. A longer one takes memory of its own.
+const KEY_BYTES: usize = 64;
+
+/// Bytes copied at once where that many may be read and written: a copy of a length not known before costs more.
+const PIECE_BYTES: usize = 16;
+
+/// A key put together.
+#[derive(Clone, Debug)]
+struct WholeKey {
+    len: usize,
+    short: [u8; KEY_BYTES],
+    /// The key, if it is longer than [`KEY_BYTES`].
+    long: Vec<u8>,
+}
+
+impl Default for WholeKey {
+    fn default() -> Self {
+        Self { len: 0, short: [0; KEY_BYTES], long: Vec::new() }
+    }
+}
+
+impl WholeKey {
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        if self.len <= KEY_BYTES { &self.short[..self.len] } else { &self.long }
+    }
+
+    /// Keeps the first `kept` bytes of the key, of at least as many, and puts `further` behind them.
+    #[inline]
+    fn put(&mut self, kept: usize, further: &[u8]) {
+        let len = kept + further.len();
+        if len.max(self.len) > KEY_BYTES {
+            return self.put_long(kept, further);
+        }
+        self.short[kept..len].copy_from_slice(further);
+        self.len = len;
+    }
+
+    /// [`put`](Self::put) of a range of `contents`.
+    #[inline]
+    fn put_from(&mut self, kept: usize, contents: &[u8], further: Range<usize>) {
+        let len = kept + further.len();
+        let piece = contents.get(further.start..).and_then(<[u8]>::first_chunk::<PIECE_BYTES>);
+        let room = self.short.get_mut(kept..).and_then(<[u8]>::first_chunk_mut::<PIECE_BYTES>);
+        match (piece, room) {
+            (Some(piece), Some(room)) if further.len() <= PIECE_BYTES && self.len <= KEY_BYTES => {
+                *room = *piece;
+                self.len = len;
+            }
+            _ => self.put(kept, &contents[further]),
+        }
+    }
+
+    #[cold]
+    fn put_long(&mut self, kept: usize, further: &[u8]) {
+        let len = kept + further.len();
+        if self.len <= KEY_BYTES {
+            self.long.clear();
+            self.long.extend_from_slice(&self.short[..kept]);
+        } else {
+            self.long.truncate(kept);
+        }
+        if len <= KEY_BYTES {
+            self.short[..kept].copy_from_slice(&self.long[..kept]);
+            self.short[kept..len].copy_from_slice(further);
+        } else {
+            self.long.extend_from_slice(further);
+        }
+        self.len = len;
     }
 }
 
@@ -211,13 +283,12 @@ impl<'a> Block<'a> {
         if raw.shared != 0 {
             let group = place / GROUP;
             if position.head.0 == group && position.head.1 >= raw.shared && !place.is_multiple_of(GROUP) {
-                position.key.truncate(raw.shared);
+                position.key.put(raw.shared, &self.contents[raw.further.clone()]);
             } else {
                 position.head = (usize::MAX, 0);
-                position.key.clear();
-                position.key.extend_from_slice(self.shared(place, &raw)?);
+                position.key.put(0, self.shared(place, &raw)?);
+                position.key.put(raw.shared, &self.contents[raw.further.clone()]);
             }
-            position.key.extend_from_slice(&self.contents[raw.further.clone()]);
             position.head = (group, raw.shared);
         }
         position.stand(place, raw);
@@ -242,13 +313,24 @@ impl<'a> Block<'a> {
         }
         let end = if place + 1 < self.shape.count { self.offset(place + 1) } else { self.shape.entries_end };
         // It begins where the one stood on ends.
-        match self.raw_at(position.value_end, end) {
-            Some(raw) if raw.shared == 0 => {
-                position.stand(place, raw);
-                true
+        let Some(raw) = self.raw_at(position.value_end, end) else { return false };
+        if raw.shared != 0 {
+            let (group, shared) = (place / GROUP, raw.shared);
+            if position.shared == 0 && position.place == group * GROUP {
+                // From the head, whose key lies in the contents, to the first that shares with it.
+                let head = &self.contents[position.further.clone()];
+                if shared > head.len() {
+                    return false;
+                }
+                position.key.put(0, &head[..shared]);
+            } else if position.head.0 != group || position.head.1 < shared || place.is_multiple_of(GROUP) {
+                return false;
             }
-            _ => false,
+            position.key.put_from(shared, self.contents, raw.further.clone());
+            position.head = (group, shared);
         }
+        position.stand(place, raw);
+        true
     }
 
     #[inline]

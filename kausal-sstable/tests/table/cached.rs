@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use kausal_arena::Budget;
 use kausal_index::{Cursor, Kind, SeqNo};
-use kausal_sstable::{BlockCache, BlockCacheOptions, CachedBlocks, MergingCursor, Residency, Table};
+use kausal_sstable::{
+    BlockCache, BlockCacheOptions, BufferPool, CachedBlocks, MergingCursor, Residency, Table,
+};
 
 use crate::{FileNumber, budget, compressions, entry, options, seqno, write_with};
 
@@ -32,7 +34,8 @@ fn look_ups_and_walks_agree_whatever_the_cache_has_room_for() {
             let cache = cache(bytes.max(64 << 10));
             let table =
                 Table::open_with(Arc::new(file.clone()), FileNumber(3), None, residency, &budget()).unwrap();
-            let mut blocks = CachedBlocks::new(&cache, &budget()).unwrap();
+            let buffers = BufferPool::new(&budget());
+            let mut blocks = CachedBlocks::new(&cache, &buffers);
             for _ in 0..2 {
                 for number in 0..2_000_u32 {
                     let held = key(2 * number);
@@ -40,7 +43,7 @@ fn look_ups_and_walks_agree_whatever_the_cache_has_room_for() {
                     assert_eq!(found.value, number.to_le_bytes());
                     assert!(table.get(&key(2 * number + 1), SeqNo::MAX, &mut blocks).unwrap().is_none());
                 }
-                let mut cursor = table.cursor_from(CachedBlocks::new(&cache, &budget()).unwrap());
+                let mut cursor = table.cursor_from(CachedBlocks::new(&cache, &buffers));
                 let mut stands = cursor.seek_to_first().unwrap();
                 for entry in &list {
                     assert!(stands);
@@ -65,8 +68,9 @@ fn tables_that_share_a_cache_are_not_taken_for_each_other() {
             Table::open(Arc::new(file), FileNumber(u64::from(number) + 1), None, &budget()).unwrap()
         })
         .collect();
+    let buffers = Arc::new(BufferPool::new(&budget()));
     for _ in 0..2 {
-        let blocks = || CachedBlocks::new(Arc::clone(&cache), &budget()).unwrap();
+        let blocks = || CachedBlocks::new(Arc::clone(&cache), Arc::clone(&buffers));
         let mut merge = MergingCursor::new(tables.iter().map(|table| table.cursor_from(blocks())).collect());
         let mut stands = merge.seek_to_first().unwrap();
         for number in 0..1_500_u32 {
@@ -88,7 +92,8 @@ fn a_value_outlives_the_look_up_by_its_pin() {
     let list = [entry(b"apple", 1, Kind::Put, b"red"), entry(b"beech", 2, Kind::Put, b"tree")];
     let file = write_with(&list, 7, options(), None, &[]);
     let table = Table::open(Arc::new(file), FileNumber(1), None, &budget()).unwrap();
-    let mut blocks = CachedBlocks::new(&cache, &budget()).unwrap();
+    let buffers = BufferPool::new(&budget());
+    let mut blocks = CachedBlocks::new(&cache, &buffers);
     assert!(table.get(b"beech", seqno(2), &mut blocks).unwrap().is_some());
     let pinned = blocks.take_pinned().unwrap();
     assert!(pinned.windows(4).any(|bytes| bytes == b"tree"));
