@@ -96,7 +96,7 @@ pub use prefetch::prefetch_line;
 pub use published::Published;
 pub use region::{Permit, Region};
 pub use region_pool::{RegionCoordinator, RegionPool};
-pub use report::{LeaseReport, MemoryReport, NodeReport};
+pub use report::{LeaseReport, MemoryReport, NodeChange, NodeReport};
 pub use scope::Scope;
 pub use scratch::{Scratch, ScratchPool};
 pub use subsystem::{ChildArena, Subsystem};

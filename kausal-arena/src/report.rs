@@ -71,9 +71,80 @@ impl MemoryReport {
         &self.nodes[0]
     }
 
+    /// What changed since an `earlier` report of the same tree, in the order of this one; what is gone comes last. The first
+    /// is the node to look at: parents come before their children, so follow it down to the last that changed by
+    /// as much.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use kausal_arena::Budget;
+    ///
+    /// let root = Budget::root("database", 1 << 20);
+    /// let (cache, _flush) = (root.child("cache", 0, 1 << 20).unwrap(), root.child("flush", 0, 1 << 20).unwrap());
+    /// let before = root.report();
+    /// let held = cache.reserve(4096).unwrap();
+    /// let changes = root.report().changes_since(&before);
+    /// let shown: Vec<String> = changes.iter().map(ToString::to_string).collect();
+    /// assert_eq!(shown, ["database: 0 B, then 4.00 KiB", "database/cache: 0 B, then 4.00 KiB"]);
+    /// drop(held);
+    /// assert_eq!(root.report().changes_since(&before), []);
+    /// ```
+    pub fn changes_since(&self, earlier: &Self) -> Vec<NodeChange> {
+        let mut before = earlier.used_by_path();
+        let mut changes = Vec::new();
+        for (path, used) in self.used_by_path() {
+            let place = before.iter().position(|(other, _)| *other == path);
+            let was = place.map(|place| before.remove(place).1);
+            if was != Some(used) {
+                changes.push(NodeChange { path, before: was, after: Some(used) });
+            }
+        }
+        changes.extend(before.into_iter().map(|(path, was)| NodeChange {
+            path,
+            before: Some(was),
+            after: None,
+        }));
+        changes
+    }
+
+    /// What each node uses, by the names from the top down to it.
+    fn used_by_path(&self) -> Vec<(String, usize)> {
+        let mut above: Vec<&str> = Vec::new();
+        let path = |node: &NodeReport, above: &[&str]| -> String {
+            above.iter().copied().chain([&*node.name]).collect::<Vec<_>>().join("/")
+        };
+        let mut paths = Vec::with_capacity(self.nodes.len());
+        for node in &self.nodes {
+            above.truncate(node.depth);
+            paths.push((path(node, &above), node.used));
+            above.push(&node.name);
+        }
+        paths
+    }
+
     /// Sum of what the leaves use; equals what the root uses.
     pub fn leaves_used(&self) -> usize {
         self.nodes.iter().filter(|node| node.is_leaf).map(|node| node.used).sum()
+    }
+}
+
+/// A node that uses more or less than it did, or came, or is gone. See [`MemoryReport::changes_since`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+pub struct NodeChange {
+    /// Names from the node the report was asked of down to this one, with slashes between.
+    pub path: String,
+    /// Bytes used then; `None` if there was no such node.
+    pub before: Option<usize>,
+    /// Bytes used now; `None` if it is gone.
+    pub after: Option<usize>,
+}
+
+impl fmt::Display for NodeChange {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = |used: Option<usize>| used.map_or("not there".to_owned(), bytes);
+        write!(out, "{}: {}, then {}", self.path, shown(self.before), shown(self.after))
     }
 }
 

@@ -188,6 +188,7 @@ impl Work {
             match done {
                 Ok(()) => count.fetch_add(1, Ordering::Relaxed),
                 Err(error) if error.downcast_ref().is_some_and(is_refusal) => {
+                    eprintln!("operation {operation} of thread {thread}: {error}");
                     self.refused.fetch_add(1, Ordering::Relaxed)
                 }
                 Err(error) => return Err(error),

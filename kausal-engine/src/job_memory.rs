@@ -18,7 +18,7 @@ pub(crate) struct JobMemory {
     /// Before the budget: what is kept is charged to it.
     writers: Mutex<Vec<WriterMemory>>,
     buffers: BufferPool,
-    /// Idle writers' memory is no more than this.
+    /// Idle writers' memory is no more than this, half of the floor; the other half is for idle block buffers.
     kept_max: usize,
     budget: Budget,
 }
@@ -27,7 +27,7 @@ impl JobMemory {
     /// Nothing yet; what jobs need is charged to `budget`, in which nothing is charged yet.
     pub(crate) fn new(budget: Budget) -> Self {
         let kept_max = budget.reserved() / 2;
-        let buffers = BufferPool::new(&budget);
+        let buffers = BufferPool::keeping(kept_max, &budget);
         Self { writers: Mutex::new(Vec::new()), buffers, kept_max, budget }
     }
 

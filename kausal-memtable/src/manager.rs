@@ -23,6 +23,7 @@ use kausal_arena::sync::{Arc, Mutex};
 use kausal_arena::{AllocError, RegionCoordinator, RegionUnavailable};
 use kausal_index::BlockIndex;
 
+use crate::keyspaces::Spares;
 use crate::memtable::Memtable;
 
 /// Why there was no rotation. Nothing has changed.
@@ -64,6 +65,7 @@ impl<I, A> Clone for Tables<I, A> {
 pub struct MemtableManager<I, A = ()> {
     regions: RegionCoordinator,
     keyspaces_max: usize,
+    spares: Spares<I>,
     tables: Mutex<Arc<Tables<I, A>>>,
 }
 
@@ -92,10 +94,13 @@ impl<I: BlockIndex, A> MemtableManager<I, A> {
         keyspaces_max: usize,
         attached: A,
     ) -> Result<Self, RotateRefused> {
-        let active = Arc::new(Memtable::with_keyspaces(regions.take()?, keyspaces_max, attached)?);
+        // One memtable is full while another one is new.
+        let spares = Spares::new(2);
+        let active = Memtable::with_spares(regions.take()?, keyspaces_max, attached, &spares)?;
+        let active = Arc::new(active);
         let frozen = Vec::with_capacity(regions.total_count());
         let tables = Mutex::new(Arc::new(Tables { active, frozen }));
-        Ok(Self { regions, keyspaces_max, tables })
+        Ok(Self { regions, keyspaces_max, spares, tables })
     }
 
     /// The memtable that takes writes. If it turns out to be sealed, there has been a rotation: ask again.
@@ -131,7 +136,8 @@ impl<I: BlockIndex, A> MemtableManager<I, A> {
     ///
     /// [`RotateRefused`].
     pub fn rotate(&self, attached: A) -> Result<Arc<Memtable<I, A>>, RotateRefused> {
-        let next = Memtable::with_keyspaces(self.regions.take()?, self.keyspaces_max, attached)?;
+        let region = self.regions.take()?;
+        let next = Memtable::with_spares(region, self.keyspaces_max, attached, &self.spares)?;
         let next = Arc::new(next);
         Ok(self.change(|tables| {
             let sealed = std::mem::replace(&mut tables.active, next);

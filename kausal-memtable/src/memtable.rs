@@ -23,7 +23,7 @@ use kausal_index::{
 };
 
 use crate::keyspace::{BatchPart, Keyspace};
-use crate::keyspaces::Keyspaces;
+use crate::keyspaces::{Keyspaces, Spares};
 use crate::range_tombstones::RangeRefused;
 use crate::tally::Tally;
 
@@ -136,6 +136,16 @@ impl<I: BlockIndex, A> Memtable<I, A> {
     ///
     /// If `keyspaces_max` is 0.
     pub fn with_keyspaces(region: Region, keyspaces_max: usize, attached: A) -> Result<Self, AllocError> {
+        Self::with_spares(region, keyspaces_max, attached, &Spares::new(0))
+    }
+
+    /// [`with_keyspaces`](Self::with_keyspaces), in places that earlier memtables left behind.
+    pub(crate) fn with_spares(
+        region: Region,
+        keyspaces_max: usize,
+        attached: A,
+        spares: &Spares<I>,
+    ) -> Result<Self, AllocError> {
         assert!(keyspaces_max > 0, "a memtable has the default keyspace");
         let bytes = I::bytes_max(0, 0);
         let exhausted = |_| AllocError::Exhausted { need: bytes, have: region.capacity() };
@@ -144,7 +154,7 @@ impl<I: BlockIndex, A> Memtable<I, A> {
         drop(permit);
         Ok(Self {
             default,
-            others: Keyspaces::new(keyspaces_max - 1),
+            others: Keyspaces::new(keyspaces_max - 1, spares),
             tally: Tally::new(),
             attached,
             stage: AtomicU8::new(Stage::Active as u8),

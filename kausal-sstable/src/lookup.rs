@@ -23,8 +23,7 @@ use crate::source::BlockSource;
 /// Buffers kept for the next who needs one; more are given back to the budget.
 const IDLE_MAX: usize = 16;
 
-/// Idle buffers have one in so many bytes of what the pool's budget may have: the rest is for those who read. One that has
-/// grown beyond half of that is given back instead of kept.
+/// Idle buffers have one in so many bytes of what the budget may have: the rest is for those who read.
 const IDLE_SHARE: usize = 16;
 
 /// Block buffers that look-ups, and walks without a cache, take and give back, so that a warm one allocates nothing.
@@ -44,10 +43,14 @@ struct Idle {
 }
 
 impl BufferPool {
-    /// An empty pool, whose buffers are charged to `budget`.
+    /// An empty pool, whose buffers are charged to `budget`. Idle ones keep up to a sixteenth of what that may have.
     pub fn new(budget: &Budget) -> Self {
+        Self::keeping(budget.ceiling() / IDLE_SHARE, budget)
+    }
+
+    /// An empty pool whose idle buffers keep up to `idle_bytes_max`, and each of them up to half of that.
+    pub fn keeping(idle_bytes_max: usize, budget: &Budget) -> Self {
         let idle = Idle { buffers: Vec::with_capacity(IDLE_MAX), bytes: 0 };
-        let idle_bytes_max = budget.ceiling() / IDLE_SHARE;
         Self { budget: budget.clone(), idle: Mutex::new(idle), idle_bytes_max }
     }
 

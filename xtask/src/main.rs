@@ -7,6 +7,7 @@
 //! | `ci` | everything a change must pass, in order |
 //! | `bench` | builds kausal-bench with its peers and runs it |
 //! | `layers` | who may know whom, who may make arenas, touch files, say unsafe |
+//! | `memory_reports` | two exported memory reports, compared |
 //! | `model` | what depends on an order between threads, under loom or shuttle |
 //! | `release` | what a user of the published crates would get |
 //! | `requirements` | the table of the memory architecture against the tests that prove it |
@@ -25,6 +26,7 @@ mod command;
 mod failure;
 mod fuzz;
 mod layers;
+mod memory_reports;
 mod model;
 mod release;
 mod requirements;
@@ -53,6 +55,7 @@ Usage: cargo xtask TASK
                     --json FILE   the rows
                     --markdown F  the record
   layers          proves the rules of ARCHITECTURE.md on dependencies, arenas, files and unsafe code
+  mem diff A B    compares two reports that `kausal memory DB --json` printed, and names the first node that differs
   model [loom|shuttle]  explores interleavings of the models (default: loom, all of them)
                     --crate NAME  only this crate's; may be repeated
                     --planted X   builds the defect X in, and demands that a model finds it
@@ -100,6 +103,10 @@ fn run(task: &OsString, arguments: Vec<OsString>) -> Result<(), Failure> {
         Some("bench") => bench::run(&workspace, &arguments),
         Some("ci") => no_arguments(arguments).and_then(|()| ci::run(&workspace)),
         Some("layers") => no_arguments(arguments).and_then(|()| layers::run(&workspace)),
+        Some("mem") => match arguments.as_slice() {
+            [what, left, right] if what == "diff" => memory_reports::diff(left.as_ref(), right.as_ref()),
+            _ => Err(Failure::usage("wants `diff A B`, two files that `kausal memory DB --json` printed")),
+        },
         Some("model") => model::run(&workspace, &model::Options::parse(arguments)?),
         Some("release") => release::run(&workspace, &arguments),
         Some("requirements") => no_arguments(arguments).and_then(|()| requirements::run(&workspace)),

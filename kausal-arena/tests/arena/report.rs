@@ -54,6 +54,42 @@ fn tracing_names_the_place_that_took_a_lease_and_silence_does_not() {
     assert!(leases().is_empty());
 }
 
+#[test]
+fn s29_the_tree_is_exact_is_printed_and_is_compared_between_two_moments() {
+    let root = Budget::root("database", 1 << 20);
+    let cache = root.child("cache", 0, 1 << 20).unwrap();
+    let (data, index) = (cache.child("data", 0, 1 << 20).unwrap(), cache.child("index", 0, 1 << 20).unwrap());
+    let mut held = [data.reserve(1000).unwrap(), index.reserve(300).unwrap()];
+    let first = root.report();
+    held[1].resize(8492).unwrap();
+    let flush = root.child("flush", 0, 1 << 20).unwrap();
+    let _writes = flush.reserve(50).unwrap();
+    let second = root.report();
+
+    // Exact, at both moments: what a node uses is its own and its children's, to the byte.
+    for report in [&first, &second] {
+        assert_eq!(report.root().used, report.leaves_used());
+        let children = report.nodes().iter().filter(|node| node.depth == 1);
+        assert_eq!(report.root().used, children.map(|node| node.used).sum::<usize>());
+    }
+    // Printed: a line for each node under the heading.
+    assert_eq!(second.to_string().lines().count(), 1 + second.nodes().len());
+    // Compared: which nodes changed, by how much, and no other.
+    let changes: Vec<_> = second.changes_since(&first).iter().map(ToString::to_string).collect();
+    assert_eq!(
+        changes,
+        [
+            "database: 1.27 KiB, then 9.32 KiB",
+            "database/cache: 1.27 KiB, then 9.27 KiB",
+            "database/cache/index: 300 B, then 8.29 KiB",
+            "database/flush: not there, then 50 B",
+        ]
+    );
+    let back = first.changes_since(&second);
+    assert_eq!(back.last().map(|change| (&*change.path, change.after)), Some(("database/flush", None)));
+    assert_eq!(second.changes_since(&second), []);
+}
+
 #[cfg(feature = "serde")]
 #[test]
 fn a_report_is_serialised() {

@@ -27,6 +27,43 @@ fn s22_a_parent_is_not_reset_while_a_child_lives() {
     assert_eq!(root.used(), idle.used());
 }
 
+/// What every level is made of: a node of the tree, an arena charged to it, the pool that all share, and children of the same
+/// kind. So what holds for one holds for all, and one test goes down a chain of any depth.
+#[test]
+fn s25_every_level_is_a_node_an_arena_the_shared_pool_and_children() {
+    let root = Budget::root("root", 16 << 20);
+    let (top, idle) = (root.child("top", 0, 8 << 20).unwrap(), root.child("idle", 0, 8 << 20).unwrap());
+    let pool = ChunkPool::new(&idle);
+    let parent = Arena::pooled(&top, &pool);
+    let names = ["engine", "keyspace", "index", "cursor"];
+    let mut chain: Vec<Subsystem> = Vec::new();
+    for name in names {
+        let above = chain.last().map_or_else(|| parent.coordinator(), |child| child.coordinator().clone());
+        chain.push(Subsystem::new(&above, name, 1 << 20).unwrap());
+    }
+    for (level, child) in chain.iter().enumerate() {
+        child.scope().alloc_slice_copy(&vec![level as u8; 30_000]);
+    }
+    let report = root.report();
+    assert_eq!(report.root().used, top.used() + idle.used());
+    let used = |name: &str| report.nodes().iter().find(|node| &*node.name == name).unwrap().used;
+    for (level, name) in names.into_iter().enumerate() {
+        // Its own arena, and what is below it.
+        let below = names.get(level + 1).map_or(0, |child| used(child));
+        assert_eq!(used(name), chain[level].stats().capacity + below, "{name}: {report}");
+        let depth = report.nodes().iter().find(|node| &*node.name == name).unwrap().depth;
+        assert_eq!(depth, level + 2, "{name} is a node below the level above: {report}");
+    }
+    // Each is given back as a whole, from below, to the one pool, and nobody else is touched.
+    let held = top.used();
+    while let Some(child) = chain.pop() {
+        let (capacity, before) = (child.stats().capacity, pool.idle_bytes());
+        drop(child);
+        assert_eq!(pool.idle_bytes(), before + capacity);
+        assert_eq!(top.used() + pool.idle_bytes(), held);
+    }
+}
+
 #[test]
 fn s22_a_childs_ceiling_holds_whatever_its_parent_has() {
     let parent = Arena::growing(&Budget::root("root", 4 << 20));

@@ -166,6 +166,7 @@ pub(crate) fn memory(engine: &StorageEngine, json: bool) -> Result<Outcome, Fail
                     "depth": node.depth,
                     "used": node.used,
                     "reserved": node.reserved,
+                    "floor": node.floor,
                     "limit": node.limit,
                     "peak": node.used_max,
                 })
