@@ -143,7 +143,10 @@ impl<'a, 'p> LookupBlocks<'a, 'p> {
     /// fetched.
     pub fn pin(&self) -> Option<PinnedBlock> {
         match &self.held {
-            Held::Peeked(key) => self.cache.get(key),
+            Held::Peeked(key) => {
+                let peeked = self.peek.as_ref().and_then(|peek| peek.pin());
+                peeked.or_else(|| self.cache.get(key))
+            }
             Held::Pinned(_, block) => Some(block.clone()),
             Held::Nothing | Held::Buffered(_) => None,
         }

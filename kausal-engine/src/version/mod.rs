@@ -10,9 +10,11 @@
 //! |---|---|
 //! | `table_file` | one table on disk with its metadata; removed when obsolete and unread |
 //! | `tree` | the levels of one keyspace and their look-ups |
+//! | `fences` | where the tables of a level begin and end, as numbers |
 //! | `mod` | a version: the trees |
 //! | `set` | the current version and the manifest behind it |
 
+mod fences;
 mod set;
 mod table_file;
 mod tree;

@@ -8,6 +8,7 @@ use kausal_sstable::Table;
 
 use crate::ids::KeyspaceId;
 use crate::version::TableFile;
+use crate::version::fences::{Fences, Side};
 
 /// Levels of a tree. Level 6 of a tree with fan-out 10 above 16 MiB holds 160 TiB.
 pub(crate) const LEVEL_COUNT: usize = 7;
@@ -19,6 +20,8 @@ pub(crate) struct Level {
     /// Those of them that have entries, as the merging cursors want them: a table may hold range tombstones only.
     tables: Vec<Arc<Table>>,
     has_range_tombstones: bool,
+    /// Of `files`.
+    fences: Fences,
 }
 
 impl Level {
@@ -26,7 +29,8 @@ impl Level {
         let with_entries = files.iter().filter(|file| file.meta().entry_count > 0);
         let tables = with_entries.map(|file| Arc::clone(file.table())).collect();
         let has_range_tombstones = files.iter().any(|file| file.meta().range_tombstone_count > 0);
-        Self { files, tables, has_range_tombstones }
+        let fences = Fences::of(files.iter().map(|file| file.meta()));
+        Self { files, tables, has_range_tombstones, fences }
     }
 
     pub(crate) fn files(&self) -> &[Arc<TableFile>] {
@@ -60,9 +64,40 @@ impl Level {
     }
 
     /// Of a deeper level: the table that may hold `key`.
+    #[inline]
     fn file_of(&self, key: &[u8]) -> Option<&Arc<TableFile>> {
+        if self.files.is_empty() {
+            return None;
+        }
+        let head = self.fences.head(key);
+        let place = self.fences.first(head);
+        if place == self.files.len() {
+            return None;
+        }
+        match self.fences.side(place, head) {
+            Side::Inside => self.files.get(place),
+            Side::Outside => None,
+            Side::Unknown => self.file_of_whole_key(key),
+        }
+    }
+
+    /// The same, where heads are not enough.
+    #[inline(never)]
+    fn file_of_whole_key(&self, key: &[u8]) -> Option<&Arc<TableFile>> {
         let place = self.files.partition_point(|file| file.meta().ends_before(key));
         self.files.get(place).filter(|file| file.meta().covers(key))
+    }
+
+    /// Of level 0: the tables that may hold `key`.
+    #[inline]
+    fn files_over<'a>(&'a self, key: &'a [u8]) -> impl Iterator<Item = &'a Arc<TableFile>> {
+        let head = self.fences.head(key);
+        let may_hold = move |(place, file): &(usize, &Arc<TableFile>)| match self.fences.side(*place, head) {
+            Side::Inside => true,
+            Side::Outside => false,
+            Side::Unknown => file.meta().covers(key),
+        };
+        self.files.iter().enumerate().filter(may_hold).map(|(_, file)| file)
     }
 
     /// Of a deeper level: the newest range tombstone at or below `at` that covers `key`.
@@ -118,8 +153,7 @@ impl Tree {
     /// The tables that may hold `key` or a range tombstone over it, those with the newer versions first.
     pub(crate) fn candidates<'a>(&'a self, key: &'a [u8]) -> impl Iterator<Item = &'a Arc<TableFile>> {
         let (newest, deeper) = self.levels.split_first().expect("a tree has its levels");
-        let newest = newest.files.iter().filter(|file| file.meta().covers(key));
-        newest.chain(deeper.iter().filter_map(|level| level.file_of(key)))
+        newest.files_over(key).chain(deeper.iter().filter_map(|level| level.file_of(key)))
     }
 
     /// Whether a level below `level` has a table that may hold a key from `lower` to `upper`.

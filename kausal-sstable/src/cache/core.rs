@@ -168,10 +168,10 @@ impl Core {
 
     /// What `see` makes of a frame that may hold the block `key`, with its number.
     #[inline]
-    pub(super) fn find_frame<T>(
-        &self,
+    pub(super) fn find_frame<'a, T>(
+        &'a self,
         key: &BlockKey,
-        mut see: impl FnMut(u32, &Header) -> Option<T>,
+        mut see: impl FnMut(u32, &'a Header) -> Option<T>,
     ) -> Option<T> {
         self.directory.find(key.hash(), |frame| see(frame, &self.headers[frame as usize]))
     }

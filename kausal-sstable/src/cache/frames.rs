@@ -147,6 +147,20 @@ impl Header {
         self.extent()
     }
 
+    /// Pins the frame that the caller's hazard names, and that was seen live since. Not if an evictor is looking at the hazards
+    /// in this moment: it may have passed the caller's by when that is gone.
+    #[inline]
+    fn pin_seen(&self) -> bool {
+        let before = self.state.fetch_add(PIN, PINNING);
+        if before & (LIVE | PINS_ALARM) == LIVE {
+            return true;
+        }
+        alarm(before);
+        // Relaxed: nothing was read under this pin.
+        self.state.fetch_sub(PIN, Ordering::Relaxed);
+        false
+    }
+
     /// Where the bytes of a block that is kept live by a pin or a hazard are.
     #[inline]
     fn extent(&self) -> Option<Seen> {
@@ -396,6 +410,13 @@ impl PinnedBlock {
         }
         let Seen { bytes, len } = header.extent()?;
         Some(Self { header: NonNull::from(header), core: address(core), bytes, len })
+    }
+
+    /// The block at which a hazard looks, pinned for longer than that.
+    #[inline]
+    pub(super) fn pin_seen(core: &Arc<Core>, header: &Header, seen: &Seen) -> Option<Self> {
+        let Seen { bytes, len } = *seen;
+        header.pin_seen().then(|| Self { header: NonNull::from(header), core: address(core), bytes, len })
     }
 
     #[inline]

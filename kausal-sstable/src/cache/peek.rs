@@ -25,7 +25,7 @@ use kausal_arena::PerThread;
 use kausal_arena::sync::{AtomicBool, AtomicU64, Ordering, fence};
 
 use super::core::Core;
-use super::frames::{Header, Seen};
+use super::frames::{Header, PinnedBlock, Seen};
 use super::key::{BlockClass, BlockKey};
 
 /// Threads that can peek; more than these pin. A model's threads are few.
@@ -81,7 +81,8 @@ pub struct Peek<'a> {
     core: &'a Arc<Core>,
     /// None for a thread beyond the table, and for a look inside of another: those pin.
     hazard: Option<&'a Hazard>,
-    seen: Option<Seen>,
+    /// And the frame's header.
+    seen: Option<(Seen, &'a Header)>,
 }
 
 impl<'a> Peek<'a> {
@@ -114,22 +115,29 @@ impl<'a> Peek<'a> {
     }
 
     #[inline]
-    fn see(hazard: &Hazard, frame: u32, header: &Header, key: &BlockKey) -> Option<Seen> {
+    fn see(hazard: &Hazard, frame: u32, header: &'a Header, key: &BlockKey) -> Option<(Seen, &'a Header)> {
         // Release: pairs with the Acquire of an evictor, for what was looked at before.
         hazard.frame.store(u64::from(frame) + 1, Ordering::Release);
         // Pairs with the fence of `Hazards::name`.
         #[cfg(not(kausal_planted = "cache_peek_unfenced"))]
         fence(Ordering::SeqCst);
-        header.see(key)
+        header.see(key).map(|seen| (seen, header))
     }
 
     /// The contents of the block looked at; empty if there is none.
     #[inline]
     pub fn bytes(&self) -> &[u8] {
-        let Some(seen) = &self.seen else { return &[] };
+        let Some((seen, _)) = &self.seen else { return &[] };
         // SAFETY: the hazard has named the frame since before it was seen live (`see`). Only this writes it, taking `&mut
         // self`, and the end of the call that lent `self`.
         unsafe { seen.contents() }
+    }
+
+    /// The block looked at, pinned for as long as the caller wants. `None` if there is none, and now and then for one that
+    /// somebody tries to evict.
+    #[inline]
+    pub fn pin(&self) -> Option<PinnedBlock> {
+        self.seen.as_ref().and_then(|(seen, header)| PinnedBlock::pin_seen(self.core, header, seen))
     }
 
     /// Looks at nothing any more.

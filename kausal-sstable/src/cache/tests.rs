@@ -390,6 +390,27 @@ fn blocks_outlive_their_cache() {
     assert_eq!((budget.used(), copied.len()), (0, 5));
 }
 
+/// The block, pinned out of a look at it.
+fn peeked_and_pinned(cache: &BlockCache, key: &BlockKey) -> Option<PinnedBlock> {
+    cache.peek(|peek| peek.block(key, BlockClass::Data).then(|| peek.pin()).flatten())
+}
+
+#[test]
+fn what_was_pinned_out_of_a_look_stays_when_the_look_is_over() {
+    let (_budget, cache) = cache_of(2 << 20);
+    let first = key(1, 1);
+    drop(put(&cache, first, 3000).unwrap());
+    assert!(peeked_and_pinned(&cache, &key(1, 2)).is_none(), "it is not there");
+    let block = peeked_and_pinned(&cache, &first).unwrap();
+    assert_eq!(cache.stats().pinned_bytes, PAGE_BYTES);
+    // More than the cache holds: what is not pinned goes.
+    (0..2000).for_each(|place| drop(put(&cache, key(2, place), PAGE_BYTES).unwrap()));
+    check_block(&first, &block);
+    assert_eq!(block.len(), 3000);
+    drop(block);
+    assert_eq!(cache.stats().pinned_bytes, 0);
+}
+
 #[test]
 fn threads_that_fill_and_read_the_same_blocks_see_only_whole_ones() {
     let budget = Budget::root("block cache", 3 << 20);
@@ -403,8 +424,8 @@ fn threads_that_fill_and_read_the_same_blocks_see_only_whole_ones() {
                 for turn in 0..6_000 {
                     random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                     let key = key(random >> 62, (random >> 40) % 400);
-                    let block =
-                        cache.get(&key).or_else(|| put(cache, key, 3000 + key.file.0 as usize * 900).ok());
+                    let found = if turn % 2 == 0 { cache.get(&key) } else { peeked_and_pinned(cache, &key) };
+                    let block = found.or_else(|| put(cache, key, 3000 + key.file.0 as usize * 900).ok());
                     if let Some(block) = block {
                         check_block(&key, &block[..64]);
                         kept.push((key, block));
