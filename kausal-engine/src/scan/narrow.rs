@@ -71,7 +71,10 @@ impl<I: BlockIndex + 'static> Cursor<I> {
         C: EntryCursor<Error = TableError>,
     {
         let mut stands = match self.direction {
-            Direction::Forward => self.seek_forward(source, from)?,
+            Direction::Forward => match self.forward_start(from) {
+                Some((key, at)) => source.seek(key, at)?,
+                None => source.seek_to_first()?,
+            },
             Direction::Backward => self.seek_backward(source, from)?,
         };
         while stands && source.entry().is_some_and(|entry| entry.seqno > self.snapshot.seqno()) {
