@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use kausal_arena::{PermitRefused, RegionPool};
 use kausal_index::{BlockIndex, EntryRef, SeqNo};
@@ -218,7 +219,7 @@ pub(crate) fn files_of(vfs: &dyn Vfs, directory: &Path) -> Result<Vec<FileKind>,
 fn rotate_error(refused: RotateRefused) -> Error {
     match refused {
         RotateRefused::Alloc(error) => error.into(),
-        _ => Error::Closed,
+        _ => Error::Stalled { reason: "no memtable region is free", waited: Duration::ZERO },
     }
 }
 
