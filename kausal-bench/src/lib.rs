@@ -8,6 +8,7 @@
 //! | [`cache`] | the block cache against the field's caches, the merging cursor against a heap |
 //! | [`memtable`] | a memtable beside its index and beside maps that own their entries |
 //! | [`table`] | the table format against those of other engines |
+//! | [`hot_paths`] | instructions of one operation of each hot path |
 //! | [`peers`] | the whole engine against other stores |
 //! | [`samples`], [`row`] | samples in turn and their medians; one measured number |
 //! | [`text`], [`record`] | a result for people, and for the repository |
@@ -22,6 +23,7 @@ pub mod arena;
 pub mod cache;
 pub mod get;
 pub mod heap;
+pub mod hot_paths;
 pub mod index;
 pub mod machine;
 pub mod maps;

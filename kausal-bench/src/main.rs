@@ -1,4 +1,4 @@
-//! `kausal-bench [arena|cache|get|index|memtable|peers|table] [OPTIONS]`: measures, prints, writes. `cargo xtask bench` builds it with the peers.
+//! `kausal-bench [arena|cache|counts|get|index|memtable|peers|table] [OPTIONS]`: measures, prints, writes. `cargo xtask bench` builds it with the peers.
 #![forbid(unsafe_code)]
 
 use std::error::Error;
@@ -8,10 +8,10 @@ use std::process::ExitCode;
 use kausal_bench::arena::{self, child};
 use kausal_bench::options::Options;
 use kausal_bench::row::Row;
-use kausal_bench::{cache, get, index, memtable, peers, record, regression, report, table, text};
+use kausal_bench::{cache, get, hot_paths, index, memtable, peers, record, regression, report, table, text};
 
 const HELP: &str = "\
-Usage: kausal-bench [arena|cache|get|index|memtable|peers|table] [OPTIONS]
+Usage: kausal-bench [arena|cache|counts|get|index|memtable|peers|table] [OPTIONS]
        kausal-bench record --from FILE [--from FILE] [--markdown FILE]
 
   --quick          fewer samples of smaller sizes
@@ -59,6 +59,7 @@ fn run() -> Result<(), Box<dyn Error>> {
     match name {
         "arena" => rows.extend(arena::run(&options)),
         "cache" => rows.extend(cache::run(&options)),
+        "counts" => rows.extend(hot_paths::run(&options)),
         "get" => rows.extend(get::run(&options)?),
         "index" => rows.extend(index::run(&options)?),
         "memtable" => rows.extend(memtable::run(&options)),

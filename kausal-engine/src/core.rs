@@ -246,7 +246,7 @@ impl Health {
             return Err(Error::ReadOnly);
         }
         if self.is_closed() {
-            return Err(Error::Closed);
+            return Err(Error::Poisoned { reason: "it is closed".into() });
         }
         self.check_poisoned()
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kausal_arena::{AllocError, PermitsLive};
+use kausal_arena::AllocError;
 use kausal_sstable::{TableError, WriteError};
 
 /// What is wrong with the bytes of a file.
@@ -57,63 +57,66 @@ pub enum Error {
     #[error("cannot {op} {}", path.display())]
     Io { op: &'static str, path: PathBuf, source: io::Error },
     /// The memory budget has no room. Drop what the message names, or open with a larger budget.
-    #[error("the memory budget has no room")]
+    #[error("the memory budget has no room; drop what holds it, or open with a larger one")]
     MemoryBudget(#[from] AllocError),
     /// The budget asked for is below the smallest one.
     #[error("a memory budget of {asked} bytes, at least {min} are needed")]
     BudgetTooSmall { asked: usize, min: usize },
-    /// A change in the log was written with a larger memory budget, and has no room in a memtable of this one. Open the database
-    /// with the larger budget once.
-    #[error("a change in the log may need {need} bytes, an empty memtable has {max}")]
+    /// A batch in the log was written with a larger memory budget, and has no room in this one: to be read, or in an empty
+    /// memtable. Open the database with the larger budget once.
+    #[error(
+        "a batch in the log needs {need} bytes, the memory budget has room for {max}; open once with a larger one"
+    )]
     ChangeTooLarge { need: usize, max: usize },
     /// The writer waited as long as the options allow.
-    #[error("waited {waited:?} because {reason}")]
+    #[error("waited {waited:?} because {reason}; try again later")]
     Stalled { reason: &'static str, waited: Duration },
     /// Another process, or another handle of this one, has the database open.
-    #[error("{} is in use by another handle or process", path.display())]
+    #[error("{} is in use by another handle or process; close that one first", path.display())]
     Locked { path: PathBuf },
     /// There is no database, and the options do not ask for one.
-    #[error("{} is no database", path.display())]
+    #[error("{} is no database; `Options::create` lets one be made", path.display())]
     NotFound { path: PathBuf },
     /// A write or sync failed earlier: nothing is acknowledged any more. Reads go on; opening again recovers.
     #[error("no more writes until the database is opened again, because: {reason}")]
     Poisoned { reason: Arc<str> },
     /// The database was opened to be read only. Open it without [`Options::read_only`](crate::Options::read_only) to write.
-    #[error("the database is open for reading only")]
+    #[error("the database is open for reading only; open it without `Options::read_only` to write")]
     ReadOnly,
-    /// The database is being closed.
-    #[error("the database is closed")]
-    Closed,
     /// A file was written by a newer version.
-    #[error("{}: written by a newer version ({what})", file.display())]
+    #[error("{}: written by a newer version ({what}); open it with that one", file.display())]
     NewerFormat { file: PathBuf, what: String },
     /// The caller asked for something that cannot be.
     #[error("invalid argument: {what}")]
     InvalidArgument { what: String },
     /// There is no such keyspace: it was dropped, or never created. Create it, or take it out of the batch.
-    #[error("there is no keyspace {keyspace}")]
+    #[error("there is no keyspace {keyspace}; create it, or take it out of the batch")]
     NoKeyspace { keyspace: crate::ids::KeyspaceId },
     /// A key does not have the value that the batch requires: nothing was applied. Read it and try again.
-    #[error("a key of {} bytes in keyspace {keyspace} does not have the value that the batch requires", key.len())]
+    #[error(
+        "a key of {} bytes in keyspace {keyspace} does not have the value that the batch requires; read it and try again",
+        key.len()
+    )]
     Conflict { keyspace: crate::ids::KeyspaceId, key: Vec<u8> },
     /// 2^56 changes have been made.
     #[error("the sequence numbers are used up; copy the data into a new database")]
     SequenceExhausted,
-    /// A background job ended in a panic.
+    /// A background job, or a writer, ended in a panic. The reason in [`Error::Poisoned`].
     #[error("a background job panicked; see standard error")]
     BackgroundPanic,
     /// The memtables' index keeps no order while they take writes, so there is no scan before they are flushed.
     #[error(transparent)]
     Unordered(#[from] kausal_index::Unordered),
-    /// Batches were being written when the memtable had to be frozen.
-    #[error(transparent)]
-    Permits(#[from] PermitsLive),
 }
 
 impl From<kausal_memtable::FreezeRefused> for Error {
     fn from(refused: kausal_memtable::FreezeRefused) -> Self {
         match refused {
-            kausal_memtable::FreezeRefused::Permits(permits) => permits.into(),
+            // Whoever freezes has waited for them.
+            kausal_memtable::FreezeRefused::Permits(_) => Self::Stalled {
+                reason: "batches are still being written to the memtable",
+                waited: Duration::ZERO,
+            },
             kausal_memtable::FreezeRefused::Alloc(error) => error.into(),
         }
     }
@@ -152,6 +155,14 @@ impl Error {
     /// For `map_err`: an I/O error with what was being done to which path.
     pub(crate) fn io(op: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::Io { op, path: path.to_owned(), source }
+    }
+
+    /// For `map_err`: there is no room for a batch of the log of `need` bytes, while the database is opened.
+    pub(crate) fn batch_too_large(need: usize) -> impl FnOnce(AllocError) -> Self {
+        move |error| match error {
+            AllocError::BudgetExceeded { have, .. } => Self::ChangeTooLarge { need, max: have },
+            error => error.into(),
+        }
     }
 
     /// For `map_err`: a failure to read a value, which may have its place already.

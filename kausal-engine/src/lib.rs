@@ -71,6 +71,7 @@ mod planted;
 mod range_fragments;
 mod read;
 mod recovery;
+mod replay;
 mod request;
 mod retention;
 mod scan;

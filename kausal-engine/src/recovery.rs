@@ -1,7 +1,7 @@
 //! Opening a database: from what the last owner left, however it ended, to a state that takes writes.
 //!
 //! 1. Take the lock. Read `CURRENT` and the manifest; open the tables they name.
-//! 2. Replay the logs in order into memtables, flushing each full one to a table of level 0, so that memory is bounded
+//! 2. Replay the logs in order into memtables, many changes at a time and sorted ([`Gathered`]), flushing each full one to a table of level 0, so that memory is bounded
 //!    whatever the logs' size. The synced-through rule of the log decides between torn tail and corruption; behind a
 //!    torn tail every later log is dropped.
 //! 3. Flush the last memtable too, begin a new log, and switch to a new manifest that names all of it: one atomic step.
@@ -15,10 +15,11 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use kausal_arena::{PermitRefused, RegionPool};
+use kausal_arena::{Permit, PermitRefused, RegionPool};
 use kausal_index::{BlockIndex, EntryRef, SeqNo};
-use kausal_memtable::{BatchPart, BatchRefused, MemtableManager, RotateRefused};
+use kausal_memtable::{BatchPart, BatchRefused, Memtable, MemtableManager, RotateRefused};
 
 use crate::batch::{ChangeKind, ChangeRef};
 use crate::blob::{BlobFile, BlobRef};
@@ -37,6 +38,7 @@ use crate::manifest::{ManifestState, ManifestWriter, VersionEdit, read_manifest}
 use crate::memory::{MemoryPlan, REGION_COUNT};
 use crate::metrics::Recorder;
 use crate::options::{MEMORY_BUDGET_MIN, Options};
+use crate::replay::Gathered;
 use crate::retention::Stripes;
 use crate::table_output::{NoPace, Workplace};
 use crate::version::{TableFile, Version, VersionSet};
@@ -224,7 +226,7 @@ pub(crate) fn files_of(vfs: &dyn Vfs, directory: &Path) -> Result<Vec<FileKind>,
 fn rotate_error(refused: RotateRefused) -> Error {
     match refused {
         RotateRefused::Alloc(error) => error.into(),
-        _ => Error::Closed,
+        _ => Error::Stalled { reason: "no memtable region is free", waited: Duration::ZERO },
     }
 }
 
@@ -345,6 +347,9 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
             |number, offset| Salvaged { file: file_path(directory, FileKind::Log(number)), offset };
         self.report.salvaged.extend(plans.missing.into_iter().map(|number| salvaged(number, 0)));
         let count = plans.logs.len();
+        // At open nothing compacts.
+        let compaction = &self.plan.compaction;
+        let mut gathered = Gathered::new(compaction, compaction.ceiling() / 2);
         for (place, plan) in plans.logs.into_iter().enumerate() {
             self.report.log_count += 1;
             let mut log = scan(plan.number, plan.trusted)?;
@@ -359,7 +364,7 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
                                 let what = Damage::Keyspace(change.keyspace);
                                 return Err(Error::corruption(&path, offset, what));
                             }
-                            self.insert(change, seqno)?;
+                            self.gather(&mut gathered, change, seqno)?;
                         }
                         self.last_seqno = self.last_seqno.max(batch.last());
                     }
@@ -377,17 +382,45 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
                 break;
             }
         }
-        Ok(())
+        self.insert_gathered(&mut gathered)
     }
 
-    /// Inserts one change, making room if need be. A change of a keyspace that was dropped later is gone with it.
-    fn insert(&mut self, change: ChangeRef<'_>, seqno: SeqNo) -> Result<(), Error> {
-        let ChangeRef { keyspace, key, value, .. } = change;
+    /// Takes one change of the log. A change of a keyspace that was dropped later is gone with it.
+    fn gather(&mut self, gathered: &mut Gathered, change: ChangeRef<'_>, seqno: SeqNo) -> Result<(), Error> {
+        let keyspace = change.keyspace;
         if keyspace != KeyspaceId::DEFAULT && !self.keyspaces.contains_key(&keyspace) {
             return Ok(());
         }
+        if gathered.add(change, seqno) {
+            return Ok(());
+        }
+        self.insert_gathered(gathered)?;
+        if gathered.add(change, seqno) { Ok(()) } else { self.insert(change, seqno) }
+    }
+
+    /// Inserts what was gathered, in order if the active memtable has room for all of it.
+    fn insert_gathered(&mut self, gathered: &mut Gathered) -> Result<(), Error> {
+        if gathered.is_empty() {
+            return Ok(());
+        }
+        gathered.sort();
         let active = self.memtables.active();
-        let mut part = BatchPart::new(keyspace);
+        if let Ok(permit) = active.permit_batch(&gathered.parts()) {
+            let mut changes = gathered.changes();
+            changes.try_for_each(|(change, seqno)| self.insert_into(&active, &permit, change, seqno))?;
+        } else {
+            drop(active);
+            gathered.sort_as_logged();
+            gathered.changes().try_for_each(|(change, seqno)| self.insert(change, seqno))?;
+        }
+        gathered.clear();
+        Ok(())
+    }
+
+    /// Inserts one change, making room if need be.
+    fn insert(&mut self, change: ChangeRef<'_>, seqno: SeqNo) -> Result<(), Error> {
+        let active = self.memtables.active();
+        let mut part = BatchPart::new(change.keyspace);
         change.count_in(&mut part);
         let permit = match active.permit_batch(&[part]) {
             Ok(permit) => permit,
@@ -400,6 +433,18 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
                 return self.insert(change, seqno);
             }
         };
+        self.insert_into(&active, &permit, change, seqno)
+    }
+
+    /// Inserts one change on a permit that covers it.
+    fn insert_into(
+        &self,
+        active: &Memtable<I, Generation>,
+        permit: &Permit,
+        change: ChangeRef<'_>,
+        seqno: SeqNo,
+    ) -> Result<(), Error> {
+        let ChangeRef { keyspace, key, value, .. } = change;
         if change.kind == ChangeKind::Blob
             && let Some(reference) = BlobRef::from_bytes(value)
         {
@@ -410,10 +455,10 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
             |error: &dyn std::fmt::Display| Error::invalid(format!("the log repeats a change: {error}"));
         match change.kind.of_entry() {
             Some(kind) => active
-                .insert_into(&permit, keyspace, EntryRef { key, seqno, kind, value })
+                .insert_into(permit, keyspace, EntryRef { key, seqno, kind, value })
                 .map_err(|error| repeated(&error)),
             None => {
-                active.delete_range(&permit, keyspace, key, value, seqno).map_err(|error| repeated(&error))
+                active.delete_range(permit, keyspace, key, value, seqno).map_err(|error| repeated(&error))
             }
         }
     }

@@ -2,15 +2,16 @@
 //!
 //! 1. Builds kausal-bench for speed, with the peers of the benchmark that is asked for. Nothing else builds them. `peers --vs`
 //!    builds only those that it names.
-//! 2. Runs the program at the top of the workspace and hands the other arguments on.
+//! 2. Runs the program at the top of the workspace and hands the other arguments on. `counts` has a room of its own, because it
+//!    compares and can fail.
 //!
 //! What is measured and how the rows look is kausal-bench's business, and described in its README.
 
 use std::ffi::OsString;
 
-use crate::command;
 use crate::failure::Failure;
 use crate::workspace::{BENCH, Workspace};
+use crate::{command, counts};
 
 /// Builds and runs the benchmark named by the first of `arguments`, or all of them.
 ///
@@ -18,6 +19,9 @@ use crate::workspace::{BENCH, Workspace};
 ///
 /// [`Failure`] if it does not build, or refuses its arguments.
 pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<(), Failure> {
+    if arguments.first().is_some_and(|first| first == "counts") {
+        return counts::run(workspace, &arguments[1..]);
+    }
     let peers = peers(arguments)?;
     let build = ["build", "--release", "--package", BENCH, "--features", &peers];
     command::run(&mut command::cargo(workspace.root(), &build))?;
@@ -45,7 +49,7 @@ fn peers(arguments: &[OsString]) -> Result<String, Failure> {
         None => ALL,
         Some(option) if option.starts_with("--") => ALL,
         Some(name) => {
-            let names = "arena, cache, get, index, memtable, peers, table or record";
+            let names = "arena, cache, counts, get, index, memtable, peers, table or record";
             return Err(Failure::usage(format!("there is no benchmark `{name}`: {names}")));
         }
     };

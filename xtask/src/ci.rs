@@ -1,9 +1,9 @@
 //! `ci`: everything a change must pass, in order, stopping at the first failure.
 //!
 //! The order is by what a failure costs to find: format first, then what only checks, then what builds and runs. All
-//! steps but two see the workspace with the same features, so that each crate is compiled once per profile: every one
+//! steps but three see the workspace with the same features, so that each crate is compiled once per profile: every one
 //! but kausal-bench's, which are its peers. The lean check proves that the engine compiles without the command line
-//! tool, and the simulation is built for speed.
+//! tool; the simulation and what counts instructions are built for speed.
 //!
 //! Not here: what a step means. Each is a command or another task that can be run alone.
 
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crate::command;
 use crate::failure::Failure;
 use crate::workspace::Workspace;
-use crate::{layers, model, requirements, sim};
+use crate::{counts, layers, model, requirements, sim};
 
 /// One thing that must hold: a cargo command, or another task.
 struct Step {
@@ -31,7 +31,7 @@ enum Run {
     Task(fn(&Workspace) -> Result<(), Failure>, &'static str),
 }
 
-const STEPS: [Step; 9] = [
+const STEPS: [Step; 10] = [
     Step { name: "format", run: Run::Cargo(&["fmt", "--all", "--check"]) },
     Step { name: "lints", run: Run::Everything(&["clippy", "--all-targets"], &["--", "--deny", "warnings"]) },
     Step { name: "lean library", run: Run::Cargo(&["check", "--package", "kausal-engine"]) },
@@ -41,6 +41,7 @@ const STEPS: [Step; 9] = [
     Step { name: "requirements", run: Run::Task(requirements::run, "cargo xtask requirements") },
     Step { name: "models", run: Run::Task(models, "cargo xtask model") },
     Step { name: "simulation", run: Run::Task(simulation, "cargo xtask sim") },
+    Step { name: "counts", run: Run::Task(counts::check, "cargo xtask bench counts --check") },
 ];
 
 /// Runs every step.

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `ci` | everything a change must pass, in order |
 //! | `bench` | builds kausal-bench with its peers and runs it |
+//! | `counts` | instructions of the hot paths, compared with the repository's |
 //! | `layers` | who may know whom, who may make arenas, touch files, say unsafe |
 //! | `memory_reports` | two exported memory reports, compared |
 //! | `model` | what depends on an order between threads, under loom or shuttle |
@@ -23,6 +24,7 @@
 mod bench;
 mod ci;
 mod command;
+mod counts;
 mod failure;
 mod fuzz;
 mod layers;
@@ -48,12 +50,14 @@ Project tasks.
 Usage: cargo xtask TASK
 
   ci              everything a change must pass: format, lints, tests, docs, layers, requirements, sim
-  bench [arena|cache|get|index|memtable|peers|table|record] [ARGS]
+  bench [arena|cache|counts|get|index|memtable|peers|table|record] [ARGS]
                   measures against peers, prints a table; kausal-bench/README.md describes the rows
                     --quick       fewer samples of smaller sizes
                     --only W      only workloads whose name contains W
                     --json FILE   the rows
                     --markdown F  the record
+                    counts [--check]  instructions of the hot paths: writes, or compares with,
+                                  docs/benchmarks/counts.json; needs valgrind
   layers          proves the rules of ARCHITECTURE.md on dependencies, arenas, files and unsafe code
   mem diff A B    compares two reports that `kausal memory DB --json` printed, and names the first node that differs
   model [loom|shuttle]  explores interleavings of the models (default: loom, all of them)

@@ -39,6 +39,7 @@ pub fn run(arguments: &[String]) -> Option<()> {
         ["allocate", count] => allocate(count.parse().ok()?),
         ["reset", bytes] => reset(bytes.parse().ok()?),
         ["return", bytes] => give_back(bytes.parse().ok()?),
+        ["hot", path] => crate::hot_paths::child(path)?,
         ["release", index, entries] => crate::index::release::run(index, entries.parse().ok()?)?,
         ["work", index, operation, entries] => {
             crate::index::work::run(index, operation, entries.parse().ok()?)?;

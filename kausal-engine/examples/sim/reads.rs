@@ -97,7 +97,7 @@ pub(crate) fn write(engine: &StorageEngine, changes: &[Change], durability: Dura
 
 /// The engine's error inside one of reading.
 fn read_error(error: std::io::Error) -> Error {
-    error.downcast::<Error>().unwrap_or(Error::Closed)
+    error.downcast::<Error>().unwrap_or(Error::ReadOnly)
 }
 
 pub(crate) fn read_whole(engine: &StorageEngine, key: Key) -> Result<Option<Vec<u8>>, Error> {

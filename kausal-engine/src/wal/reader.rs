@@ -1,4 +1,7 @@
 //! Recovers one log: its frames in order, then the verdict about its end.
+//!
+//! The file is read a window at a time, and a frame is looked at where it lies in the window: a call for a frame, or two, would
+//! cost more than its checksum and its inserts. A frame longer than the window makes it as long as itself.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -13,6 +16,9 @@ use crate::wal::format::{
     BadBatch, BadHeader, Batch, FRAME_ALIGN, FRAME_HEADER_BYTES, FrameHeader, HEADER_BYTES, Header,
     KIND_BATCH, PreviousLog, seed,
 };
+
+/// Bytes that are read at once.
+pub(crate) const WINDOW_BYTES: usize = 64 << 10;
 
 /// A log being read.
 #[derive(Debug)]
@@ -32,7 +38,9 @@ pub(crate) struct LogScan {
     /// Where damage was passed over.
     damaged: Option<u64>,
     offset: u64,
-    buffer: Vec<u8>,
+    /// Bytes of the file, from `window_start` on.
+    window: Vec<u8>,
+    window_start: u64,
     charge: Reservation,
 }
 
@@ -47,7 +55,7 @@ pub(crate) enum Scanned<'a> {
 
 impl LogScan {
     /// Opens a log of which `trusted` bytes are known to have been synced. With `salvages` damage to them is where the log ends.
-    /// `charge` pays for the frame buffer.
+    /// `charge` pays for the window, and has [`WINDOW_BYTES`].
     ///
     /// # Errors
     ///
@@ -74,7 +82,8 @@ impl LogScan {
             salvages,
             damaged: None,
             offset: HEADER_BYTES,
-            buffer: Vec::new(),
+            window: Vec::new(),
+            window_start: 0,
             charge,
         };
         if file_bytes < trusted {
@@ -128,13 +137,14 @@ impl LogScan {
     ///
     /// # Errors
     ///
-    /// [`Error::Corruption`] if bytes that were synced are damaged, [`Error::Io`], [`Error::MemoryBudget`].
+    /// [`Error::Corruption`] if bytes that were synced are damaged, [`Error::Io`], [`Error::ChangeTooLarge`].
     pub(crate) fn next(&mut self) -> Result<Scanned<'_>, Error> {
         let offset = self.offset;
         let Some(header) = self.read_frame(offset)? else { return self.end_at(offset) };
         self.offset = offset + header.frame_bytes();
         self.synced_through = self.synced_through.max(header.synced_through);
-        let payload = &self.buffer[FRAME_HEADER_BYTES..][..header.payload_bytes as usize];
+        let start = (offset - self.window_start) as usize + FRAME_HEADER_BYTES;
+        let payload = &self.window[start..][..header.payload_bytes as usize];
         if header.kind != KIND_BATCH {
             let what = format!("record kind {}", header.kind);
             return Err(Error::NewerFormat { file: self.path.clone(), what });
@@ -181,28 +191,46 @@ impl LogScan {
         }
     }
 
-    /// Reads the frame at `offset` into the buffer, if there is a good one.
+    /// The `len` bytes at `offset`, which the file has; they stay in the window.
+    fn read_window(&mut self, offset: u64, len: usize) -> Result<&[u8], Error> {
+        let is_there = |start: usize| start.checked_add(len).is_some_and(|end| end <= self.window.len());
+        let start = offset.checked_sub(self.window_start).and_then(|start| usize::try_from(start).ok());
+        if let Some(start) = start.filter(|&start| is_there(start)) {
+            return Ok(&self.window[start..][..len]);
+        }
+        let bytes = (self.file_bytes - offset).min(len.max(WINDOW_BYTES) as u64) as usize;
+        // What the window holds until the read has succeeded is nothing.
+        self.window.clear();
+        if bytes > self.window.capacity() {
+            let charged = self.charge.resize(bytes.max(self.charge.bytes()));
+            charged.map_err(Error::batch_too_large(bytes))?;
+            self.window = Vec::new();
+            self.window.reserve_exact(bytes);
+        }
+        self.window.resize(bytes, 0);
+        self.window_start = offset;
+        if let Err(error) = self.file.read_exact_at(&mut self.window, offset) {
+            self.window.clear();
+            return Err(Error::io("read", &self.path)(error));
+        }
+        Ok(&self.window[..len])
+    }
+
+    /// Looks at the frame at `offset`, if there is a good one. It is in the window then.
     fn read_frame(&mut self, offset: u64) -> Result<Option<FrameHeader>, Error> {
         if self.file_bytes.saturating_sub(offset) < FRAME_HEADER_BYTES as u64 {
             return Ok(None);
         }
-        let mut fixed = [0; FRAME_HEADER_BYTES];
-        self.file.read_exact_at(&mut fixed, offset).map_err(Error::io("read", &self.path))?;
-        let header = FrameHeader::from_bytes(&fixed);
+        let fixed = self.read_window(offset, FRAME_HEADER_BYTES)?;
+        let header = FrameHeader::from_bytes(fixed.first_chunk().expect("as many as were asked for"));
         let fits = header.frame_bytes() <= self.file_bytes - offset;
         // Frames name their own offset: most of what is no frame is told apart before it is read whole.
         if header.offset != offset || !fits || header.reserved != [0; 3] {
             return Ok(None);
         }
-        let bytes = header.frame_bytes() as usize;
-        if bytes > self.buffer.capacity() {
-            self.charge.resize(bytes.max(self.charge.bytes()))?;
-            self.buffer = Vec::new();
-            self.buffer.reserve_exact(bytes);
-        }
-        self.buffer.resize(bytes, 0);
-        self.file.read_exact_at(&mut self.buffer, offset).map_err(Error::io("read", &self.path))?;
-        let expected = xxh3_64_with_seed(&self.buffer[8..], seed(self.database_id, self.number, offset));
+        let seed = seed(self.database_id, self.number, offset);
+        let frame = self.read_window(offset, header.frame_bytes() as usize)?;
+        let expected = xxh3_64_with_seed(&frame[8..], seed);
         Ok((expected == header.checksum).then_some(header))
     }
 

@@ -6,6 +6,7 @@ mod checkpoint;
 mod compression;
 mod damage;
 mod durability;
+mod errors;
 mod faulty;
 mod keyspaces;
 mod large_batches;

@@ -1,0 +1,198 @@
+//! Changes of the logs on their way into a memtable: gathered, sorted, and inserted on one permit.
+//!
+//! 1. Recovery copies changes here in the order of the log, as many as fit.
+//! 2. They are sorted by keyspace, key and number, so that one insert finds the node of the last one in the processor's cache.
+//! 3. One permit covers all of them. If there is none, they go in one by one, in the order of the log again: a memtable that is
+//!    full on the way is followed by another, and no older change may come into the later one.
+//!
+//! The memory is that of compaction, of which there is none before the database is open.
+
+use kausal_arena::{Budget, Reservation};
+use kausal_index::SeqNo;
+use kausal_memtable::BatchPart;
+
+use crate::batch::{ChangeKind, ChangeRef};
+use crate::ids::KeyspaceId;
+
+/// From here on more does not make inserts cheaper: a leaf of a memtable gets several entries already.
+const BYTES_MAX: usize = 16 << 20;
+
+/// Bytes of a change, key and value, for the number of them that there is room for.
+const CHANGE_BYTES: usize = 64;
+
+/// Changes of one or more logs.
+#[derive(Debug)]
+pub(crate) struct Gathered {
+    bytes: Vec<u8>,
+    places: Vec<Place>,
+    _charge: Option<Reservation>,
+}
+
+/// A change, and where its key and value lie.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    keyspace: KeyspaceId,
+    kind: ChangeKind,
+    /// The key's first bytes, as a number that is ordered as they are.
+    prefix: u64,
+    start: u32,
+    key_bytes: u32,
+    value_bytes: u32,
+    seqno: SeqNo,
+}
+
+impl Gathered {
+    /// Room for as much as four fifths of `floor`, that of `budget`, pay for. None at all if there is not even that: every
+    /// change goes by itself then.
+    pub(crate) fn new(budget: &Budget, floor: usize) -> Self {
+        let bytes = (floor / 2).min(BYTES_MAX);
+        let count = bytes / CHANGE_BYTES;
+        match budget.reserve(bytes + count * size_of::<Place>()) {
+            Ok(charge) => Self {
+                bytes: Vec::with_capacity(bytes),
+                places: Vec::with_capacity(count),
+                _charge: Some(charge),
+            },
+            Err(_) => Self { bytes: Vec::new(), places: Vec::new(), _charge: None },
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.places.is_empty()
+    }
+
+    /// Copies a change, if there is room for it.
+    pub(crate) fn add(&mut self, change: ChangeRef<'_>, seqno: SeqNo) -> bool {
+        let ChangeRef { keyspace, kind, key, value } = change;
+        let start = self.bytes.len();
+        let has_room = self.bytes.capacity() - start >= key.len() + value.len();
+        if !has_room || self.places.len() == self.places.capacity() {
+            return false;
+        }
+        self.bytes.extend_from_slice(key);
+        self.bytes.extend_from_slice(value);
+        let mut first = [0; 8];
+        let shared = key.len().min(8);
+        first[..shared].copy_from_slice(&key[..shared]);
+        self.places.push(Place {
+            keyspace,
+            kind,
+            prefix: u64::from_be_bytes(first),
+            start: start as u32,
+            key_bytes: key.len() as u32,
+            value_bytes: value.len() as u32,
+            seqno,
+        });
+        true
+    }
+
+    /// Puts them in the order of a memtable: keyspace, key, number.
+    pub(crate) fn sort(&mut self) {
+        let bytes = &self.bytes;
+        self.places.sort_unstable_by(|left, right| {
+            let by_key = || left.key(bytes).cmp(right.key(bytes));
+            (left.keyspace, left.prefix)
+                .cmp(&(right.keyspace, right.prefix))
+                .then_with(by_key)
+                .then(left.seqno.cmp(&right.seqno))
+        });
+    }
+
+    /// Puts them in the order of the log.
+    pub(crate) fn sort_as_logged(&mut self) {
+        self.places.sort_unstable_by_key(|place| place.seqno);
+    }
+
+    /// What they need in a memtable, by keyspace. They are sorted.
+    pub(crate) fn parts(&self) -> Vec<BatchPart> {
+        let mut parts: Vec<BatchPart> = Vec::new();
+        for (change, _) in self.changes() {
+            match parts.last_mut() {
+                Some(part) if part.keyspace == change.keyspace => change.count_in(part),
+                _ => {
+                    let mut part = BatchPart::new(change.keyspace);
+                    change.count_in(&mut part);
+                    parts.push(part);
+                }
+            }
+        }
+        parts
+    }
+
+    /// The changes with their numbers, in the order that they have.
+    pub(crate) fn changes(&self) -> impl Iterator<Item = (ChangeRef<'_>, SeqNo)> {
+        self.places.iter().map(|place| {
+            let Place { keyspace, kind, seqno, .. } = *place;
+            let value = &self.bytes[(place.start + place.key_bytes) as usize..][..place.value_bytes as usize];
+            (ChangeRef { keyspace, kind, key: place.key(&self.bytes), value }, seqno)
+        })
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.places.clear();
+    }
+}
+
+impl Place {
+    fn key<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        &bytes[self.start as usize..][..self.key_bytes as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gathered(bytes: usize) -> Gathered {
+        Gathered::new(&Budget::unlimited("test"), 2 * bytes)
+    }
+
+    fn add(gathered: &mut Gathered, keyspace: u32, key: &[u8], seqno: u64) -> bool {
+        let change =
+            ChangeRef { keyspace: KeyspaceId(keyspace), kind: ChangeKind::Put, key, value: b"value" };
+        gathered.add(change, SeqNo::new(seqno).expect("small"))
+    }
+
+    fn shown(gathered: &Gathered) -> Vec<(u32, Vec<u8>, u64)> {
+        let all = gathered.changes().inspect(|(change, _)| assert_eq!(change.value, b"value"));
+        all.map(|(change, seqno)| (change.keyspace.0, change.key.to_vec(), seqno.get())).collect()
+    }
+
+    #[test]
+    fn changes_are_sorted_as_a_memtable_has_them_and_as_the_log_had_them() {
+        let mut gathered = gathered(4096);
+        let logged: [(u32, &[u8], u64); 7] = [
+            (1, b"a", 1),
+            (0, b"same first bytes, b", 2),
+            (0, b"same first bytes, a", 3),
+            (0, b"", 4),
+            (0, b"same", 5),
+            (0, b"same\0", 6),
+            (0, b"same first bytes, a", 7),
+        ];
+        assert!(logged.iter().all(|&(keyspace, key, seqno)| add(&mut gathered, keyspace, key, seqno)));
+        gathered.sort();
+        let mut expected: Vec<_> =
+            logged.iter().map(|&(keyspace, key, seqno)| (keyspace, key.to_vec(), seqno)).collect();
+        let as_logged = expected.clone();
+        expected.sort();
+        assert_eq!(shown(&gathered), expected);
+        let parts: Vec<_> = gathered.parts().iter().map(|part| (part.keyspace.0, part.entries)).collect();
+        assert_eq!(parts, [(0, 6), (1, 1)]);
+        gathered.sort_as_logged();
+        assert_eq!(shown(&gathered), as_logged);
+    }
+
+    #[test]
+    fn what_has_no_room_is_refused() {
+        let mut gathered = gathered(128);
+        assert!(add(&mut gathered, 0, &[1; 60], 1));
+        assert!(!add(&mut gathered, 0, &[1; 60], 2), "no bytes");
+        assert!(add(&mut gathered, 0, b"", 2) && !add(&mut gathered, 0, b"", 3), "no place");
+        gathered.clear();
+        assert!(gathered.is_empty() && add(&mut gathered, 0, &[1; 60], 1));
+        let mut none = Gathered::new(&Budget::root("test", 10), 4096);
+        assert!(!add(&mut none, 0, b"", 1));
+    }
+}
