@@ -348,7 +348,7 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
         self.report.salvaged.extend(plans.missing.into_iter().map(|number| salvaged(number, 0)));
         let count = plans.logs.len();
         // At open nothing compacts.
-        let compaction = &self.plan.compaction;
+        let compaction = self.plan.compaction.budget();
         let mut gathered = Gathered::new(compaction, compaction.ceiling() / 2);
         for (place, plan) in plans.logs.into_iter().enumerate() {
             self.report.log_count += 1;

@@ -166,7 +166,9 @@ fn u3_a_handle_is_refused_by_an_arena_it_is_not_of_whatever_both_went_through() 
             assert_eq!(refusal, expected);
         }
         drop(leases);
-        arenas.iter_mut().for_each(|arena| drop(arena.reset(Retain::Capacity).unwrap()));
+        for arena in &mut arenas {
+            arena.reset(Retain::Capacity).unwrap();
+        }
     }
 }
 
