@@ -44,6 +44,7 @@ fn main() -> Outcome<()> {
         operations: Default::default(),
         checked: AtomicU64::new(0),
         refused: AtomicU64::new(0),
+        rested: AtomicU64::new(0),
         resident: Default::default(),
     };
     let outcome = std::thread::scope(|scope| -> Outcome<(u64, u64)> {
@@ -70,8 +71,10 @@ struct Work {
     operations: [AtomicU64; PARTS],
     /// Reports whose sums were found exact.
     checked: AtomicU64,
-    /// Operations that got no memory, by the books an answer, and counted.
+    /// Reads, writes and walks that got no memory.
     refused: AtomicU64,
+    /// Compactions asked for that found no memory beyond their floor, and are asked for again later.
+    rested: AtomicU64,
     /// Most that was anonymous or shared, and most that was of files, in KiB.
     resident: [AtomicU64; 2],
 }
@@ -175,7 +178,7 @@ impl Work {
                 _ if operation % LARGE_EVERY == 0 => self.write_large(&mut random),
                 _ if thread == 0 && compacted.elapsed() > part * 2 => {
                     compacted = Instant::now();
-                    self.engine.compact().map_err(Into::into)
+                    self.compact()
                 }
                 0..2 => self.walk(entry, &mut expected),
                 2..30 => {
@@ -188,13 +191,24 @@ impl Work {
             match done {
                 Ok(()) => count.fetch_add(1, Ordering::Relaxed),
                 Err(error) if error.downcast_ref().is_some_and(is_refusal) => {
-                    eprintln!("operation {operation} of thread {thread}: {error}");
+                    eprintln!("operation {operation} of thread {thread}: {error:?}");
                     self.refused.fetch_add(1, Ordering::Relaxed)
                 }
                 Err(error) => return Err(error),
             };
         }
         Ok(())
+    }
+
+    fn compact(&self) -> Outcome<()> {
+        match self.engine.compact() {
+            Err(error) if is_refusal(&error) => {
+                eprintln!("a compaction rests: {error:?}");
+                self.rested.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }
+            compacted => compacted.map_err(Into::into),
+        }
     }
 
     fn read(&self, entry: u64, expected: &mut Vec<u8>) -> Outcome<()> {
@@ -295,13 +309,14 @@ impl Work {
         let [anonymous, of_files] = self.resident.each_ref().map(|most| 1024 * most.load(Ordering::Relaxed));
         println!(
             "{{\"budget\":{budget},\"peak\":{},\"files\":{files},\"data\":{data_bytes},\"anonymous\":{anonymous},\
-             \"of_files\":{of_files},\"high_water\":{},\"checked\":{},\"refused\":{},\"parts\":[{parts}],\
+             \"of_files\":{of_files},\"high_water\":{},\"checked\":{},\"refused\":{},\"rested\":{},\"parts\":[{parts}],\
              \"flushes\":{flushes},\"compactions\":{compactions},\"compacted\":{compaction_bytes_written},\
              \"stalls\":{write_stalls}}}",
             report.root().used_max,
             1024 * status("VmHWM:").unwrap_or(0),
             self.checked.load(Ordering::Relaxed),
             self.refused.load(Ordering::Relaxed),
+            self.rested.load(Ordering::Relaxed),
         );
     }
 }

@@ -122,6 +122,7 @@ struct Figures {
     high_water: u64,
     checked: u64,
     refused: u64,
+    rested: u64,
     stalls: u64,
     flushes: u64,
     compactions: u64,
@@ -143,6 +144,7 @@ impl Figures {
             high_water: number("high_water")?,
             checked: number("checked")?,
             refused: number("refused")?,
+            rested: number("rested")?,
             stalls: number("stalls")?,
             flushes: number("flushes")?,
             compactions: number("compactions")?,
@@ -168,7 +170,8 @@ impl Figures {
             ("most resident of files (page cache)", mib(self.of_files)),
             ("the kernel's high-water mark of both", mib(self.high_water)),
             ("reports found exact", self.checked.to_string()),
-            ("operations refused for want of memory", self.refused.to_string()),
+            ("reads, writes, walks refused for want of memory", self.refused.to_string()),
+            ("compactions asked for that rested for want of it", self.rested.to_string()),
             ("operations in each tenth of the time", format!("{:?}", self.parts)),
             (
                 "flushes, compactions, stalls",
@@ -176,7 +179,7 @@ impl Figures {
             ),
             ("written by compactions", mib(self.compacted)),
         ];
-        rows.iter().for_each(|(what, figure)| println!("  {what:42} {figure}"));
+        rows.iter().for_each(|(what, figure)| println!("  {what:50} {figure}"));
     }
 
     fn judge(&self, size: &Size, options: &Options) -> Result<(), Failure> {
@@ -191,7 +194,7 @@ impl Figures {
             return wrong("too little was looked at, or the database is smaller than ten budgets");
         }
         if self.refused > 0 {
-            return wrong("operations were refused for want of memory");
+            return wrong("reads, writes or walks were refused for want of memory");
         }
         let part =
             |tenths: std::ops::Range<usize>| self.parts.get(tenths).unwrap_or_default().iter().sum::<u64>();
@@ -242,7 +245,7 @@ mod tests {
     #[test]
     fn figures_are_read_and_judged() {
         let line = "{\"budget\":8388608,\"peak\":8388600,\"files\":7,\"data\":99,\"anonymous\":20000000,\"of_files\":5,\
-                    \"high_water\":6,\"checked\":9,\"refused\":0,\"parts\":[5,5,5,5,5,5,5,5,3,3],\"flushes\":1,\
+                    \"high_water\":6,\"checked\":9,\"refused\":0,\"rested\":0,\"parts\":[5,5,5,5,5,5,5,5,3,3],\"flushes\":1,\
                     \"compactions\":2,\"compacted\":3,\"stalls\":0}";
         let good = Figures::parse(line).unwrap();
         let options = Options { quick: true, ..Options::default() };
