@@ -136,9 +136,8 @@ const PEERS_NOTES: &str = "\
   for the cache where a store has both, the sum where it has one budget.
 - Quick runs have 200,000 entries and 16 MiB, full ones 2 million and 64 MiB; `readrandom/cached`, `readmissing`, `seekrandom` and
   `readseq` have room for everything three times over, `readrandom/quarter` a cache of a quarter of the data.
-- Hurts us: our cache is what the memtables, half of the budget whether there are writers or not, and the floors of other parts
-  leave: about a sixth. In a budget of six times the data that is just not all of it, so `readrandom/cached` still has misses of
-  ours, and in `readrandom/quarter` our cache is a fourteenth of the data.
+- Hurts us: our cache is what the memtables, three eighths whether there are writers or not, and the floors of other parts
+  leave: about three tenths. In `readrandom/quarter` it is an eighth of the data.
 - **Page cache.** LMDB maps its file and has no cache of its own: the kernel's page cache comes on top of its budget, in every
   row. It does so for everybody who reads a file, so a block that is not in a store's cache is a copy, not a disk access.
 - A killed process loses nothing committed by kausal, fjall, RocksDB, LMDB (no sync, but written), and surrealkv, whose log is

@@ -193,7 +193,7 @@ impl Options {
         self
     }
 
-    /// Length from which on a compaction begins the next table, in bytes. Default the size of a memtable, a quarter of the
+    /// Length from which on a compaction begins the next table, in bytes. Default the size of a memtable, an eighth of the
     /// memory budget, and at least 1 MiB. A table is longer where a key has many versions.
     pub fn table_bytes(mut self, bytes: u64) -> Self {
         self.table_bytes = Some(bytes);

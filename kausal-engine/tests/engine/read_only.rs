@@ -90,7 +90,7 @@ fn where_there_is_no_database_there_is_nothing_to_read() {
 #[test]
 fn a_log_beyond_the_memtables_is_refused_with_what_to_do() {
     let folder = tempfile::tempdir().unwrap();
-    let large = small().memory_budget(64 << 20);
+    let large = small().memory_budget(96 << 20);
     let engine = StorageEngine::open(folder.path(), large.clone()).unwrap();
     for number in 0..60_000_u32 {
         engine.put(&number.to_be_bytes(), &[7; 100]).unwrap();

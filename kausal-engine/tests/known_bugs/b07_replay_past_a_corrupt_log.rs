@@ -15,7 +15,7 @@ fn refusals(durability: Durability) -> u32 {
     let first_log = files(&vfs, "wal").remove(0);
     let whole = read_file(&vfs, &first_log);
     let mut refused = 0;
-    for place in (0..whole.len()).step_by(49_973) {
+    for place in (0..whole.len()).step_by(24_989) {
         let left = killed(&vfs);
         let mut damaged = whole.clone();
         damaged[place] ^= 4;
