@@ -1,5 +1,6 @@
 //! Ours: one budget for memtables, tables and cache.
 
+use std::cell::RefCell;
 use std::path::Path;
 use std::time::Instant;
 
@@ -14,6 +15,23 @@ use crate::peers::store::{BLOCK_BYTES, Entry, FILTER_BITS, Memory, Outcome, Sink
 const LOAD_ENTRIES: usize = 1000;
 
 struct Kausal(StorageEngine);
+
+thread_local! {
+    /// Where this thread's look-ups write their value, once and again.
+    static VALUE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Kausal {
+    fn look_up(&self, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Outcome<bool> {
+        VALUE.with_borrow_mut(|value| {
+            let is_there = self.0.get_into(key, value)?;
+            if is_there {
+                found(value);
+            }
+            Ok(is_there)
+        })
+    }
+}
 
 /// Opens the store.
 pub fn open(folder: &Path, memory: Memory) -> Outcome<Box<dyn Store>> {
@@ -60,11 +78,11 @@ impl Store for Kausal {
     }
 
     fn get(&self, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Outcome<bool> {
-        Ok(self.0.get_pinned(key)?.inspect(|value| found(value)).is_some())
+        self.look_up(key, found)
     }
 
     fn read(&self, work: &mut dyn FnMut(&mut dyn View) -> Outcome<()>) -> Outcome<()> {
-        work(&mut Moment { engine: &self.0, snapshot: self.0.snapshot(), cursor: None })
+        work(&mut Moment { store: self, snapshot: self.0.snapshot(), cursor: None })
     }
 
     fn settle(&self) -> Outcome<Instant> {
@@ -77,23 +95,23 @@ impl Store for Kausal {
     }
 }
 
-/// A snapshot for scans, and their cursor once there was one. A value is lent of the present only, which is the same moment where
+/// A snapshot for scans, and their cursor once there was one. A value is read of the present only, which is the same moment where
 /// nobody writes.
-struct Moment<'engine> {
-    engine: &'engine StorageEngine,
+struct Moment<'store> {
+    store: &'store Kausal,
     snapshot: Snapshot,
     cursor: Option<Cursor<TreeIndex>>,
 }
 
 impl View for Moment<'_> {
     fn get(&mut self, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Outcome<bool> {
-        Ok(self.engine.get_pinned(key)?.inspect(|value| found(value)).is_some())
+        self.store.look_up(key, found)
     }
 
     fn scan(&mut self, key: &[u8], limit: usize, each: &mut dyn FnMut(&[u8], &[u8])) -> Outcome<usize> {
         let mut cursor = match self.cursor.take() {
             Some(cursor) => cursor,
-            None => self.engine.cursor_at(&self.snapshot, KeyRange::all())?,
+            None => self.store.0.cursor_at(&self.snapshot, KeyRange::all())?,
         };
         let mut is_there = cursor.seek(key)?;
         let mut count = 0;
