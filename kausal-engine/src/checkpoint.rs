@@ -23,6 +23,7 @@ const COPY_BYTES: usize = 64 << 10;
 impl<I: BlockIndex + 'static> Core<I> {
     /// Makes a database in `target`, a folder that is empty or not there.
     pub(crate) fn checkpoint(self: &std::sync::Arc<Self>, target: &Path) -> Result<(), Error> {
+        crate::trace::span!("checkpoint", folder = tracing::field::display(target.display()));
         let vfs = &self.environment.vfs;
         self.health.check()?;
         vfs.create_dir(target).map_err(Error::io("create", target))?;

@@ -353,6 +353,16 @@ impl<I: BlockIndex + 'static> StorageEngine<I> {
         self.core.retry_while_full(|| self.core.compact_everything())
     }
 
+    /// Flushes, and merges tables until no key of `range` is in more than one level: what it costs is in proportion to the tables
+    /// that the range touches. See [`Keyspace::compact_range`].
+    ///
+    /// # Errors
+    ///
+    /// As [`flush`](Self::flush).
+    pub fn compact_range(&self, range: &KeyRange) -> Result<(), Error> {
+        self.default_keyspace().compact_range(range)
+    }
+
     /// Lets no further compaction begin by itself until what this returns is dropped; one that is under way ends its step.
     /// Flushes go on, so level 0 grows, and writers wait for it in the end. [`compact`](Self::compact) does its work all the
     /// same.

@@ -47,7 +47,10 @@ const DOUBLINGS: f64 = 12.0;
 pub(crate) const PARTS: u64 = 1 << 16;
 
 /// Of a flush, what writing its entries is; the rest are the syncs behind them, which tell no progress.
-const FLUSH_WRITING: f64 = 0.75;
+const FLUSH_WRITING: f64 = 0.6;
+
+/// The same of a merge. It counts for less than it is: its tables leave level 0 all at once, at its very end.
+const MERGE_WRITING: f64 = 0.5;
 
 /// How far the jobs are, and what writers pay.
 #[derive(Debug)]
@@ -241,7 +244,7 @@ impl<I: BlockIndex + 'static> Core<I> {
         }
         let on_disk = self.read_view(|view| view.version.level0_count());
         let taken = self.flow.level0_taken.load(Ordering::Relaxed) as f64;
-        let tables = on_disk as f64 + in_memory - taken * self.flow.done(Lane::Compaction);
+        let tables = on_disk as f64 + in_memory - taken * MERGE_WRITING * self.flow.done(Lane::Compaction);
         level0_pressure(tables, self.options.level0_compaction_count, self.options.level0_stall_count)
     }
 

@@ -133,6 +133,7 @@ impl<I: BlockIndex + 'static> Core<I> {
         let blobs = memtable.attached().blobs();
         let find_blob = |number| memtable.attached().blob(number);
         let new_number = || self.new_file_number();
+        crate::trace::span!("flush", log = memtable.attached().log().0, entries = memtable.len());
         let begun = self.environment.clock.now();
         let (sealed, entry_count) = (memtable.attached().log(), memtable.len());
         self.events.tell(|| EngineEvent::LogRotated { sealed });

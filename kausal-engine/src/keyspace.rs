@@ -147,6 +147,32 @@ impl<'engine, I: BlockIndex + 'static> Keyspace<'engine, I> {
         }
     }
 
+    /// Flushes, and merges tables until no key of `range` is in more than one level. Old versions and deleted keys of the range
+    /// that no snapshot sees are gone then. Tables at its ends are merged whole.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoKeyspace`]; otherwise as [`StorageEngine::compact`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), kausal_engine::Error> {
+    /// # let folder = tempfile::tempdir().expect("a folder for the example");
+    /// use kausal_engine::{KeyRange, Options, StorageEngine};
+    ///
+    /// let engine = StorageEngine::open(folder.path(), Options::new())?;
+    /// engine.put(b"fruit/apple", b"red")?;
+    /// engine.delete_range(b"fruit/", b"fruit0")?;
+    /// engine.compact_range(&KeyRange::prefix(b"fruit/"))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn compact_range(&self, range: &KeyRange) -> Result<(), Error> {
+        self.core().flush_all()?;
+        self.core().compact_range(self.id, range)
+    }
+
     /// A copy of the value of `key`.
     ///
     /// # Errors

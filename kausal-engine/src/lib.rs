@@ -82,6 +82,7 @@ mod snapshot;
 mod source;
 mod stats;
 mod table_output;
+mod trace;
 mod version;
 pub mod vfs;
 mod wal;

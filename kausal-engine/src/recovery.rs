@@ -99,6 +99,7 @@ pub(crate) fn open<I: BlockIndex + 'static>(
     compaction_policy: Arc<dyn CompactionPolicy>,
     events: Events,
 ) -> Result<(Arc<Core<I>>, RecoveryReport), Error> {
+    crate::trace::span!("recovery", folder = tracing::field::display(directory.display()));
     if options.memory_budget < MEMORY_BUDGET_MIN {
         return Err(Error::BudgetTooSmall { asked: options.memory_budget, min: MEMORY_BUDGET_MIN });
     }

@@ -78,11 +78,17 @@ impl<I: BlockIndex + 'static> Core<I> {
         self.pick(Goal::Due).is_some()
     }
 
-    fn compact(&self, picked: &Pick) -> Result<(), Error> {
+    pub(super) fn compact(&self, picked: &Pick) -> Result<(), Error> {
         if is_move(picked) {
             return self.move_tables(picked);
         }
         let inputs: Vec<Arc<TableFile>> = picked.inputs().cloned().collect();
+        crate::trace::span!(
+            "compaction",
+            keyspace = picked.keyspace.0,
+            level = picked.level,
+            tables = inputs.len()
+        );
         let begun = self.environment.clock.now();
         let level0_taken = picked.inputs().filter(|file| file.meta().level == 0).count();
         let _running = self.flow.begin_job(Lane::Compaction, level0_taken);

@@ -10,6 +10,7 @@
 //! | `lazy_leveling` | more runs to read, few bytes written |
 //! | `fifo` | nothing merged; the oldest dropped |
 //! | `pick` | from a step to the tables that it takes |
+//! | `range` | the same for a part of a keyspace that somebody asks for |
 //! | `job` | merges them, streaming, within a fixed working set |
 
 mod fifo;
@@ -18,6 +19,7 @@ mod lazy_leveling;
 mod leveled;
 mod pick;
 mod policy;
+mod range;
 
 pub(crate) use pick::{Goal, Pick, pick};
 pub use policy::{Compaction, CompactionPolicy, Proposal, Step, TreeShape};

@@ -82,7 +82,7 @@ pub(crate) fn pick(
 }
 
 /// The tables of a step, if it is one.
-fn take(tree: &Tree, step: Step) -> Option<Pick> {
+pub(super) fn take(tree: &Tree, step: Step) -> Option<Pick> {
     match step {
         Step::Runs { level0, through, target } => take_runs(tree, level0, through, target),
         Step::Table { level, place } => {
@@ -147,7 +147,7 @@ fn reclaim(tree: &Tree, oldest_snapshot: SeqNo) -> Option<Pick> {
 }
 
 /// Adds what `runs` overlap of `level`, which is below them.
-fn with_lower(tree: &Tree, level: usize, mut runs: Vec<Vec<Arc<TableFile>>>) -> Pick {
+pub(super) fn with_lower(tree: &Tree, level: usize, mut runs: Vec<Vec<Arc<TableFile>>>) -> Pick {
     let files = || runs.iter().flatten();
     let lower_bound = files().map(|file| &file.meta().key_min).min();
     // Of equal keys one that is included reaches further.

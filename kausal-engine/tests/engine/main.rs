@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod checkpoint;
+mod compact_range;
 mod compression;
 mod damage;
 mod durability;
@@ -17,6 +18,8 @@ mod pins;
 mod range_deletes;
 mod read_only;
 mod salvage;
+#[cfg(feature = "tracing")]
+mod spans;
 mod walks;
 mod writers;
 

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::top::Load;
+
 /// An embeddable storage engine, from the command line.
 #[derive(Debug, Parser)]
 #[command(
@@ -83,7 +85,7 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Print levels and counters.
+    /// Explain levels, amplifications, cache and stalls.
     Stats {
         #[command(flatten)]
         database: Database,
@@ -91,6 +93,8 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show the database at work, once a second: throughput, latency, levels, stalls, memory.
+    Top(Top),
     /// Print the memory tree.
     Memory {
         #[command(flatten)]
@@ -126,6 +130,21 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Top {
+    #[command(flatten)]
+    pub(crate) database: Database,
+    /// What is done to the database meanwhile. What writes changes it: keys of 16 hexadecimal digits.
+    #[arg(long, value_enum, default_value_t = Load::None)]
+    pub(crate) load: Load,
+    /// Different keys of the load.
+    #[arg(long, default_value_t = 1_000_000)]
+    pub(crate) keys: u64,
+    /// Print one screen as text after so many seconds, and end.
+    #[arg(long, value_name = "SECONDS")]
+    pub(crate) once: Option<u64>,
 }
 
 #[derive(Debug, Args)]

@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use kausal_engine::{Durability, Error, StorageEngine, WriteOptions};
 
 use crate::arguments;
-use crate::{Failure, Outcome, chain, open, show};
+use crate::{Failure, Outcome, chain, open, show, show_stats};
 
 /// How a write is made, with or without `--sync`.
 pub(crate) fn write_options(sync: bool) -> WriteOptions {
@@ -62,7 +62,7 @@ pub(crate) fn run(arguments: &arguments::Import) -> Result<Outcome, Failure> {
         "imported {} files and {} lines, {} bytes; skipped {} symbolic links and {} special files; {} failed",
         counts.files, counts.lines, counts.bytes, counts.links, counts.others, counts.failed
     );
-    show::stats(&engine, false)?;
+    show_stats::run(&engine, false)?;
     show::memory(&engine, false)?;
     engine.close()?;
     Ok(if counts.failed == 0 { Outcome::Good } else { Outcome::Incomplete })

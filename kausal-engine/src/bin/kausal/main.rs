@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `arguments` | what can be asked |
 //! | `import`, `export` | trees and lines in, trees out |
-//! | `show` | everything that prints |
+//! | `show`, `show_stats`, `show_table` | everything that prints |
+//! | `top` | a database at work, on a terminal |
 //!
 //! Exit codes: 0 good, 1 not found, 2 usage, 3 corruption or input/output.
 #![forbid(unsafe_code)]
@@ -13,7 +14,9 @@ mod arguments;
 mod export;
 mod import;
 mod show;
+mod show_stats;
 mod show_table;
+mod top;
 
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
@@ -138,7 +141,12 @@ fn run(command: &Command) -> Result<Outcome, Failure> {
             Ok(Outcome::Good)
         }
         Command::Check { database, json } => show::check(database, *json),
-        Command::Stats { database, json } => show::stats(&open(database, false)?, *json),
+        Command::Stats { database, json } => show_stats::run(&open(database, false)?, *json),
+        Command::Top(arguments) => {
+            // Only what writes makes a database.
+            let engine = open(&arguments.database, arguments.load != top::Load::None)?;
+            top::run(engine, arguments)
+        }
         Command::Memory { database, json } => show::memory(&open(database, false)?, *json),
         Command::Sst { file, blocks, json } => show_table::run(file, *blocks, *json),
         Command::Wal { file, json } => show::log(file, *json),

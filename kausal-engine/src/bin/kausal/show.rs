@@ -110,50 +110,6 @@ pub(crate) fn check(database: &Database, json: bool) -> Result<Outcome, Failure>
     }
 }
 
-pub(crate) fn stats(engine: &StorageEngine, json: bool) -> Result<Outcome, Failure> {
-    let stats = engine.stats();
-    if json {
-        let levels: Vec<Value> = stats
-            .levels
-            .iter()
-            .map(|level| {
-                json!({
-                    "tables": level.table_count,
-                    "bytes": level.bytes,
-                    "entries": level.entry_count,
-                    "tombstones": level.tombstone_count,
-                })
-            })
-            .collect();
-        print(&json!({
-            "levels": levels,
-            "memtable_entries": stats.memtable_entry_count,
-            "blobs": stats.blob_count,
-            "last_seqno": stats.last_seqno,
-            "flushes": stats.flushes,
-            "flush_bytes_written": stats.flush_bytes_written,
-            "compactions": stats.compactions,
-            "compaction_bytes_written": stats.compaction_bytes_written,
-            "blob_bytes_written": stats.blob_bytes_written,
-            "write_stalls": stats.write_stalls,
-        }));
-        return Ok(Outcome::Good);
-    }
-    println!("{:>6} {:>8} {:>14} {:>12} {:>12}", "level", "tables", "bytes", "entries", "tombstones");
-    for (number, level) in stats.levels.iter().enumerate().filter(|(_, level)| level.table_count > 0) {
-        let (tables, bytes) = (level.table_count, level.bytes);
-        println!(
-            "{number:>6} {tables:>8} {bytes:>14} {:>12} {:>12}",
-            level.entry_count, level.tombstone_count
-        );
-    }
-    println!(
-        "{} entries in memtables, {} blob files, {} flushes, {} compactions, {} stalls",
-        stats.memtable_entry_count, stats.blob_count, stats.flushes, stats.compactions, stats.write_stalls
-    );
-    Ok(Outcome::Good)
-}
-
 pub(crate) fn memory(engine: &StorageEngine, json: bool) -> Result<Outcome, Failure> {
     let report = engine.memory_report();
     if json {
