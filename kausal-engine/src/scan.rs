@@ -5,14 +5,15 @@
 //! snapshot makes all of them the same moment. Chunks grow from 16 entries, so a short scan reads little and a long
 //! one seeks rarely.
 
+use std::convert::Infallible;
 use std::fmt;
 use std::io::Read;
 use std::ops::{Bound, Range};
 use std::sync::Arc;
 
 use kausal_arena::Reservation;
-use kausal_index::{BlockIndex, EntryRef, Kind, SeqNo};
-use kausal_sstable::{CachedBlocks, MergeMemory, MergingCursor, RunCursor, TableError};
+use kausal_index::{BlockIndex, Cursor as _, EntryRef, Kind, SeqNo};
+use kausal_sstable::{BlockSource, CachedBlocks, MergeMemory, MergingCursor, RunCursor, TableError};
 use smallvec::SmallVec;
 
 use crate::blob::{BlobReader, BlobRef};
@@ -21,7 +22,7 @@ use crate::error::{Damage, Error};
 use crate::ids::KeyspaceId;
 use crate::read::{Cover, View};
 use crate::snapshot::Snapshot;
-use crate::source::Source;
+use crate::source::{Source, seek_together};
 
 /// A chunk ends at this many bytes, or entries.
 const CHUNK_BYTES_MAX: usize = 64 << 10;
@@ -84,6 +85,7 @@ enum Direction {
 }
 
 /// Where a chunk begins.
+#[derive(Clone, Copy)]
 enum From<'k> {
     Edge,
     /// At this key or beyond it.
@@ -334,45 +336,62 @@ impl<I: BlockIndex + 'static> Cursor<I> {
         for level in deeper {
             sources.push(Source::Run(RunCursor::from_source(level.tables(), blocks())));
         }
+        let stands = self.begin(&mut sources, from)?;
         if let [source] = &mut sources[..] {
-            return self.fill_from(source, &covers, from);
+            return self.fill_from(source, &covers, stands, from);
         }
         let mut merge = MergingCursor::with_memory(&mut sources[..], std::mem::take(&mut self.merge_memory));
-        let filled = self.fill_from(&mut merge, &covers, from);
+        let stands = stands.map(|_| merge.begin_forward());
+        let filled = self.fill_from(&mut merge, &covers, stands, from);
         self.merge_memory = merge.into_memory();
         filled
     }
 
-    fn fill_from<C>(&mut self, merge: &mut C, covers: &[Cover<'_>], from: From<'_>) -> Result<(), FillError>
+    /// Goes to where a chunk forward begins with every source by itself, unless that is the beginning of all. Answers whether
+    /// the first of them stands on anything.
+    fn begin<M, S>(
+        &self,
+        sources: &mut [Source<'_, M, S>],
+        from: From<'_>,
+    ) -> Result<Option<bool>, TableError>
+    where
+        M: kausal_index::Cursor<Error = Infallible>,
+        S: BlockSource,
+    {
+        if self.direction == Direction::Backward {
+            return Ok(None);
+        }
+        let (key, at) = match (from, &self.range.lower) {
+            (From::At(key), _) if self.range.admits_from_below(key) => (key, SeqNo::MAX),
+            // No entry has number zero, so this is behind every version of the key.
+            (From::Beyond(key), _) => (key, SeqNo::ZERO),
+            (_, Bound::Included(key)) => (key.as_slice(), SeqNo::MAX),
+            (_, Bound::Excluded(key)) => (key.as_slice(), SeqNo::ZERO),
+            (_, Bound::Unbounded) => return Ok(None),
+        };
+        seek_together(sources, key, at)?;
+        Ok(Some(sources.first().is_some_and(|source| source.entry().is_some())))
+    }
+
+    fn fill_from<C>(
+        &mut self,
+        merge: &mut C,
+        covers: &[Cover<'_>],
+        stands: Option<bool>,
+        from: From<'_>,
+    ) -> Result<(), FillError>
     where
         C: kausal_index::Cursor<Error = TableError>,
     {
         match self.direction {
             Direction::Forward => {
-                let more = self.seek_forward(merge, from)?;
+                let more = stands.map_or_else(|| merge.seek_to_first(), Ok)?;
                 self.fill_forward(merge, covers, more)
             }
             Direction::Backward => {
                 let more = self.seek_backward(merge, from)?;
                 self.fill_backward(merge, covers, more)
             }
-        }
-    }
-
-    fn seek_forward<C>(&self, merge: &mut C, from: From<'_>) -> Result<bool, TableError>
-    where
-        C: kausal_index::Cursor<Error = TableError>,
-    {
-        let start = match from {
-            From::At(key) if self.range.admits_from_below(key) => return merge.seek(key, SeqNo::MAX),
-            // No entry has number zero, so this is behind every version of the key.
-            From::Beyond(key) => return merge.seek(key, SeqNo::ZERO),
-            _ => &self.range.lower,
-        };
-        match start {
-            Bound::Included(key) => merge.seek(key, SeqNo::MAX),
-            Bound::Excluded(key) => merge.seek(key, SeqNo::ZERO),
-            Bound::Unbounded => merge.seek_to_first(),
         }
     }
 

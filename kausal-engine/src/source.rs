@@ -50,6 +50,36 @@ impl<M: Cursor<Error = Infallible>, S: BlockSource> Cursor for Source<'_, M, S> 
     }
 }
 
+/// Seeks (`key`, `at`) with all of `sources`, which wait for memory together: each does a stage of its seek in turn.
+pub(crate) fn seek_together<M: Cursor<Error = Infallible>, S: BlockSource>(
+    sources: &mut [Source<'_, M, S>],
+    key: &[u8],
+    at: SeqNo,
+) -> Result<(), TableError> {
+    for source in &mut *sources {
+        match source {
+            Source::Memtable(cursor) => {
+                let Ok(_) = cursor.seek(key, at);
+            }
+            Source::Table(cursor) => cursor.begin_seek(key, at)?,
+            Source::Run(cursor) => cursor.begin_seek(key, at)?,
+        }
+    }
+    loop {
+        let mut are_done = true;
+        for source in &mut *sources {
+            are_done &= match source {
+                Source::Memtable(_) => true,
+                Source::Table(cursor) => cursor.go_on(key, at)?,
+                Source::Run(cursor) => cursor.go_on(key, at)?,
+            };
+        }
+        if are_done {
+            return Ok(());
+        }
+    }
+}
+
 /// The same for a cursor that does not exist.
 macro_rules! absurd {
     ($name:ident($($kind:ty),*)) => {

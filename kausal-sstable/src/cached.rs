@@ -164,6 +164,15 @@ where
     }
 
     #[inline]
+    fn approach(&self, file: &TableFile, handle: BlockHandle, step: u32) {
+        let key = BlockKey { file: file.number(), offset: handle.offset };
+        match step {
+            0 => self.cache.ask_for_place(&key),
+            _ => self.cache.ask_for_header(&key),
+        }
+    }
+
+    #[inline]
     fn bytes(&self) -> &[u8] {
         match (&self.pinned, &self.buffer) {
             (Some(block), _) => block,

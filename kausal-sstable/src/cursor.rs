@@ -18,6 +18,10 @@ use crate::index::IndexBlock;
 use crate::reader::Table;
 use crate::source::BlockSource;
 
+mod staged;
+
+use staged::Stage;
+
 const AHEAD_BYTES_FIRST: u64 = 16 << 10;
 /// Where reading ahead ends unless the cursor is told otherwise: twice as much is not faster, only larger.
 const AHEAD_BYTES_MAX: u64 = 128 << 10;
@@ -44,6 +48,7 @@ pub struct TableCursor<'table, S = BlockBuffer> {
     /// Blocks loaded one after the other since the last seek.
     run: u32,
     ahead_max: u64,
+    stage: Stage,
 }
 
 impl<'table, S: BlockSource> TableCursor<'table, S> {
@@ -63,6 +68,7 @@ impl<'table, S: BlockSource> TableCursor<'table, S> {
             upper: None,
             run: 0,
             ahead_max: AHEAD_BYTES_MAX,
+            stage: Stage::default(),
         }
     }
 
@@ -118,11 +124,17 @@ impl<'table, S: BlockSource> TableCursor<'table, S> {
         }
     }
 
+    /// Where the block at `place` of the segment stood in lies.
+    #[inline]
+    fn handle(&mut self, place: usize) -> Result<BlockHandle, TableError> {
+        let (table, segment) = (self.table, self.segment);
+        self.with_index(|index| table.segments()[segment].data_block(index, place))
+    }
+
     /// Fetches the block at `place` of the segment stood in, unless it is there already.
     fn load(&mut self, place: usize) -> Result<(), TableError> {
-        let segment = self.segment;
         let table = self.table;
-        let handle = self.with_index(|index| table.segments()[segment].data_block(index, place))?;
+        let handle = self.handle(place)?;
         self.block = place;
         if self.loaded != Some(handle) {
             self.loaded = None;
@@ -136,12 +148,12 @@ impl<'table, S: BlockSource> TableCursor<'table, S> {
         Ok(())
     }
 
-    /// Moves in the loaded block; answers whether it stands on an entry.
+    /// Looks or moves in the loaded block; answers what `movement` does.
     #[inline]
-    fn in_block(
+    fn in_block<T>(
         &mut self,
-        movement: impl FnOnce(&Block<'_>, &mut Position) -> Result<bool, Damage>,
-    ) -> Result<bool, TableError> {
+        movement: impl FnOnce(&Block<'_>, &mut Position) -> Result<T, Damage>,
+    ) -> Result<T, TableError> {
         let block = Block::with(self.source.bytes(), self.shape);
         movement(&block, &mut self.position).map_err(|what| {
             self.position.clear();
@@ -178,9 +190,8 @@ impl<'table, S: BlockSource> TableCursor<'table, S> {
         }
         self.load(self.block + 1)?;
         if self.block + 1 < count {
-            let (table, segment, next) = (self.table, self.segment, self.block + 1);
-            let handle = self.with_index(|index| table.segments()[segment].data_block(index, next))?;
-            self.source.fetch_soon(table.table_file(), handle);
+            let handle = self.handle(self.block + 1)?;
+            self.source.fetch_soon(self.table.table_file(), handle);
         }
         self.in_block(|block, position| block.seek_to_first(position))
     }
@@ -194,22 +205,30 @@ impl<'table, S: BlockSource> TableCursor<'table, S> {
     }
 
     fn seek_unbounded(&mut self, key: &[u8], at: SeqNo) -> Result<bool, TableError> {
+        self.stage = Stage::Done;
+        let Some(place) = self.locate(key, at)? else { return Ok(false) };
+        self.load(place)?;
+        if self.in_block(|block, position| block.seek(position, key, at))? {
+            return Ok(true);
+        }
+        self.next_block()
+    }
+
+    /// Enters the segment that may hold (`key`, `at`) or what follows it, and answers the block's place there; none behind
+    /// the table's end. Stands nowhere until then.
+    fn locate(&mut self, key: &[u8], at: SeqNo) -> Result<Option<usize>, TableError> {
         self.run = 0;
         self.position.clear();
         let segment = self.table.root().seek(key, at).map_err(|what| self.table.root_damage(what))?;
         if segment >= self.table.segments().len() {
-            return Ok(self.clear());
+            return Ok(None);
         }
         self.segment = segment;
         let place = self
             .with_index(|index| index.seek(key, at).map(|place| (place < index.count()).then_some(place)))?;
         // The root says that the segment ends at or after the position.
         let Some(place) = place else { return self.with_index(|_| Err(Damage::Index)) };
-        self.load(place)?;
-        if self.in_block(|block, position| block.seek(position, key, at))? {
-            return Ok(true);
-        }
-        self.next_block()
+        Ok(Some(place))
     }
 
     /// What a step of one entry did not do by itself: a key to be put together, the next block, the bound.

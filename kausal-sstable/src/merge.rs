@@ -122,6 +122,14 @@ impl<C: Cursor, S: DerefMut<Target = [C]>> MergingCursor<C, S> {
         MergeMemory { losers: self.losers, winners: self.winners, key: self.key }
     }
 
+    /// Stands on the first of what the sources stand on: all were sought to one position, and stand at or behind it. Answers
+    /// whether there is one.
+    pub fn begin_forward(&mut self) -> bool {
+        self.current = None;
+        self.direction = Direction::Forward;
+        self.play_all()
+    }
+
     /// Moves every source by `movement` and stands on the first of them in `direction`.
     fn seek_all(
         &mut self,

@@ -78,6 +78,31 @@ impl<'run, S: BlockSource> RunCursor<'run, S> {
         movement(self.cursor.as_mut().expect("the source is either spare or a cursor's"))
     }
 
+    /// Begins a seek in stages; see [`TableCursor::begin_seek`].
+    ///
+    /// # Errors
+    ///
+    /// As a seek.
+    pub fn begin_seek(&mut self, key: &[u8], at: SeqNo) -> Result<(), TableError> {
+        self.enter(self.place_of(key), |cursor| cursor.begin_seek(key, at).map(|()| true)).map(|_| ())
+    }
+
+    /// Does the next stage of a seek; see [`TableCursor::go_on`].
+    ///
+    /// # Errors
+    ///
+    /// As a seek.
+    #[inline]
+    pub fn go_on(&mut self, key: &[u8], at: SeqNo) -> Result<bool, TableError> {
+        let Some(cursor) = &mut self.cursor else { return Ok(true) };
+        let is_done = cursor.go_on(key, at)?;
+        if is_done && cursor.entry().is_none() {
+            // The table's last key is `key` itself, in newer versions only.
+            self.enter(self.place + 1, |cursor| cursor.seek_to_first())?;
+        }
+        Ok(is_done)
+    }
+
     /// The first table that may hold a key at or after `key`.
     fn place_of(&self, key: &[u8]) -> usize {
         self.tables.partition_point(|table| table.properties().key_max.as_slice() < key)

@@ -34,6 +34,13 @@ pub trait BlockSource: Sized {
         let _ = (file, handle);
     }
 
+    /// Says that the block at `handle` is about to be fetched, so that what says where it is may be on its way: at first what
+    /// the source looks at first (`step` 0), the next time what that says (`step` 1).
+    #[inline]
+    fn approach(&self, file: &TableFile, handle: BlockHandle, step: u32) {
+        let _ = (file, handle, step);
+    }
+
     /// The contents of the block fetched last; empty if there is none.
     fn bytes(&self) -> &[u8];
 

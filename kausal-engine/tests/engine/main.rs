@@ -15,6 +15,7 @@ mod pins;
 mod range_deletes;
 mod read_only;
 mod salvage;
+mod walks;
 mod writers;
 
 use kausal_engine::{Options, StorageEngine};

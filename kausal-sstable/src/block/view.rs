@@ -7,9 +7,10 @@
 use std::cmp::Ordering;
 use std::ops::Range;
 
-use kausal_index::{EntryRef, PackedSeqNo, SeqNo, compare_positions};
+use kausal_arena::prefetch_line;
+use kausal_index::{EntryRef, PackedSeqNo, SeqNo};
 
-use super::{COUNT_BYTES, GROUP, WIDE, tag};
+use super::{COUNT_BYTES, GROUP, WIDE, common_prefix, tag};
 use crate::error::Damage;
 use crate::filter::KeyHash;
 use crate::format::{partition_point, take_varint, word};
@@ -140,6 +141,9 @@ struct Raw {
     further: Range<usize>,
     value_end: usize,
 }
+
+/// Heads that are asked for before they are searched: those of a block of 4 KiB with short values, and more.
+const HEADS_ASKED_MAX: usize = 8;
 
 /// Bytes before the key of an entry whose lengths take a byte each.
 const SHORT_BYTES: usize = 10;
@@ -356,24 +360,62 @@ impl<'a> Block<'a> {
 
     /// Number of the first entry at or after (`key`, `at`).
     fn lower_bound(&self, key: &[u8], at: SeqNo) -> Result<usize, Damage> {
-        // The last group whose head is before the position, then a place in it.
+        self.place_in(self.group_of(key, at)?, key, at)
+    }
+
+    /// The last group whose head is before (`key`, `at`); none if the first entry of all is not.
+    #[inline]
+    pub(crate) fn group_of(&self, key: &[u8], at: SeqNo) -> Result<Option<usize>, Damage> {
         let groups = partition_point(0, self.shape.count.div_ceil(GROUP), |group| {
             let raw = self.raw(group * GROUP)?;
             let head = if raw.shared == 0 { &self.contents[raw.further] } else { return Err(Damage::Block) };
-            Ok(compare_positions((head, raw.packed.seqno()), (key, at)) == Ordering::Less)
+            Ok(compare(head, key).then_with(|| at.cmp(&raw.packed.seqno())) == Ordering::Less)
         })?;
-        let Some(group) = groups.checked_sub(1) else { return Ok(0) };
+        Ok(groups.checked_sub(1))
+    }
+
+    /// Number of the first entry at or after (`key`, `at`), of which `group` is the [group](Self::group_of).
+    #[inline]
+    pub(crate) fn place_in(&self, group: Option<usize>, key: &[u8], at: SeqNo) -> Result<usize, Damage> {
+        let Some(group) = group else { return Ok(0) };
         let head = self.head(group)?;
+        let alike = common_prefix(head, key);
         let (lower, upper) = (group * GROUP + 1, self.shape.count.min((group + 1) * GROUP));
         // A defect for the engine's simulation to find: the last entry of a group is not looked at.
         let upper = if is_planted("off_by_one_in_block") { lower.max(upper - 1) } else { upper };
         partition_point(lower, upper, |place| {
             let raw = self.raw(place)?;
-            let shared = head.get(..raw.shared).ok_or(Damage::Block)?;
+            if raw.shared > head.len() {
+                return Err(Damage::Block);
+            }
+            if raw.shared > alike {
+                // Beyond what it has in common with the key it goes on as the head does, which is before the key.
+                return Ok(true);
+            }
             let further = &self.contents[raw.further];
-            let order = compare_key(shared, further, key).then_with(|| at.cmp(&raw.packed.seqno()));
+            let order = compare(further, &key[raw.shared..]).then_with(|| at.cmp(&raw.packed.seqno()));
             Ok(order == Ordering::Less)
         })
+    }
+
+    /// Asks for the lines that [`group_of`](Self::group_of) may look at.
+    #[inline]
+    pub(crate) fn ask_for_heads(&self) {
+        let groups = self.shape.count.div_ceil(GROUP);
+        (0..groups.min(HEADS_ASKED_MAX)).for_each(|group| self.ask_for(group * GROUP));
+    }
+
+    /// Asks for the lines that a search of `group` looks at, and a walk from what it finds.
+    #[inline]
+    pub(crate) fn ask_for_group(&self, group: usize) {
+        let upper = self.shape.count.min((group + 1) * GROUP);
+        (group * GROUP + 1..upper).for_each(|place| self.ask_for(place));
+    }
+
+    #[inline]
+    fn ask_for(&self, place: usize) {
+        // A damaged offset is a hint for nothing.
+        prefetch_line(self.contents.as_ptr().wrapping_add(self.offset(place)));
     }
 
     /// The newest entry of `key` at or below `at`. Touches the tags, and of entries only those whose tag is the key's.
@@ -473,8 +515,12 @@ fn is_planted(name: &str) -> bool {
     cfg!(kausal_planted = "sim") && std::env::var("KAUSAL_PLANTED").is_ok_and(|planted| planted == name)
 }
 
-/// Compares the key that consists of two pieces with `key`.
-fn compare_key(shared: &[u8], further: &[u8], key: &[u8]) -> Ordering {
-    let (beginning, rest) = key.split_at(shared.len().min(key.len()));
-    shared.cmp(beginning).then_with(|| further.cmp(rest))
+/// The order of two pieces of keys. The first eight bytes decide mostly, without a call.
+#[inline]
+fn compare(left: &[u8], right: &[u8]) -> Ordering {
+    let front = |bytes: &[u8]| bytes.first_chunk().map(|front| u64::from_be_bytes(*front));
+    match (front(left), front(right)) {
+        (Some(left_front), Some(right_front)) if left_front != right_front => left_front.cmp(&right_front),
+        _ => left.cmp(right),
+    }
 }

@@ -13,7 +13,7 @@
 use std::sync::Arc;
 
 use kausal_arena::sync::{AtomicU64, Mutex, Ordering};
-use kausal_arena::{AllocError, Budget, Reservation, Shrink};
+use kausal_arena::{AllocError, Budget, Reservation, Shrink, prefetch_line};
 
 use super::directory::{Directory, LINE_BYTES};
 use super::error::Refusal;
@@ -164,6 +164,21 @@ impl Core {
             self.cell(hash).misses.fetch_add(1, Ordering::Relaxed);
         }
         found
+    }
+
+    #[inline]
+    pub(super) fn ask_for_place(&self, key: &BlockKey) {
+        self.directory.ask(key.hash());
+    }
+
+    #[inline]
+    pub(super) fn ask_for_header(&self, key: &BlockKey) {
+        let ask = |frame: u32| {
+            prefetch_line((&raw const self.headers[frame as usize]).cast());
+            Some(())
+        };
+        // One that only has the tag in common costs a wasted hint.
+        let _ = self.directory.find(key.hash(), ask);
     }
 
     /// What `see` makes of a frame that may hold the block `key`, with its number.

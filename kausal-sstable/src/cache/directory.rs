@@ -12,6 +12,7 @@
 //! Invariant: slots and counts of a shard's lines are written under its lock only. What a slot says is a hint: the
 //! frame's header decides.
 
+use kausal_arena::prefetch_line;
 use kausal_arena::sync::{AtomicU64, Ordering};
 
 /// Slots of a line.
@@ -87,6 +88,12 @@ impl Directory {
     #[inline]
     fn after(&self, line: usize) -> usize {
         (line & !self.mask) | ((line + 1) & self.mask)
+    }
+
+    /// Asks for the line that a look-up begins with.
+    #[inline]
+    pub(super) fn ask(&self, hash: u64) {
+        prefetch_line((&raw const self.lines[self.home(hash)]).cast());
     }
 
     /// What `check` makes of a frame whose tag agrees, the first time it makes anything.

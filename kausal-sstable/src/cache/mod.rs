@@ -118,6 +118,19 @@ impl BlockCache {
         self.core.get(key)
     }
 
+    /// Asks for the cache line in which it is noted where the block is.
+    #[inline]
+    pub(crate) fn ask_for_place(&self, key: &BlockKey) {
+        self.core.ask_for_place(key);
+    }
+
+    /// Asks for the cache line that a pin of the block changes, if the block is there. Its place is noted in a line that
+    /// [`ask_for_place`](Self::ask_for_place) has asked for.
+    #[inline]
+    pub(crate) fn ask_for_header(&self, key: &BlockKey) {
+        self.core.ask_for_header(key);
+    }
+
     /// Lets `work` look at blocks, one at a time, that nobody has to pin: what [`get`](Self::get) costs without its two
     /// atomic additions. Nothing that two readers share is written by a read-modify-write.
     ///

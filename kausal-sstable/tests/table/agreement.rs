@@ -61,6 +61,19 @@ where
     }
 }
 
+/// What a seek in stages finds, to every position of `list` and beside it. `seek` is one.
+fn agree_in_stages(list: &[Entry], mut seek: impl FnMut(&[u8], SeqNo) -> Option<Entry>) {
+    for probe in list {
+        let beyond = [probe.key.as_slice(), b"!"].concat();
+        for (key, seqno) in [(&probe.key, 0), (&probe.key, probe.seqno.get()), (&beyond, 1)] {
+            let at = SeqNo::new(seqno).unwrap();
+            let after =
+                list.partition_point(|held| compare_positions((&held.key, held.seqno), (key, at)).is_lt());
+            assert_eq!(seek(key, at).as_ref(), list.get(after));
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn table_and_list_agree(list in entries(), which in 0..3_usize, residency in any::<bool>()) {
@@ -71,6 +84,12 @@ proptest! {
         let residency = if residency { Residency::Indexes } else { Residency::Root };
         let table = Table::open_with(Arc::new(file), FileNumber(1), None, residency, &budget()).unwrap();
         agree(&mut table.cursor(&budget()).unwrap(), &list);
+        let mut staged = table.cursor(&budget()).unwrap();
+        agree_in_stages(&list, |key, at| {
+            staged.begin_seek(key, at).unwrap();
+            while !staged.go_on(key, at).unwrap() {}
+            staged.entry().map(|entry| entry.to_owned())
+        });
         let mut buffer = BlockBuffer::new(&budget()).unwrap();
         for probe in &list {
             for seqno in [0, probe.seqno.get(), SeqNo::MAX.get()] {
@@ -117,6 +136,12 @@ proptest! {
             }
         }
         agree(&mut RunCursor::new(&tables, &budget()).unwrap(), &list);
+        let mut staged = RunCursor::new(&tables, &budget()).unwrap();
+        agree_in_stages(&list, |key, at| {
+            staged.begin_seek(key, at).unwrap();
+            while !staged.go_on(key, at).unwrap() {}
+            staged.entry().map(|entry| entry.to_owned())
+        });
     }
 
     #[test]
