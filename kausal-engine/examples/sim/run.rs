@@ -434,8 +434,10 @@ impl<'a> Run<'a> {
         self.opened().moments.clear();
         self.opened().walks.clear();
         let dropped = self.opened().engine.drop_keyspace(OTHER);
-        Ok(dropped.map(|_| {
-            self.model.acknowledge(self.vfs.call_count(), Durability::Power);
+        Ok(dropped.map(|was_there| match was_there {
+            true => self.model.acknowledge(self.vfs.call_count(), Durability::Power),
+            // Nothing was written, and nothing was made durable.
+            false => self.model.refuse(self.vfs.call_count()),
         }))
     }
 
