@@ -66,16 +66,33 @@ impl<I: BlockIndex + 'static> Core<I> {
 
     /// Tries again and again while the disk is full, up to the stall timeout. Holds nothing while it waits.
     pub(crate) fn retry_while_full<T>(&self, attempt: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
+        self.retry_while(|error| full_disk(error).then_some(DISK_FULL), attempt)
+    }
+
+    /// Tries again and again while the disk is full or others hold the memory, as a job in the background does, up to the
+    /// stall timeout. If memory is still short then, the error names who holds it.
+    pub(crate) fn retry_past_obstacles<T>(&self, attempt: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
+        self.retry_while(|error| if full_disk(error) { Some(DISK_FULL) } else { error.obstacle() }, attempt)
+    }
+
+    fn retry_while<T>(
+        &self,
+        obstacle: impl Fn(&Error) -> Option<&'static str>,
+        attempt: impl Fn() -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let mut deadline = None;
         loop {
             let ticket = self.progress.ticket();
-            match attempt() {
-                // What was buffered found no room, or an edit of the manifest, or a table.
-                Err(Error::Stalled { reason: DISK_FULL, .. }) => {}
-                Err(error) if error.is_disk_full() => {}
-                done => return done,
-            }
-            let until = self.next_look(DISK_FULL, &mut deadline)?;
+            let error = match attempt() {
+                Ok(done) => return Ok(done),
+                Err(error) => error,
+            };
+            let Some(reason) = obstacle(&error) else { return Err(error) };
+            let until = match (self.next_look(reason, &mut deadline), error) {
+                (Ok(until), _) => until,
+                (Err(_), error @ Error::MemoryBudget(_)) => return Err(error),
+                (Err(stalled), _) => return Err(stalled),
+            };
             self.environment.scheduler.wait(&self.progress, ticket, Some(until));
             self.health.check()?;
         }
@@ -98,5 +115,50 @@ impl<I: BlockIndex + 'static> Core<I> {
         let log = self.end_log(&mut self.writer.lock());
         let sealed = self.versions.lock().close(log);
         sealed.inspect_err(|error| self.poison(error))
+    }
+}
+
+/// Whether what was buffered found no room, or an edit of the manifest, or a table.
+fn full_disk(error: &Error) -> bool {
+    matches!(error, Error::Stalled { reason: DISK_FULL, .. }) || error.is_disk_full()
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+    use std::cell::Cell;
+    use std::time::Duration;
+
+    use crate::{Error, Options, StorageEngine};
+
+    /// An attempt that is refused memory so many times, and how often it was made.
+    fn attempts(stall_timeout: Duration, refusals: usize) -> (Result<(), Error>, usize) {
+        let folder = tempfile::tempdir().unwrap();
+        let options = Options::new().memory_budget(8 << 20).stall_timeout(stall_timeout);
+        let engine = StorageEngine::open(folder.path(), options).unwrap();
+        let core = engine.core();
+        let made = Cell::new(0);
+        let done = core.retry_past_obstacles(|| {
+            made.set(made.get() + 1);
+            let wish = if made.get() <= refusals { core.plan.root.ceiling() } else { 0 };
+            Ok(drop(core.plan.requests.reserve(wish)?))
+        });
+        (done, made.get())
+    }
+
+    #[test]
+    fn what_is_asked_for_waits_for_memory_that_others_hold() {
+        let (done, made) = attempts(Duration::from_secs(60), 2);
+        assert!(done.is_ok() && made == 3, "{done:?} after {made}");
+    }
+
+    #[test]
+    fn memory_that_does_not_come_back_is_an_error_that_names_the_node() {
+        let (done, made) = attempts(Duration::from_millis(60), usize::MAX);
+        let error = done.unwrap_err();
+        assert!(made > 1, "{error} after {made}");
+        let Error::MemoryBudget(source) = error else { panic!("{error}") };
+        assert!(source.to_string().contains("requests"), "{source}");
     }
 }

@@ -343,14 +343,15 @@ impl<I: BlockIndex + 'static> StorageEngine<I> {
         self.core.flush_all()
     }
 
-    /// Flushes, and merges all tables into one level.
+    /// Flushes, and merges all tables into one level. Where others hold the memory or the disk is full, it waits up to the
+    /// stall timeout.
     ///
     /// # Errors
     ///
-    /// As [`flush`](Self::flush).
+    /// As [`flush`](Self::flush); [`Error::MemoryBudget`] if memory did not come back in that time.
     pub fn compact(&self) -> Result<(), Error> {
         self.core.flush_all()?;
-        self.core.retry_while_full(|| self.core.compact_everything())
+        self.core.retry_past_obstacles(|| self.core.compact_everything())
     }
 
     /// Flushes, and merges tables until no key of `range` is in more than one level: what it costs is in proportion to the tables

@@ -25,8 +25,8 @@ use kausal_sstable::{
     BlockCache, BlockCacheOptions, BlockClass, BlockKey, FileNumber, InsertError, PinnedBlock,
 };
 
-/// Bytes of a slab where this is a model, and of one elsewhere.
-const SLAB_BYTES: usize = if cfg!(any(loom, shuttle)) { 256 } else { 1 << 20 };
+/// Bytes of a slab: of a model's, and of a cache of 4 MiB.
+const SLAB_BYTES: usize = if cfg!(any(loom, shuttle)) { 256 } else { 132 << 10 };
 /// Room for a directory and some slabs.
 const CACHE_BYTES: usize = if cfg!(any(loom, shuttle)) { 6 << 10 } else { 4 << 20 };
 

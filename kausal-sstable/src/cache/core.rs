@@ -17,16 +17,22 @@ use kausal_arena::{AllocError, Budget, Reservation, Shrink, prefetch_line};
 
 use super::directory::{Directory, LINE_BYTES};
 use super::error::Refusal;
-use super::frames::{Filling, HEADER_BYTES, Header, PAGE_BYTES, PinnedBlock, SLAB_BYTES, SLAB_PAGES, Slab};
+use super::frames::{
+    Filling, HEADER_BYTES, Header, PAGE_BYTES, PinnedBlock, SLAB_PAGES_MAX, SLAB_PAGES_MIN, Slab, slab_bytes,
+};
 use super::ghost;
 use super::key::{BlockClass, BlockKey};
-use super::pages::{ORDERS, Page};
+use super::pages::Page;
 use super::peek::Hazards;
 use super::shard::{GHOSTS_PER_PAGE, Parts, Shard, Shared};
 use super::stats::CacheStats;
 
-/// Slabs that a shard has at least, where the cache chooses how many shards there are.
-const SLABS_PER_SHARD: usize = 8;
+/// Slabs that a cache is cut into at least, where they are not of the smallest size: what one pinned block keeps is small
+/// beside the cache.
+const SLABS_MIN: usize = 32;
+
+/// Bytes that a shard has at least, where the cache chooses how many shards there are.
+const BYTES_PER_SHARD: usize = 8 * SLAB_PAGES_MAX * PAGE_BYTES;
 
 /// Most shards. They are there for those who insert; readers take no lock.
 const SHARDS_MAX: usize = 64;
@@ -63,6 +69,8 @@ pub(super) struct Core {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Plan {
     shards: usize,
+    /// Pages of a slab, a power of two.
+    slab_pages: usize,
     /// Slabs of a shard, at most.
     slabs: usize,
     /// Bytes of everything but slabs.
@@ -73,26 +81,29 @@ struct Plan {
 impl Plan {
     fn new(bytes: usize, shards: Option<usize>) -> Self {
         let own_per_page = HEADER_BYTES + size_of::<Page>() + GHOST_BYTES_PER_PAGE + LINE_BYTES / 2;
-        let slabs = bytes / (SLAB_BYTES + SLAB_PAGES * own_per_page) + 1;
-        let by_size = (slabs / SLABS_PER_SHARD).max(1);
+        let pages = (bytes / SLABS_MIN / PAGE_BYTES).clamp(SLAB_PAGES_MIN, SLAB_PAGES_MAX);
+        let slab_pages = 1 << pages.ilog2();
+        let slabs = bytes / (slab_bytes(slab_pages) + slab_pages * own_per_page) + 1;
+        let by_size = (slabs * slab_pages * PAGE_BYTES / BYTES_PER_SHARD).max(1);
         let shards = shards.unwrap_or(1 << by_size.ilog2()).clamp(1, SHARDS_MAX);
         let shards = 1 << shards.ilog2();
         let slabs = slabs.div_ceil(shards);
-        let pages = slabs * SLAB_PAGES;
+        let pages = slabs * slab_pages;
         let of_shard = pages * (HEADER_BYTES + size_of::<Page>() + GHOST_BYTES_PER_PAGE)
             + Directory::lines_per_shard(pages) * LINE_BYTES
             + slabs * (size_of::<Option<Slab>>() + size_of::<usize>())
             + size_of::<Cell>();
         let own_bytes = size_of::<Core>() + Hazards::BYTES + shards * of_shard;
-        let slab_bytes = bytes.saturating_sub(own_bytes).min(shards * slabs * SLAB_BYTES);
-        Self { shards, slabs, own_bytes, slab_bytes }
+        let slab_bytes = bytes.saturating_sub(own_bytes).min(shards * slabs * slab_bytes(slab_pages));
+        Self { shards, slab_pages, slabs, own_bytes, slab_bytes }
     }
 
     /// Sizes of the slabs of shard `shard`: all whole, but for the cache's last.
     fn slabs_of(&self, shard: usize) -> Box<[usize]> {
         let size = |number: usize| {
-            let rest = self.slab_bytes.saturating_sub(number * SLAB_BYTES);
-            rest.min(SLAB_BYTES) / PAGE_BYTES * PAGE_BYTES
+            let whole = slab_bytes(self.slab_pages);
+            let rest = self.slab_bytes.saturating_sub(number * whole);
+            rest.min(whole) / PAGE_BYTES * PAGE_BYTES
         };
         // In turns, so that shards differ by one slab at most. A page or two are lost to alignment.
         let sizes = (0..self.slabs).map(|turn| size(turn * self.shards + shard));
@@ -114,17 +125,18 @@ impl Core {
         let classes = BlockClass::ALL.map(|class| node(class.name()));
         let [data, index, filter] = classes;
         let classes = [data?, index?, filter?];
-        let frames = plan.slabs * SLAB_PAGES;
+        let frames = plan.slabs * plan.slab_pages;
         let cell = |shard: usize| {
             let parts = Parts {
                 first_header: (shard * frames) as u32,
                 slab_bytes: plan.slabs_of(shard),
+                slab_pages: plan.slab_pages,
                 idle: Reservation::empty(&unused),
                 charges: classes.each_ref().map(Reservation::empty),
             };
             Cell { shard: Mutex::new(Shard::new(parts)), misses: AtomicU64::new(0) }
         };
-        let largest = (ceiling / BLOCKS_MIN).clamp(PAGE_BYTES, PAGE_BYTES << (ORDERS - 1));
+        let largest = (ceiling / BLOCKS_MIN).clamp(PAGE_BYTES, PAGE_BYTES * plan.slab_pages / 2);
         Ok(Arc::new(Self {
             headers: (0..plan.shards * frames).map(|_| Header::new()).collect(),
             directory: Directory::new(plan.shards, Directory::lines_per_shard(frames)),
@@ -271,8 +283,7 @@ impl Core {
             };
             break taken;
         };
-        let slab = shard.slab_of(page).expect("a page that was taken lies in a slab");
-        let start = slab.page(page as usize % SLAB_PAGES);
+        let start = shard.start_of(page).expect("a page that was taken lies in a slab");
         drop(shard);
         // SAFETY: these are the pages of the frame that was just taken; only `Taken` gives them back, after this, and a
         // slab with a frame that is not free stays.

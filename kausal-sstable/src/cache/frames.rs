@@ -46,11 +46,15 @@ use crate::ids::FileNumber;
 /// times.
 pub(super) const PAGE_BYTES: usize = if cfg!(any(loom, shuttle)) { 128 } else { 4 << 10 };
 
-/// Pages of a slab. One of them goes to the header of the arena's chunk.
-pub(super) const SLAB_PAGES: usize = if cfg!(any(loom, shuttle)) { 2 } else { 256 };
+/// Pages of the smallest slab and of the largest: powers of two.
+pub(super) const SLAB_PAGES_MIN: usize = if cfg!(any(loom, shuttle)) { 2 } else { 16 };
+pub(super) const SLAB_PAGES_MAX: usize = if cfg!(any(loom, shuttle)) { 2 } else { 256 };
 
-/// What is obtained and given back at once.
-pub(super) const SLAB_BYTES: usize = PAGE_BYTES * SLAB_PAGES;
+/// What is obtained for a slab of `pages` pages. A page goes to the header of the arena's chunk: one more, so that frames of
+/// powers of two fill the rest; but one of its own where the chunk is mapped, in units that are larger than that.
+pub(super) const fn slab_bytes(pages: usize) -> usize {
+    if pages < SLAB_PAGES_MAX { (pages + 1) * PAGE_BYTES } else { pages * PAGE_BYTES }
+}
 
 /// One header a page, two to a line. On lines of their own the pins of two hot neighbours would not disturb each other, but
 /// there would be a hundredth fewer blocks, and half as many headers near at hand.
@@ -85,7 +89,7 @@ const CREDIT_MAX: u64 = 3;
 
 /// Low bits of a [`Header`]'s `extent`, for the length: a block is at most half a slab.
 const LEN_BITS: u32 = 20;
-const _: () = assert!(SLAB_BYTES / 2 < 1 << LEN_BITS);
+const _: () = assert!(PAGE_BYTES * SLAB_PAGES_MAX / 2 < 1 << LEN_BITS);
 
 /// What is known of a frame by everybody.
 #[repr(align(32))]
@@ -289,9 +293,9 @@ impl Slab {
         let padding = start.as_ptr().align_offset(PAGE_BYTES).min(capacity);
         // SAFETY: within what was just allocated, or just past it.
         let first = unsafe { start.add(padding) };
-        let pages = ((capacity - padding) / PAGE_BYTES).min(SLAB_PAGES);
+        let pages = (capacity - padding) / PAGE_BYTES;
         // A header names a page by its number, beside the length of the block.
-        let last = first.as_ptr().addr() + SLAB_BYTES;
+        let last = first.as_ptr().addr() + bytes;
         assert!(last / PAGE_BYTES < 1 << (u64::BITS - LEN_BITS), "an address of more than 56 bits");
         let lease = pen.lease().clone();
         Ok(Self { first, pages, _lease: lease, _arena: arena })

@@ -1,8 +1,9 @@
 //! The block cache: blocks of tables in page frames of a size that is never exceeded, found and pinned without a lock.
 //!
-//! 1. Memory comes in *slabs* of 1 MiB, charged to the cache's node of the budget between floor and ceiling, and goes back
-//!    in whole slabs when the budget asks ([`kausal_arena::Shrink`]). A slab is cut into *frames* of any number
-//!    of pages of 4 KiB, each of which holds one block: data, index and filter blocks alike.
+//! 1. Memory comes in *slabs*, charged to the cache's node of the budget between floor and ceiling, and goes back in whole
+//!    slabs when the budget asks ([`kausal_arena::Shrink`]). Their size follows the cache's, 64 KiB to 1 MiB, so that one
+//!    pinned block keeps no more than a 32nd of a cache of 2 MiB or more. A slab is cut into *frames* of any number of pages
+//!    of 4 KiB, each of which holds one block: data, index and filter blocks alike.
 //! 2. A look-up hashes the key, compares the tags in one cache line of the *directory*, and pins the frame by one addition
 //!    to its state word. That addition also counts the hit, for the statistics and for the policy. Unpinning is another
 //!    addition. There is no lock, no list, no shared counter and no call of an allocator on this way.
@@ -61,7 +62,7 @@ use crate::ids::FileNumber;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct BlockCacheOptions {
     /// Parts that can be inserted into at the same time, rounded down to a power of two, at most 64. By default one for
-    /// every eight slabs: a part that is too small for its share of hot blocks would lose some.
+    /// every 8 MiB: a part that is too small for its share of hot blocks would lose some.
     pub shards: Option<usize>,
 }
 

@@ -7,10 +7,10 @@
 //!
 //! Everything here is under the shard's lock, and plain.
 
-use super::frames::SLAB_PAGES;
+use super::frames::SLAB_PAGES_MAX;
 
-/// Sizes of free frames: 1, 2, 4 … pages, up to half a slab, for the first page of a slab is lost. No frame is larger.
-pub(super) const ORDERS: usize = (SLAB_PAGES as u32).trailing_zeros() as usize;
+/// Sizes of free frames: 1, 2, 4 … pages, up to half of the largest slab, which has lost a page. No frame is larger.
+const ORDERS: usize = SLAB_PAGES_MAX.trailing_zeros() as usize;
 
 /// No page.
 pub(super) const NIL: u32 = u32::MAX;
@@ -90,6 +90,9 @@ impl List {
 
 pub(super) struct Pages {
     pages: Box<[Page]>,
+    /// Pages of a slab, a power of two.
+    slab_pages: usize,
+    /// Of each size, up to half a slab.
     free: [List; ORDERS],
 }
 
@@ -108,9 +111,26 @@ impl std::ops::IndexMut<u32> for Pages {
 }
 
 impl Pages {
-    /// Of `slabs` slabs, none of which is there yet.
-    pub(super) fn new(slabs: usize) -> Self {
-        Self { pages: vec![UNKNOWN; slabs * SLAB_PAGES].into_boxed_slice(), free: [List::default(); ORDERS] }
+    /// Of `slabs` slabs of `slab_pages` pages, a power of two, none of which is there yet.
+    pub(super) fn new(slabs: usize, slab_pages: usize) -> Self {
+        debug_assert!(slab_pages.is_power_of_two() && slab_pages <= SLAB_PAGES_MAX);
+        let pages = vec![UNKNOWN; slabs * slab_pages].into_boxed_slice();
+        Self { pages, slab_pages, free: [List::default(); ORDERS] }
+    }
+
+    /// Sizes that a free frame can have.
+    fn orders(&self) -> usize {
+        self.slab_pages.trailing_zeros() as usize
+    }
+
+    /// The slab that a page lies in, and which of its pages it is.
+    pub(super) fn place(&self, page: u32) -> (usize, usize) {
+        (page as usize / self.slab_pages, page as usize % self.slab_pages)
+    }
+
+    /// The first page of a slab.
+    pub(super) fn first_of(&self, slab: usize) -> u32 {
+        (slab * self.slab_pages) as u32
     }
 
     pub(super) fn len(&self) -> u32 {
@@ -153,7 +173,7 @@ impl Pages {
     /// Adds the `pages` pages of a slab that begin with `first`.
     pub(super) fn add_slab(&mut self, first: u32, pages: usize) {
         let mut place = 0;
-        for order in (0..ORDERS).rev() {
+        for order in (0..self.orders()).rev() {
             while pages - place >= 1 << order {
                 self.put(first + place as u32, order);
                 place += 1 << order;
@@ -164,7 +184,7 @@ impl Pages {
 
     /// Takes the pages of a slab out again, all of which are free.
     pub(super) fn remove_slab(&mut self, first: u32) {
-        for page in first..first + SLAB_PAGES as u32 {
+        for page in first..first + self.slab_pages as u32 {
             if self[page].role == Role::Free {
                 self.pull(page);
             }
@@ -190,7 +210,7 @@ impl Pages {
     /// Takes a frame of `count` pages, and says whether all of them have been written before; or nothing.
     pub(super) fn take(&mut self, count: usize) -> Option<(u32, bool)> {
         let order = count.next_power_of_two().trailing_zeros() as usize;
-        let from = (order..ORDERS).find(|&from| self.free[from].ends.is_some())?;
+        let from = (order..self.orders()).find(|&from| self.free[from].ends.is_some())?;
         // The one given back last: its bytes are still near.
         let page = self.free[from].newest()?;
         self.pull(page);
@@ -230,7 +250,7 @@ impl Pages {
 
     /// Makes a free frame of pages that are in none, and of its free buddies.
     fn join(&mut self, mut page: u32, mut order: usize) {
-        while order + 1 < ORDERS {
+        while order + 1 < self.orders() {
             // Slabs begin at multiples of their size, so a buddy lies in the same slab.
             let buddy = page ^ 1 << order;
             if self[buddy].role != Role::Free || self[buddy].count != 1 << order {
@@ -249,8 +269,13 @@ mod tests {
 
     #[test]
     fn what_is_given_back_in_any_order_is_whole_again() {
-        let mut pages = Pages::new(2);
-        pages.add_slab(SLAB_PAGES as u32, 255);
+        [(256, 255), (64, 64), (16, 16), (32, 7)].into_iter().for_each(take_and_give);
+    }
+
+    fn take_and_give((slab_pages, pages_there): (usize, usize)) {
+        let mut pages = Pages::new(2, slab_pages);
+        let first = pages.first_of(1);
+        pages.add_slab(first, pages_there);
         let mut random = 1_u32;
         let mut draw = |below: usize| {
             random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -258,7 +283,7 @@ mod tests {
         };
         for _ in 0..50 {
             let mut taken = Vec::new();
-            while let Some((page, _)) = pages.take(draw(11) + 1) {
+            while let Some((page, _)) = pages.take(draw(pages_there.min(22) / 2) + 1) {
                 let range = page..page + u32::from(pages[page].count);
                 assert!(taken.iter().all(|other: &std::ops::Range<u32>| {
                     other.end <= range.start || range.end <= other.start
@@ -268,11 +293,11 @@ mod tests {
             while !taken.is_empty() {
                 pages.give(taken.swap_remove(draw(taken.len())).start);
             }
-            assert_eq!(pages.free_count(), 255);
-            let (half, _) = pages.take(1 << (ORDERS - 1)).expect("all is joined");
+            assert_eq!(pages.free_count(), pages_there);
+            let (half, _) = pages.take(1 << (pages_there.ilog2() - 1)).expect("all is joined");
             pages.give(half);
         }
-        pages.remove_slab(SLAB_PAGES as u32);
+        pages.remove_slab(first);
         assert_eq!((pages.free_count(), pages.take(1)), (0, None));
     }
 }

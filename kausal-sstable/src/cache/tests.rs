@@ -10,8 +10,11 @@ use kausal_arena::Budget;
 use kausal_arena::sync::counts;
 use proptest::prelude::*;
 
-use super::frames::{PAGE_BYTES, SLAB_BYTES};
+use super::frames::{PAGE_BYTES, slab_bytes};
 use super::*;
+
+/// Bytes of a slab of a cache of 8 MiB.
+const SLAB_BYTES: usize = slab_bytes(64);
 
 fn key(file: u64, place: u64) -> BlockKey {
     BlockKey { file: FileNumber(file), offset: place * 4096 }
@@ -63,7 +66,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(file, place, eighths, class)| Step::Insert(file, place, eighths * eighths / 200, class)),
         8 => any::<usize>().prop_map(Step::Unpin),
         1 => (0..4_u64).prop_map(Step::RemoveFile),
-        1 => (0..3_usize).prop_map(|slabs| Step::Shrink(slabs * SLAB_BYTES)),
+        1 => (0..9_usize).prop_map(|slabs| Step::Shrink(slabs * SLAB_BYTES)),
     ]
 }
 
@@ -298,6 +301,25 @@ fn a_file_that_is_gone_is_not_found_and_its_readers_go_on() {
         put(&cache, key(3, place), PAGE_BYTES).unwrap();
     }
     assert_eq!(cache.stats().pinned_bytes, 0);
+}
+
+#[test]
+fn one_pinned_block_keeps_a_small_part_of_a_small_cache() {
+    let root = Budget::root("database", 8 << 20);
+    let cache =
+        BlockCache::new(&root.child("block cache", 0, 4 << 20).unwrap(), BlockCacheOptions::default());
+    let cache = cache.unwrap();
+    let others = root.child("tables", 0, 8 << 20).unwrap();
+    others.come_first(true);
+    let pinned = put(&cache, key(1, 0), PAGE_BYTES).unwrap();
+    for place in 1..100 {
+        put(&cache, key(1, place), PAGE_BYTES).unwrap();
+    }
+    // All but the directory and a 32nd of the cache.
+    let most = (8 << 20) - (4 << 20) / 20 - slab_bytes(32);
+    let taken = others.reserve(most).expect("all but the pinned block's slab goes back");
+    check_block(&key(1, 0), &pinned);
+    drop((pinned, taken));
 }
 
 #[test]

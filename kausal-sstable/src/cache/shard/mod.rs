@@ -23,10 +23,12 @@
 mod evict;
 mod slabs;
 
+use std::ptr::NonNull;
+
 use kausal_arena::Reservation;
 
 use super::directory::Directory;
-use super::frames::{Eviction, Header, PAGE_BYTES, SLAB_PAGES, Slab};
+use super::frames::{Eviction, Header, PAGE_BYTES, Slab};
 use super::ghost::{self, Ghost, Recalled};
 use super::key::BlockClass;
 use super::pages::{List, Pages, Role};
@@ -88,6 +90,8 @@ pub(super) struct Shard {
 pub(super) struct Parts {
     pub(super) first_header: u32,
     pub(super) slab_bytes: Box<[usize]>,
+    /// Pages of a slab, a power of two.
+    pub(super) slab_pages: usize,
     pub(super) idle: Reservation,
     pub(super) charges: [Reservation; 3],
 }
@@ -95,11 +99,11 @@ pub(super) struct Parts {
 impl Shard {
     /// A shard without a slab.
     pub(super) fn new(parts: Parts) -> Self {
-        let Parts { first_header, slab_bytes, idle, charges } = parts;
+        let Parts { first_header, slab_bytes, slab_pages, idle, charges } = parts;
         let pages = slab_bytes.iter().sum::<usize>() / PAGE_BYTES;
         Self {
             first_header,
-            pages: Pages::new(slab_bytes.len()),
+            pages: Pages::new(slab_bytes.len(), slab_pages),
             missing: slab_bytes.len(),
             slabs: slab_bytes.iter().map(|_| None).collect(),
             slab_bytes,
@@ -133,8 +137,10 @@ impl Shard {
         (self.first_header + page) as usize
     }
 
-    pub(super) fn slab_of(&self, page: u32) -> Option<&Slab> {
-        self.slabs[page as usize / SLAB_PAGES].as_ref()
+    /// Where the bytes of `page` begin, if its slab is there.
+    pub(super) fn start_of(&self, page: u32) -> Option<NonNull<u8>> {
+        let (slab, place) = self.pages.place(page);
+        self.slabs[slab].as_ref().map(|slab| slab.page(place))
     }
 
     /// A frame of `count` pages that nobody has to leave for, and whether all of them have been written before.

@@ -6,7 +6,7 @@ use kausal_arena::Reservation;
 
 use super::{Shard, Shared};
 use crate::cache::core::Core;
-use crate::cache::frames::{SLAB_PAGES, Slab};
+use crate::cache::frames::Slab;
 use crate::cache::pages::Role;
 
 /// Inserts that the budget is left in peace after it has refused a slab.
@@ -42,7 +42,7 @@ impl Shard {
         let moved = charge.transfer(&mut self.idle, bytes);
         debug_assert!(moved.is_ok(), "from a node to itself");
         self.page_count += slab.pages();
-        self.pages.add_slab((place * SLAB_PAGES) as u32, slab.pages());
+        self.pages.add_slab(self.pages.first_of(place), slab.pages());
         self.slabs[place] = Some(slab);
         self.has_room = true;
         self.missing -= 1;
@@ -80,7 +80,7 @@ impl Shard {
 
     fn extent(&self, place: usize) -> (u32, u32) {
         let pages = self.slabs[place].as_ref().map_or(0, Slab::pages);
-        ((place * SLAB_PAGES) as u32, pages as u32)
+        (self.pages.first_of(place), pages as u32)
     }
 
     /// Frames of the slab that have credit, or were hit since the last look.
