@@ -45,6 +45,10 @@ pub trait Scheduler: Send + Sync + fmt::Debug {
     /// Waits until `event` moves past `ticket`, or until `deadline` on the environment's clock.
     fn wait(&self, event: &Event, ticket: Ticket, deadline: Option<Duration>) -> Waited;
 
+    /// Called where the calling thread goes on for a while without a lock that others need: a writer that is about to bring
+    /// batches to the log. A scheduler that runs one thread at a time lets others go first; on threads there is nothing to do.
+    fn let_others_go(&self) {}
+
     /// Drops queued jobs, lets running ones end, and waits for them unless called from one of them.
     fn shutdown(&self);
 

@@ -19,7 +19,7 @@ use crate::workspace::Workspace;
 pub(crate) const CI_ARGUMENTS: [&str; 6] = ["--seed", "1", "--seeds", "100", "--points", "6000"];
 
 /// The defects that the driver has to find.
-const DEFECTS: [&str; 12] = [
+const DEFECTS: [&str; 14] = [
     "skip_sync",
     "rename_before_sync",
     "forget_directory_sync",
@@ -32,6 +32,8 @@ const DEFECTS: [&str; 12] = [
     "retry_after_failed_fsync",
     "off_by_one_in_block",
     "wrong_snapshot_floor",
+    "lose_last_of_group",
+    "require_without_fence",
 ];
 
 /// Seeds that a defect has to be found in.

@@ -55,6 +55,14 @@ counts! {
     /// Those that gave up.
     stalls,
     lies_seen,
+    /// Batches written by several threads at a time.
+    members,
+    /// Those that reached the log in the group of another.
+    members_grouped,
+    /// Those that required something.
+    members_requiring,
+    /// Those that were refused for what they required.
+    members_refused,
     flips,
     flips_refused,
     flips_cut,
@@ -88,9 +96,19 @@ impl Counts {
     /// The kinds that never happened or were never noticed.
     pub(crate) fn missing(&self) -> Vec<String> {
         let rows = self.mishaps().into_iter();
-        rows.filter(|(_, injected, observed)| *injected == 0 || *observed == 0)
+        let mut missing: Vec<String> = rows
+            .filter(|(_, injected, observed)| *injected == 0 || *observed == 0)
             .map(|(name, ..)| name)
-            .collect()
+            .collect();
+        let met = self.members_requiring - self.members_refused;
+        for (count, name) in [
+            (self.members_grouped, "batches in the group of another"),
+            (met, "requirements met"),
+            (self.members_refused, "requirements not met"),
+        ] {
+            missing.extend((count == 0).then(|| name.to_owned()));
+        }
+        missing
     }
 
     pub(crate) fn print(&self) {
@@ -107,6 +125,10 @@ impl Counts {
         println!(
             "  {} handles poisoned and opened again, {} waits for memory, {} given up, {} for space; {} flips harmless",
             self.poisoned, self.waits, self.stalls, self.space_pauses, self.flips_harmless
+        );
+        println!(
+            "  {} batches of threads at a time, {} in the group of another; {} with requirements, {} of them refused",
+            self.members, self.members_grouped, self.members_requiring, self.members_refused
         );
         println!("  {:<28}{:>12}{:>12}", "mishap", "injected", "observed");
         for (name, injected, observed) in self.mishaps() {

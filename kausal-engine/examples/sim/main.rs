@@ -1,7 +1,7 @@
 //! The simulation driver: random operations on a simulated machine, crashed at every call, held against a model.
 //!
 //! 1. A seed makes a script of operations, faults among them ([`script`]).
-//! 2. The script runs once; everything that the engine answers is compared with the model ([`run`], [`reads`], [`model`]) on
+//! 2. The script runs once; everything that the engine answers is compared with the model ([`run`], [`reads`], [`together`], [`model`]) on
 //!    a database that is opened with other settings each time ([`machine`]).
 //! 3. The disk remembers how it was before each call that changed it: a crash at each is recovered from and compared,
 //!    with crashes during recovery ([`examine`]).
@@ -21,6 +21,7 @@ mod script;
 mod shrink;
 #[cfg(test)]
 mod tests;
+mod together;
 
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -33,6 +33,27 @@ pub(crate) fn digest<'a>(pairs: impl Iterator<Item = (bool, &'a [u8], &'a [u8])>
     hasher.digest()
 }
 
+/// The state after `changes`.
+pub(crate) fn changed(state: &State, changes: &[Change]) -> State {
+    let mut state = state.clone();
+    for change in changes {
+        match change {
+            Change::Put(key, value) => {
+                state.insert(name(*key), value.bytes().into());
+            }
+            Change::Delete(key) => {
+                state.remove(&name(*key));
+            }
+            Change::DeleteRange(start, end) => {
+                let range = name(*start)..name(*end);
+                state.retain(|key, _| !range.contains(key));
+            }
+            Change::DropOther => state.retain(|(is_other, _), _| !is_other),
+        }
+    }
+    state
+}
+
 /// The state after one write.
 struct Step {
     state: Arc<State>,
@@ -83,40 +104,50 @@ impl Model {
 
     /// A write begins at `call`.
     pub(crate) fn begin(&mut self, call: u64, changes: &[Change]) {
-        let mut state = State::clone(self.state());
-        for change in changes {
-            match change {
-                Change::Put(key, value) => {
-                    state.insert(name(*key), value.bytes().into());
-                }
-                Change::Delete(key) => {
-                    state.remove(&name(*key));
-                }
-                Change::DeleteRange(start, end) => {
-                    let range = name(*start)..name(*end);
-                    state.retain(|key, _| !range.contains(key));
-                }
-                Change::DropOther => state.retain(|(is_other, _), _| !is_other),
-            }
+        let state = changed(self.state(), changes);
+        let begun = self.push(state);
+        self.mark(call, |mark| mark.begun = begun);
+    }
+
+    /// Writes that began at `call` were made in this order: the state after each, its durability, and the calls
+    /// before it was acknowledged.
+    pub(crate) fn made_together(&mut self, call: u64, writes: &[(State, Durability, u64)]) {
+        let places: Vec<usize> = writes.iter().map(|(state, ..)| self.push(state.clone())).collect();
+        let Some(&last) = places.last() else { return };
+        self.mark(call, |mark| mark.begun = last);
+        let mut ends: Vec<(u64, usize, Durability)> = places
+            .iter()
+            .zip(writes)
+            .map(|(&place, &(_, durability, call))| (call, place, durability))
+            .collect();
+        ends.sort_by_key(|&(call, place, _)| (call, place));
+        for (call, place, durability) in ends {
+            self.note_end(call, place, durability);
         }
+        self.current = last;
+    }
+
+    fn push(&mut self, state: State) -> usize {
         let digest =
             digest(state.iter().map(|((is_other, key), value)| (*is_other, key.as_slice(), &**value)));
         self.steps.push(Step { state: Arc::new(state), digest, dead_from: u64::MAX });
-        let begun = self.steps.len() - 1;
-        self.mark(call, |mark| mark.begun = begun);
+        self.steps.len() - 1
     }
 
     /// The write that has begun was acknowledged.
     pub(crate) fn acknowledge(&mut self, call: u64, durability: Durability) {
         self.current = self.last().begun;
-        let current = self.current;
-        // A record that is durable, or in the kernel's hands, stands behind all earlier ones.
+        self.note_end(call, self.current, durability);
+    }
+
+    /// A record that is durable, or in the kernel's hands, stands behind all earlier ones.
+    fn note_end(&mut self, call: u64, place: usize, durability: Durability) {
         self.mark(call, |mark| {
             if durability != Durability::Buffered {
-                mark.killed_floor = current;
+                mark.killed_floor = mark.killed_floor.max(place);
             }
             if durability == Durability::Power {
-                mark.power_floor = current;
+                mark.power_floor = mark.power_floor.max(place);
             }
         });
     }

@@ -83,6 +83,11 @@ pub(crate) fn look_up(
 }
 
 pub(crate) fn write(engine: &StorageEngine, changes: &[Change], durability: Durability) -> Result<(), Error> {
+    engine.write(&batch(engine, changes)?, WriteOptions::durable(durability))
+}
+
+/// The changes as a batch.
+pub(crate) fn batch(engine: &StorageEngine, changes: &[Change]) -> Result<WriteBatch, Error> {
     let mut batch = WriteBatch::new();
     for change in changes {
         match change {
@@ -92,7 +97,7 @@ pub(crate) fn write(engine: &StorageEngine, changes: &[Change], durability: Dura
             Change::DropOther => {}
         }
     }
-    engine.write(&batch, WriteOptions::durable(durability))
+    Ok(batch)
 }
 
 /// The engine's error inside one of reading.

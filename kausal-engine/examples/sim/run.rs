@@ -15,6 +15,7 @@ use crate::machine::{Checkpoint, FOLDER, Outcome, check_memory, open, open_read_
 use crate::model::{Model, State, name};
 use crate::reads::{self, Walk};
 use crate::script::{Change, Key, OTHER, Op, Script, Value};
+use crate::together;
 
 /// A database while it is open.
 struct Open {
@@ -302,6 +303,10 @@ impl<'a> Run<'a> {
                 self.model.begin(self.vfs.call_count(), changes);
                 let written = reads::write(&self.opened().engine, changes, *durability);
                 Ok(written.map(|()| self.model.acknowledge(self.vfs.call_count(), *durability)))
+            }
+            Op::Together(members) => {
+                let Open { engine, scheduler, .. } = self.open.as_ref().expect("between two operations");
+                together::write(&self.vfs, engine, scheduler, &mut self.model, &mut self.counts, members)
             }
             Op::PutReader(key, value, durability) => {
                 self.model.begin(self.vfs.call_count(), &[Change::Put(*key, *value)]);

@@ -14,6 +14,12 @@ const KEY_COUNT: u8 = 32;
 /// Number of keys of the other keyspace.
 const OTHER_KEY_COUNT: u8 = 8;
 
+/// The first of the keys that say which of two batches of a group came later; they are of the default keyspace.
+const FIRST_PAIR: u8 = KEY_COUNT + OTHER_KEY_COUNT;
+
+/// Batches that are written together at most.
+const MEMBERS_MAX: u8 = 5;
+
 /// The name of the other keyspace, which comes and goes.
 pub(crate) const OTHER: &str = "other";
 
@@ -31,7 +37,13 @@ impl Key {
 
     /// Whether it is of the other keyspace.
     pub(crate) fn is_other(self) -> bool {
-        self.0 >= KEY_COUNT
+        (KEY_COUNT..FIRST_PAIR).contains(&self.0)
+    }
+
+    /// The key that two members of a group both write: its value says which of them came later.
+    pub(crate) fn of_pair(one: usize, other: usize) -> Self {
+        let (lower, upper) = (one.min(other) as u8, one.max(other) as u8);
+        Self(FIRST_PAIR + lower * MEMBERS_MAX + upper)
     }
 }
 
@@ -82,6 +94,19 @@ pub(crate) enum Change {
     DropOther,
 }
 
+impl Member {
+    /// Shortens values that are not told apart.
+    fn shorten(&mut self) {
+        for change in &mut self.changes {
+            if let Change::Put(_, value) = change
+                && value.len >= BLOB_BYTES
+            {
+                value.shorten();
+            }
+        }
+    }
+}
+
 /// Which keys a cursor walks over.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Span {
@@ -94,9 +119,29 @@ pub(crate) enum Span {
     Other,
 }
 
+/// What a batch requires a key to have.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Expected {
+    /// What it had before any of the group.
+    AsBefore,
+    Value(Value),
+    Nothing,
+}
+
+/// One of several batches that are written at the same time.
+#[derive(Clone, Debug)]
+pub(crate) struct Member {
+    pub(crate) required: Vec<(Key, Expected)>,
+    /// The last ones tell its place among the others: [`Key::of_pair`].
+    pub(crate) changes: Vec<Change>,
+    pub(crate) durability: Durability,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
     Write(Vec<Change>, Durability),
+    /// Batches of as many threads.
+    Together(Vec<Member>),
     PutReader(Key, Value, Durability),
     /// Compare and swap: with the value the key has, or with another.
     Swap(Key, bool, Option<Value>),
@@ -163,6 +208,11 @@ impl Flavour {
         }
         flavour
     }
+
+    /// Whether no call fails.
+    fn is_sound(self) -> bool {
+        !self.has_faults && !self.has_limits && !self.has_lies && self.fault_odds == 0
+    }
 }
 
 /// The operations of one seed, or a part of them.
@@ -204,6 +254,7 @@ impl Script {
                         value.shorten();
                     }
                 }),
+                Op::Together(members) => members.iter_mut().for_each(Member::shorten),
                 Op::PutReader(_, value, _) | Op::Swap(_, _, Some(value)) => value.shorten(),
                 _ => {}
             }
@@ -327,7 +378,45 @@ impl Writer {
             76..81 => Op::Reopen,
             81..90 => Op::RunJob,
             90..92 => Op::Jump(1 + self.below(100_000)),
+            92..95 if self.flavour.is_sound() => self.together(),
             _ => self.mishap(),
+        }
+    }
+
+    /// Batches of several threads, some of which require what others write.
+    fn together(&mut self) -> Op {
+        let count = 3 + self.below(u64::from(MEMBERS_MAX) - 2) as usize;
+        let mut members: Vec<Member> = Vec::new();
+        for me in 0..count {
+            let required = (0..self.below(3).saturating_sub(1)).map(|_| self.required(&members)).collect();
+            let mut changes: Vec<Change> = (0..1 + self.below(2)).map(|_| self.own_change()).collect();
+            for other in (0..count).filter(|&other| other != me) {
+                self.next_value += 1;
+                changes.push(Change::Put(Key::of_pair(me, other), Value { id: self.next_value, len: 12 }));
+            }
+            members.push(Member { required, changes, durability: self.durability() });
+        }
+        Op::Together(members)
+    }
+
+    /// A change of the default keyspace.
+    fn own_change(&mut self) -> Change {
+        loop {
+            match self.change() {
+                Change::Put(key, _) | Change::Delete(key) if key.is_other() => {}
+                change => return change,
+            }
+        }
+    }
+
+    fn required(&self, earlier: &[Member]) -> (Key, Expected) {
+        let changes: Vec<Change> = earlier.iter().flat_map(|member| member.changes.clone()).collect();
+        let place = self.below(changes.len().max(1) as u64) as usize;
+        match (changes.get(place), self.below(4)) {
+            (Some(&Change::Put(key, value)), 0 | 1) => (key, Expected::Value(value)),
+            (Some(&(Change::Put(key, _) | Change::Delete(key))), 2) => (key, Expected::AsBefore),
+            (_, 3) => (self.key(), Expected::Nothing),
+            _ => (self.key(), Expected::AsBefore),
         }
     }
 

@@ -281,8 +281,10 @@ impl<I: BlockIndex + 'static> Core<I> {
         let mut leader = Leader { core: self, taken: Some((turn, group)) };
         let file = std::sync::Arc::clone(state.log.file());
         drop(state);
+        self.environment.scheduler.let_others_go();
         let (turn, group) = leader.taken.as_mut().expect("taken above");
-        let frames = &group.frames.bytes;
+        let is_cut = group.members > 1 && is_planted("lose_last_of_group");
+        let frames = &group.frames.bytes[..group.frames.bytes.len() - usize::from(is_cut)];
         let reserved = group.wants_sync.then_some(&mut turn.reserved_bytes);
         let stored =
             if frames.is_empty() { Ok(()) } else { store_frames(&*file, group.begin, frames, reserved) };

@@ -1,5 +1,5 @@
-//! A simulated machine (feature `sim`): a disk that crashes at any call, a clock and a scheduler that a seed drives on
-//! one thread. For the tests of this engine and of programs built on it.
+//! A simulated machine (feature `sim`): a disk that crashes at any call, a clock and a scheduler that a seed drives, one
+//! thread at a time. For the tests of this engine and of programs built on it.
 //!
 //! | room | what lives there |
 //! |---|---|
@@ -10,6 +10,7 @@
 //! | `fault` | [`Fault`]: what can go wrong at a call |
 //! | `history` | [`History`]: a crash at every call of one run |
 //! | `scheduler` | [`SimScheduler`] and [`SimClock`]: background jobs in seeded order, time that stands unless it is moved |
+//! | `turns` | several threads of which one runs at a time, in seeded order |
 //! | `random` | the seeded numbers behind all of it |
 //!
 //! # Examples
@@ -47,6 +48,7 @@ mod file;
 mod history;
 mod random;
 mod scheduler;
+mod turns;
 mod vfs;
 
 use std::sync::Arc;

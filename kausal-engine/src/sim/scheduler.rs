@@ -1,4 +1,5 @@
-//! One thread, seeded order: background jobs run when somebody waits or when the driver says so.
+//! Seeded order: background jobs run when somebody waits or when the driver says so, on the thread that waits. There is
+//! one thread, or several that take [turns](super::turns).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use crate::clock::Clock;
 use crate::event::{Event, Ticket};
 use crate::scheduler::{Job, Lane, Scheduler, Waited};
 use crate::sim::SimRandom;
+use crate::sim::turns::Turns;
 
 /// Time that stands still but for waits that reach their deadline, and for jumps.
 #[derive(Debug, Default)]
@@ -61,12 +63,23 @@ pub struct SimScheduler {
     jobs: Mutex<Vec<Job>>,
     /// One wait with a deadline in so many sees it pass before any job has run; 0 is none.
     impatience: Mutex<u64>,
+    turns: Turns,
+    /// Jobs that have begun and not ended: they may hold locks that other jobs need.
+    job_depth: Mutex<u64>,
 }
 
 impl SimScheduler {
     /// A scheduler without jobs.
     pub fn new(seed: u64, clock: Arc<SimClock>) -> Self {
-        Self { seed, random: SimRandom::new(seed), clock, jobs: Mutex::default(), impatience: Mutex::new(0) }
+        Self {
+            seed,
+            random: SimRandom::new(seed),
+            clock,
+            jobs: Mutex::default(),
+            impatience: Mutex::new(0),
+            turns: Turns::default(),
+            job_depth: Mutex::new(0),
+        }
     }
 
     /// The clock that waits look at.
@@ -94,8 +107,21 @@ impl SimScheduler {
             let place = self.random.below(jobs.len() as u64) as usize;
             jobs.swap_remove(place)
         };
+        *self.job_depth.lock() += 1;
         job();
+        *self.job_depth.lock() -= 1;
+        self.turns.wake_all();
         true
+    }
+
+    /// Runs `tasks` as on as many threads, of which one runs at a time: the turn changes where one waits and where a writer
+    /// has taken batches to the log, in an order that the seed decides. Returns when all have ended.
+    ///
+    /// # Panics
+    ///
+    /// If a task does, if all of them wait and nothing is queued that could wake one, or if called by one of them.
+    pub fn run_together(&self, tasks: Vec<Box<dyn FnOnce() + Send + '_>>) {
+        self.turns.run(tasks, &self.random);
     }
 }
 
@@ -117,15 +143,29 @@ impl Scheduler for SimScheduler {
             self.clock.jump(deadline.saturating_sub(now));
             return Waited::DeadlinePassed;
         }
+        let mut is_first = true;
         while !event.has_moved(ticket) {
-            if self.run_one() {
+            let others_ran = self.turns.sleep(deadline, is_first, &self.random);
+            is_first = false;
+            if others_ran || self.run_one() {
+                continue;
+            }
+            if self.turns.pass_to_earliest(deadline, &self.random) {
                 continue;
             }
             let Some(deadline) = deadline else { panic!("deadlock with seed {}", self.seed) };
             self.clock.advance_to(deadline);
+            self.turns.wake();
             return Waited::DeadlinePassed;
         }
+        self.turns.wake();
         Waited::Signalled
+    }
+
+    fn let_others_go(&self) {
+        if *self.job_depth.lock() == 0 {
+            self.turns.let_others_go(&self.random);
+        }
     }
 
     fn shutdown(&self) {
