@@ -193,15 +193,15 @@ impl Options {
         self
     }
 
-    /// Length from which on a compaction begins the next table, in bytes. Default the size of a memtable, an eighth of the
+    /// Length from which on a compaction begins the next table, in bytes. Default the size of a memtable, 3/16 of the
     /// memory budget, and at least 1 MiB. A table is longer where a key has many versions.
     pub fn table_bytes(mut self, bytes: u64) -> Self {
         self.table_bytes = Some(bytes);
         self
     }
 
-    /// Size from which on level 1 is compacted into level 2, in bytes; each further level has ten times that. Default four
-    /// memtables, the memory budget.
+    /// Size from which on level 1 is compacted into level 2, in bytes; each further level has ten times that. Default the
+    /// memory budget: five memtables and a third.
     pub fn level1_bytes(mut self, bytes: u64) -> Self {
         self.level1_bytes = Some(bytes);
         self

@@ -3,8 +3,8 @@
 //! 1. A value that lies beside its key in a table is pinned where it is, in a block of the cache.
 //! 2. What values pin between calls is counted, and limited. Above the limit, and where there is nothing to pin, the value is
 //!    copied: pins are never the reason that a look-up fails.
-//! 3. A value in a memtable is copied too. A pin would keep the memtable's region, which is a third of what writers have: a
-//!    thread that kept three values and went on writing would wait for itself.
+//! 3. A value in a memtable is copied too. A pin would keep the memtable's region, which is half of what writers have: a
+//!    thread that kept two values and went on writing would wait for itself.
 //!
 //! Nothing else holds a view, a region or a block between calls.
 

@@ -121,7 +121,7 @@ impl Plan {
 
     /// Memtables that hold everything, so that all of it is in the log.
     pub fn logged(&self) -> Memory {
-        // Ours has the smallest memtable for what it is given: an eighth of both halves.
+        // Ours has the smallest memtable for what it is given: 3/16 of both halves.
         Memory::halves((12 * self.logged_entries() as usize * (KEY_BYTES + VALUE_BYTES)).max(64 << 20))
     }
 

@@ -174,8 +174,8 @@ impl TreeShape<'_> {
         fresh + deeper.map(|(level, size)| self.level_bytes(level).saturating_sub(size)).sum::<u64>()
     }
 
-    /// Size of level 1 that the user asked for, else four memtables.
+    /// Size of level 1 that the user asked for, else the memory budget, of which a memtable is 3/16.
     pub fn level1_bytes(&self) -> u64 {
-        self.options.level1_bytes.unwrap_or(4 * self.memtable_bytes).max(1)
+        self.options.level1_bytes.unwrap_or(16 * self.memtable_bytes / 3).max(1)
     }
 }
