@@ -6,6 +6,7 @@
 mod budget;
 mod double_buffer;
 mod growing_things;
+mod misuse;
 mod ownership;
 mod pools;
 mod regions;

@@ -438,12 +438,16 @@ impl<'a> Run<'a> {
         // A snapshot of a keyspace ends with it.
         self.opened().moments.clear();
         self.opened().walks.clear();
+        let had_some = self.model.state().keys().any(|(is_other, _)| *is_other);
         let dropped = self.opened().engine.drop_keyspace(OTHER);
-        Ok(dropped.map(|was_there| match was_there {
-            true => self.model.acknowledge(self.vfs.call_count(), Durability::Power),
-            // Nothing was written, and nothing was made durable.
-            false => self.model.refuse(self.vfs.call_count()),
-        }))
+        match dropped {
+            Ok(true) => self.model.acknowledge(self.vfs.call_count(), Durability::Power),
+            Ok(false) if had_some => return Err("a keyspace with keys was not there to be dropped".into()),
+            // Nothing was done, and nothing made durable.
+            Ok(false) => self.model.refuse(self.vfs.call_count()),
+            Err(error) => return Ok(Err(error)),
+        }
+        Ok(Ok(()))
     }
 
     fn checkpoint(&mut self) -> Outcome<Result<(), Error>> {

@@ -45,4 +45,6 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), Failure> {
 }
 
 #[cfg(test)]
+mod records;
+#[cfg(test)]
 mod tests;
