@@ -95,6 +95,9 @@ pub(crate) enum Command {
     Memory {
         #[command(flatten)]
         database: Database,
+        /// Print the last memory events as well.
+        #[arg(long)]
+        events: bool,
         /// Print JSON.
         #[arg(long)]
         json: bool,

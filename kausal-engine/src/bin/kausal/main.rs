@@ -139,7 +139,7 @@ fn run(command: &Command) -> Result<Outcome, Failure> {
         }
         Command::Check { database, json } => show::check(database, *json),
         Command::Stats { database, json } => show::stats(&open(database, false)?, *json),
-        Command::Memory { database, json } => show::memory(&open(database, false)?, *json),
+        Command::Memory { database, events, json } => show::memory(&open(database, false)?, *events, *json),
         Command::Sst { file, blocks, json } => show_table::run(file, *blocks, *json),
         Command::Wal { file, json } => show::log(file, *json),
         Command::Manifest { db, json } => show::manifest(db, *json),
