@@ -151,6 +151,19 @@ fn memory_events_are_numbered() {
 }
 
 #[test]
+fn memory_is_looked_at_as_often_as_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    expect(folder.path(), 0, &["put", "T.db", "key", "value"]);
+    let watch = ["memory", "T.db", "--watch", "--every", "0", "--count", "2"];
+    let (out, _) = expect(folder.path(), 0, &watch);
+    assert_eq!(out.lines().filter(|line| line.starts_with("memory ")).count(), 2, "{out}");
+    assert_eq!(out.lines().filter(|line| line.starts_with("database ")).count(), 2, "{out}");
+    let last = out.lines().last().unwrap();
+    assert!(last == "no change since the last look" || last.contains(", then "), "{out}");
+    expect(folder.path(), 2, &["memory", "T.db", "--count", "2"]);
+}
+
+#[test]
 fn memory_tree_adds_up() {
     let folder = tempfile::tempdir().unwrap();
     expect(folder.path(), 0, &["put", "T.db", "key", "value"]);

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `arguments` | what can be asked |
 //! | `import`, `export` | trees and lines in, trees out |
-//! | `show` | everything that prints |
+//! | `show`, `watch` | everything that prints, once or again and again |
 //!
 //! Exit codes: 0 good, 1 not found, 2 usage, 3 corruption or input/output.
 #![forbid(unsafe_code)]
@@ -14,9 +14,11 @@ mod export;
 mod import;
 mod show;
 mod show_table;
+mod watch;
 
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use arguments::{Arguments, Command, Database};
 use clap::Parser;
@@ -139,7 +141,12 @@ fn run(command: &Command) -> Result<Outcome, Failure> {
         }
         Command::Check { database, json } => show::check(database, *json),
         Command::Stats { database, json } => show::stats(&open(database, false)?, *json),
-        Command::Memory { database, events, json } => show::memory(&open(database, false)?, *events, *json),
+        Command::Memory { database, watch: true, every, count, .. } => {
+            watch::run(&open(database, false)?, Duration::from_secs(*every), count.unwrap_or(u64::MAX))
+        }
+        Command::Memory { database, events, json, .. } => {
+            show::memory(&open(database, false)?, *events, *json)
+        }
         Command::Sst { file, blocks, json } => show_table::run(file, *blocks, *json),
         Command::Wal { file, json } => show::log(file, *json),
         Command::Manifest { db, json } => show::manifest(db, *json),
