@@ -80,7 +80,10 @@ mod vec;
 mod writer;
 
 pub use arena::{Arena, ArenaStats, Released, Retain};
-pub use budget::{Allotment, Allowance, Budget, HOST_QUANTUM_BYTES, HostPool, Reservation, Shrink};
+pub use budget::{
+    Allotment, Allowance, Budget, HOST_QUANTUM_BYTES, HostPool, MemoryEvent, MemoryEventKind, MemoryEvents,
+    Reservation, Shrink,
+};
 pub use chunk_pool::ChunkPool;
 pub use coordinator::ArenaCoordinator;
 pub use double_buffer::{BufferCoordinator, BufferRing, BufferStates, DoubleBuffer, Sealed};

@@ -170,7 +170,7 @@ impl fmt::Display for MemoryReport {
 }
 
 /// A size with three significant figures: `0 B`, `4.00 KiB`, `64.0 MiB`.
-fn bytes(count: usize) -> String {
+pub(crate) fn bytes(count: usize) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let mut value = count as f64;
     let mut unit = 0;

@@ -6,7 +6,7 @@ use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kausal_arena::MemoryReport;
+use kausal_arena::{MemoryEvent, MemoryReport};
 use kausal_index::{BlockIndex, TreeIndex};
 
 use crate::batch::WriteBatch;
@@ -392,6 +392,11 @@ impl<I: BlockIndex + 'static> StorageEngine<I> {
     /// of the checkpoint is removed again.
     pub fn checkpoint(&self, target: &Path) -> Result<(), Error> {
         self.core.checkpoint(target)
+    }
+
+    /// What happened in the memory budget, the oldest first: the last 1,024 events, with numbers that go on from 0.
+    pub fn memory_events(&self) -> Vec<MemoryEvent> {
+        self.core.plan.root.events()
     }
 
     /// Who holds how much of the memory budget.

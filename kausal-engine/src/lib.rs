@@ -97,7 +97,7 @@ pub use environment::Environment;
 pub use error::{Damage, Error};
 pub use flow::Stall;
 pub use ids::{FileNumber, KeyspaceId, TableId};
-pub use kausal_arena::{MemoryReport, NodeChange, NodeReport};
+pub use kausal_arena::{MemoryEvent, MemoryEventKind, MemoryReport, NodeChange, NodeReport};
 pub use kausal_sstable::Compression;
 pub use keyspace::{KEYSPACE_NAME_BYTES_MAX, Keyspace};
 pub use listener::{EngineEvent, EventListener};

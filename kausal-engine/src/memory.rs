@@ -13,6 +13,7 @@
 //! | · look-ups | 1/16 | 1/4 | block buffers of look-ups, pieces of blobs |
 //! | · walks | 0 | 1/4 | a block buffer of each table that a cursor merges |
 //! | cursors | 1/64 | 1/8 | what cursors keep between calls |
+//! | events | all of it | 64 KiB | the last memory events |
 //!
 //! What no floor sets aside is lent to whoever comes, mostly to the block cache. All others come before it: where they want
 //! more than is left, the cache gives slabs back. A table's filters and indexes stay in memory while three quarters of what the
@@ -31,7 +32,7 @@
 
 use std::sync::Arc;
 
-use kausal_arena::{AllocError, Budget};
+use kausal_arena::{AllocError, Budget, MemoryEvent, MemoryEvents};
 use kausal_sstable::{BlockCache, BlockCacheOptions, Residency};
 
 use crate::job_memory::JobMemory;
@@ -40,6 +41,9 @@ use crate::job_memory::JobMemory;
 /// that is done, but three of an eighth make smaller tables in level 0, so more merges: puts came at 0.9 of the rate of two of 3/16,
 /// overwriting and settling at 0.61. Two of a quarter did the latter at 1.1, but cached reads at 0.67, for want of a block cache.
 pub(crate) const REGION_COUNT: usize = 2;
+
+/// Memory events that are kept.
+const EVENT_COUNT: usize = 1024;
 
 /// The nodes of one database.
 #[derive(Debug)]
@@ -61,6 +65,7 @@ pub(crate) struct MemoryPlan {
     pub(crate) pinned_bytes_max: usize,
     /// Longest value that is stored beside its key; longer ones lie in blob files.
     pub(crate) inline_value_bytes_max: usize,
+    _events: MemoryEvents,
 }
 
 impl MemoryPlan {
@@ -73,6 +78,8 @@ impl MemoryPlan {
         let first = |name: &'static str, floor: usize, ceiling: usize| {
             root.child(name, floor, ceiling).inspect(|node| node.come_first(true))
         };
+        let events_bytes = EVENT_COUNT * size_of::<MemoryEvent>();
+        let events = MemoryEvents::start(&root.child("events", events_bytes, events_bytes)?, EVENT_COUNT)?;
         let reads = first("reads", bytes / 16, bytes / 4)?;
         let cache = root.child("block cache", bytes / 32, bytes / 2)?;
         let cache = Arc::new(BlockCache::new(&cache, BlockCacheOptions::default())?);
@@ -91,6 +98,7 @@ impl MemoryPlan {
             region_bytes,
             pinned_bytes_max: bytes / 16,
             inline_value_bytes_max: region_bytes / 24,
+            _events: events,
         })
     }
 }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use kausal_arena::{Permit, PermitRefused, RegionPool};
+use kausal_arena::{MemoryEventKind, Permit, PermitRefused, RegionPool};
 use kausal_index::{BlockIndex, EntryRef, SeqNo};
 use kausal_memtable::{BatchPart, BatchRefused, Memtable, MemtableManager, RotateRefused};
 
@@ -126,7 +126,12 @@ pub(crate) fn open<I: BlockIndex + 'static>(
     let metrics = Recorder::new(&plan.root)?;
     let progress = Arc::new(Event::new());
     let signal = Arc::clone(&progress);
-    let regions = RegionPool::new(&plan.memtables, plan.region_bytes, REGION_COUNT, move || signal.signal())?;
+    let (node, region_bytes) = (plan.memtables.clone(), plan.region_bytes);
+    let on_return = move || {
+        node.note(MemoryEventKind::RegionReturned, region_bytes);
+        signal.signal();
+    };
+    let regions = RegionPool::new(&plan.memtables, region_bytes, REGION_COUNT, on_return)?;
     let generation = Generation::new(FileNumber(0));
     let memtables =
         MemtableManager::with_keyspaces(regions.coordinator(), KEYSPACES_PER_MEMTABLE, generation)

@@ -14,7 +14,7 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kausal_arena::{Permit, PermitRefused};
+use kausal_arena::{MemoryEventKind, Permit, PermitRefused};
 use kausal_index::{BlockIndex, EntryRef, Kind, SeqNo};
 use kausal_memtable::{BatchRefused, Memtable, RotateRefused};
 
@@ -389,6 +389,7 @@ impl<I: BlockIndex + 'static> Core<I> {
                 });
             }
         };
+        self.plan.memtables.note(MemoryEventKind::RegionTaken, self.plan.region_bytes);
         let active = self.memtables.active();
         self.change_view(|view| View {
             active,

@@ -135,6 +135,35 @@ fn damage_is_exit_code_3_with_file_and_offset() {
 }
 
 #[test]
+fn memory_events_are_numbered() {
+    let folder = tempfile::tempdir().unwrap();
+    expect(folder.path(), 0, &["put", "T.db", "key", "value"]);
+    let (out, _) = expect(folder.path(), 0, &["memory", "T.db", "--events", "--json"]);
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let events = report["events"].as_array().unwrap();
+    assert!(!events.is_empty(), "the memtables' regions are obtained at open: {out}");
+    for (number, event) in events.iter().enumerate() {
+        assert_eq!(event["number"], number);
+        assert!(event["used"].as_u64().unwrap() <= event["limit"].as_u64().unwrap(), "{event}");
+    }
+    let (out, _) = expect(folder.path(), 0, &["memory", "T.db", "--events"]);
+    assert!(out.contains(" memtables: grew by 8.00 MiB; "), "{out}");
+}
+
+#[test]
+fn memory_is_looked_at_as_often_as_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    expect(folder.path(), 0, &["put", "T.db", "key", "value"]);
+    let watch = ["memory", "T.db", "--watch", "--every", "0", "--count", "2"];
+    let (out, _) = expect(folder.path(), 0, &watch);
+    assert_eq!(out.lines().filter(|line| line.starts_with("memory ")).count(), 2, "{out}");
+    assert_eq!(out.lines().filter(|line| line.starts_with("database ")).count(), 2, "{out}");
+    let last = out.lines().last().unwrap();
+    assert!(last == "no change since the last look" || last.contains(", then "), "{out}");
+    expect(folder.path(), 2, &["memory", "T.db", "--count", "2"]);
+}
+
+#[test]
 fn memory_tree_adds_up() {
     let folder = tempfile::tempdir().unwrap();
     expect(folder.path(), 0, &["put", "T.db", "key", "value"]);

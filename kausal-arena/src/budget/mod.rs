@@ -22,10 +22,12 @@
 //! | `tree` | the arithmetic, under the lock |
 //! | `allowance`, `host` | small charges without the lock; the world above the root |
 //! | `leases` | who holds the memory of a node's arena |
+//! | `events` | what happened last |
 //!
 //! Not here: which chunk to give back. Whoever keeps some is a [`Shrink`].
 
 mod allowance;
+mod events;
 mod host;
 mod leases;
 mod tree;
@@ -34,6 +36,7 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 
 pub use self::allowance::{Allotment, Allowance};
+pub use self::events::{MemoryEvent, MemoryEventKind, MemoryEvents};
 pub use self::host::{HOST_QUANTUM_BYTES, HostPool, Shrink};
 pub(crate) use self::leases::{LeaseOwner, LeaseRecord, Ticket};
 
@@ -86,10 +89,16 @@ impl Whole {
     /// Makes a change to the tree, asking the host for more if it takes that.
     fn change<T>(&self, change: impl Fn(&mut Tree) -> Result<T, Refused>) -> Result<T, AllocError> {
         loop {
-            let missing = match change(&mut self.tree.lock()) {
-                Ok(done) => return Ok(done),
-                Err(Refused::Exceeded(error)) => return Err(error),
-                Err(Refused::Host(missing)) => missing,
+            let missing = {
+                let mut tree = self.tree.lock();
+                match change(&mut tree) {
+                    Ok(done) => return Ok(done),
+                    Err(Refused::Exceeded { at, error }) => {
+                        tree.note_refusal(at, &error);
+                        return Err(error);
+                    }
+                    Err(Refused::Host(missing)) => missing,
+                }
             };
             // Without the lock: the host may call back.
             let granted = self.outside.grant(missing).ok_or(AllocError::HostRefused { need: missing })?;
@@ -230,7 +239,11 @@ impl Budget {
     /// use. Returns how many bytes the keepers let go. What the host calls when it is short.
     pub fn please_shrink(&self, bytes: usize) -> usize {
         let freed = self.node.whole.outside.shrink(bytes);
-        let excess = self.node.whole.tree.lock().take_excess(0);
+        let excess = {
+            let mut tree = self.node.whole.tree.lock();
+            tree.note(self.node.index, MemoryEventKind::GaveBack { asked: bytes }, freed);
+            tree.take_excess(0)
+        };
         self.node.whole.outside.give_back(excess);
         freed
     }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::events::{MemoryEvent, MemoryEventKind, MemoryEvents, Ring};
 use super::leases::LeaseRegister;
 use crate::error::{AllocError, Holders};
 use crate::report::NodeReport;
@@ -16,6 +17,8 @@ pub(super) struct Tree {
     free: Vec<usize>,
     /// Granted by the host's pool; `None` without a host.
     pub(super) granted: Option<usize>,
+    /// What happened last, if that is recorded.
+    pub(super) events: Option<Ring>,
 }
 
 pub(super) struct Node {
@@ -33,8 +36,8 @@ pub(super) struct Node {
 
 /// Why a charge was not made.
 pub(super) enum Refused {
-    /// A node is at its ceiling.
-    Exceeded(AllocError),
+    /// Node `at` is at its ceiling.
+    Exceeded { at: usize, error: AllocError },
     /// The host has granted this many bytes too few.
     Host(usize),
 }
@@ -126,7 +129,7 @@ impl Tree {
             let inner = node.own + node.children_held;
             let free = node.ceiling.saturating_sub(inner);
             if more > free {
-                return Err(Refused::Exceeded(self.exceeded(index, more, free)));
+                return Err(Refused::Exceeded { at: index, error: self.exceeded(index, more, free) });
             }
             more = node.floor.max(inner + more) - node.held();
             place = node.parent;
@@ -166,6 +169,7 @@ impl Tree {
     pub(super) fn charge(&mut self, at: usize, bytes: usize) -> Result<(), Refused> {
         self.admit(at, bytes)?;
         self.add_own(at, bytes);
+        self.note_change(at, MemoryEventKind::Grew, bytes);
         Ok(())
     }
 
@@ -185,6 +189,11 @@ impl Tree {
     }
 
     pub(super) fn release(&mut self, at: usize, bytes: usize) {
+        self.take_own(at, bytes);
+        self.note_change(at, MemoryEventKind::Shrank, bytes);
+    }
+
+    fn take_own(&mut self, at: usize, bytes: usize) {
         let before = self.nodes[at].held();
         self.nodes[at].own -= bytes;
         self.carry(at, before);
@@ -197,13 +206,39 @@ impl Tree {
 
     /// Moves `bytes` from one node to another without counting them twice or not at all in between.
     pub(super) fn transfer(&mut self, from: usize, to: usize, bytes: usize) -> Result<(), Refused> {
-        self.release(from, bytes);
+        self.take_own(from, bytes);
         let charged = self.charge(to, bytes);
         if charged.is_err() {
             // What was released a moment ago is still free, so this cannot be refused.
             self.add_own(from, bytes);
+        } else {
+            self.note_change(from, MemoryEventKind::Shrank, bytes);
         }
         charged
+    }
+
+    /// Notes that node `at` uses `bytes` more or less, if it entered another quantum by that.
+    fn note_change(&mut self, at: usize, kind: MemoryEventKind, bytes: usize) {
+        let used = self.nodes[at].used();
+        let before = if kind == MemoryEventKind::Grew { used - bytes } else { used + bytes };
+        let quantum = MemoryEvents::QUANTUM_BYTES;
+        if before / quantum != used / quantum {
+            self.note(at, kind, bytes);
+        }
+    }
+
+    pub(super) fn note_refusal(&mut self, at: usize, error: &AllocError) {
+        if let AllocError::BudgetExceeded { need, have, .. } = error {
+            self.note(at, MemoryEventKind::Refused { have: *have }, *need);
+        }
+    }
+
+    /// Notes an event at node `at`, if events are recorded.
+    pub(super) fn note(&mut self, at: usize, kind: MemoryEventKind, bytes: usize) {
+        let Some(events) = &mut self.events else { return };
+        let node = &self.nodes[at];
+        let (name, used, limit) = (Arc::clone(&node.name), node.used(), node.ceiling);
+        events.note(MemoryEvent { number: 0, node: name, kind, bytes, used, limit });
     }
 
     /// What the host may have back: granted beyond what the root holds and `keep`.

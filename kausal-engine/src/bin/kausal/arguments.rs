@@ -99,6 +99,19 @@ pub(crate) enum Command {
     Memory {
         #[command(flatten)]
         database: Database,
+        /// Print the last memory events as well.
+        #[arg(long)]
+        events: bool,
+        /// Print the tree again and again, with what changed since the last look, until interrupted. What is watched is this
+        /// process's own opening of the database, which nobody else can open meanwhile: recovery's flushes and compactions.
+        #[arg(long, conflicts_with_all = ["events", "json"])]
+        watch: bool,
+        /// Seconds between two looks.
+        #[arg(long, value_name = "SECONDS", default_value_t = 1, requires = "watch")]
+        every: u64,
+        /// End after so many looks.
+        #[arg(long, value_name = "LOOKS", requires = "watch")]
+        count: Option<u64>,
         /// Print JSON.
         #[arg(long)]
         json: bool,

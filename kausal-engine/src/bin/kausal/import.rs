@@ -63,7 +63,7 @@ pub(crate) fn run(arguments: &arguments::Import) -> Result<Outcome, Failure> {
         counts.files, counts.lines, counts.bytes, counts.links, counts.others, counts.failed
     );
     show_stats::run(&engine, false)?;
-    show::memory(&engine, false)?;
+    show::memory(&engine, false, false)?;
     engine.close()?;
     Ok(if counts.failed == 0 { Outcome::Good } else { Outcome::Incomplete })
 }

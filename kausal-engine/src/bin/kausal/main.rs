@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `arguments` | what can be asked |
 //! | `import`, `export` | trees and lines in, trees out |
-//! | `show`, `show_stats`, `show_table` | everything that prints |
+//! | `show`, `show_stats`, `show_table` | everything that prints once |
+//! | `watch` | the memory tree, again and again |
 //! | `top` | a database at work, on a terminal |
 //!
 //! Exit codes: 0 good, 1 not found, 2 usage, 3 corruption or input/output.
@@ -17,9 +18,11 @@ mod show;
 mod show_stats;
 mod show_table;
 mod top;
+mod watch;
 
 use std::io::{self, Read, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use arguments::{Arguments, Command, Database};
 use clap::Parser;
@@ -147,7 +150,12 @@ fn run(command: &Command) -> Result<Outcome, Failure> {
             let engine = open(&arguments.database, arguments.load != top::Load::None)?;
             top::run(engine, arguments)
         }
-        Command::Memory { database, json } => show::memory(&open(database, false)?, *json),
+        Command::Memory { database, watch: true, every, count, .. } => {
+            watch::run(&open(database, false)?, Duration::from_secs(*every), count.unwrap_or(u64::MAX))
+        }
+        Command::Memory { database, events, json, .. } => {
+            show::memory(&open(database, false)?, *events, *json)
+        }
         Command::Sst { file, blocks, json } => show_table::run(file, *blocks, *json),
         Command::Wal { file, json } => show::log(file, *json),
         Command::Manifest { db, json } => show::manifest(db, *json),

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use kausal_engine::vfs::{StdVfs, Vfs};
-use kausal_engine::{Error, KeyRange, StorageEngine, inspect};
+use kausal_engine::{Error, KeyRange, MemoryEvent, MemoryEventKind, StorageEngine, inspect};
 use serde_json::{Value, json};
 
 use crate::arguments::{Database, Scan};
@@ -110,8 +110,9 @@ pub(crate) fn check(database: &Database, json: bool) -> Result<Outcome, Failure>
     }
 }
 
-pub(crate) fn memory(engine: &StorageEngine, json: bool) -> Result<Outcome, Failure> {
+pub(crate) fn memory(engine: &StorageEngine, events: bool, json: bool) -> Result<Outcome, Failure> {
     let report = engine.memory_report();
+    let events = if events { engine.memory_events() } else { Vec::new() };
     if json {
         let nodes: Vec<Value> = report
             .nodes()
@@ -128,11 +129,31 @@ pub(crate) fn memory(engine: &StorageEngine, json: bool) -> Result<Outcome, Fail
                 })
             })
             .collect();
-        print(&json!({ "nodes": nodes, "leaves_used": report.leaves_used() }));
+        let events: Vec<Value> = events.iter().map(memory_event).collect();
+        print(&json!({ "nodes": nodes, "leaves_used": report.leaves_used(), "events": events }));
     } else {
         print!("{report}");
+        events.iter().for_each(|event| println!("{event}"));
     }
     Ok(Outcome::Good)
+}
+
+fn memory_event(event: &MemoryEvent) -> Value {
+    let (have, asked) = match event.kind {
+        MemoryEventKind::Refused { have } => (Some(have), None),
+        MemoryEventKind::GaveBack { asked } => (None, Some(asked)),
+        _ => (None, None),
+    };
+    json!({
+        "number": event.number,
+        "node": &*event.node,
+        "kind": event.kind.name(),
+        "bytes": event.bytes,
+        "have": have,
+        "asked": asked,
+        "used": event.used,
+        "limit": event.limit,
+    })
 }
 
 pub(crate) fn log(path: &Path, json: bool) -> Result<Outcome, Failure> {
