@@ -13,7 +13,9 @@ fn a_record_cut_anywhere_ends_the_replay_before_the_next_log() {
     let engine = open(&vfs);
     let count = fill_two_logs(&vfs, &engine, VALUE, Durability::Process);
     let first_log = files(&vfs, "wal").remove(0);
-    let whole = read_file(&vfs, &first_log);
+    let mut whole = read_file(&vfs, &first_log);
+    // Zeros behind the last record were allocated ahead: without them nothing is missing.
+    whole.truncate(1 + whole.iter().rposition(|&byte| byte != 0).unwrap());
     let in_second_log = 4;
     for cut in (1..2 * VALUE).step_by(999).chain((1..40).step_by(4)) {
         let left = killed(&vfs);
