@@ -103,6 +103,17 @@ impl Bed {
         })
     }
 
+    /// Pins what it looks at, and reads it when the hazard names it no more.
+    fn peek_and_pin(&self, file: u64) {
+        let pinned = self.cache.peek(|peek| {
+            let is_there = peek.block(&key(file), BlockClass::Data);
+            if is_there { peek.pin() } else { None }
+        });
+        if let Some(block) = pinned {
+            self.read(file, &block);
+        }
+    }
+
     fn read(&self, file: u64, block: &PinnedBlock) {
         self.witness.read();
         assert_eq!(**block, file.to_le_bytes(), "the block that was asked for");
@@ -211,6 +222,38 @@ fn a_slab_goes_back_without_those_who_peek_only() {
             }
         },
         |bed| _ = bed.peek(1),
+        |bed| assert!(bed.peek(1) != (bed.root.used() + SLAB_BYTES == bed.root.ceiling())),
+    );
+}
+
+#[test]
+fn a_frame_does_not_change_hands_while_what_was_peeked_at_is_pinned() {
+    explore(
+        "a_frame_does_not_change_hands_while_what_was_peeked_at_is_pinned",
+        1,
+        |bed| drop(bed.insert(1).unwrap()),
+        |bed| drop(bed.insert(2)),
+        |bed| bed.peek_and_pin(1),
+        |bed| {
+            let found = [bed.peek(1), bed.peek(2)];
+            assert!(found != [false; 2] && !(cfg!(any(loom, shuttle)) && found == [true; 2]));
+            assert_eq!(bed.cache.stats().pinned_bytes, 0);
+        },
+    );
+}
+
+#[test]
+fn a_slab_does_not_go_back_while_what_was_peeked_at_is_pinned() {
+    explore(
+        "a_slab_does_not_go_back_while_what_was_peeked_at_is_pinned",
+        1,
+        |bed| drop(bed.insert(1).unwrap()),
+        |bed| {
+            if bed.cache.shrink(usize::MAX) > 0 {
+                bed.witness.write();
+            }
+        },
+        |bed| bed.peek_and_pin(1),
         |bed| assert!(bed.peek(1) != (bed.root.used() + SLAB_BYTES == bed.root.ceiling())),
     );
 }
