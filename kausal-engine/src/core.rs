@@ -34,7 +34,6 @@ use crate::options::Options;
 use crate::pace::RateLimit;
 use crate::pinned::PinnedBytes;
 use crate::read::View;
-use crate::scan::CursorPool;
 use crate::snapshot::{Snapshot, SnapshotList};
 use crate::stats::Counters;
 use crate::version::VersionSet;
@@ -53,8 +52,6 @@ pub(crate) struct Core<I: BlockIndex> {
     pub(crate) buffers: BufferPool,
     /// The same for walks, which have memory of their own.
     pub(crate) walk_buffers: BufferPool,
-    /// Chunks that cursors left to the next ones.
-    pub(crate) cursors: CursorPool,
     pub(crate) pinned: Arc<PinnedBytes>,
     pub(crate) scratches: ScratchPool,
     pub(crate) background: Arc<Background>,
@@ -125,7 +122,6 @@ impl<I: BlockIndex> Core<I> {
             snapshots: Arc::default(),
             buffers: BufferPool::new(&parts.plan.lookups),
             walk_buffers: BufferPool::new(&parts.plan.walks),
-            cursors: CursorPool::new(&parts.plan.cursors),
             pinned: Arc::new(PinnedBytes::new(parts.plan.pinned_bytes_max)),
             scratches: ScratchPool::new(&parts.plan.requests, parts.plan.requests.ceiling() / 2),
             background: Arc::default(),

@@ -12,7 +12,7 @@
 //! | reads | 1/16 | 1/4 | what reads need for the length of a call: |
 //! | · look-ups | 1/16 | 1/4 | block buffers of look-ups, pieces of blobs |
 //! | · walks | 0 | 1/4 | a block buffer of each table that a cursor merges |
-//! | cursors | 1/64 | 1/8 | what cursors keep between calls, and leave to the next ones |
+//! | cursors | 1/64 | 1/8 | what cursors keep between calls |
 //! | events | all of it | 64 KiB | the last memory events |
 //!
 //! What no floor sets aside is lent to whoever comes, mostly to the block cache. All others come before it: where they want

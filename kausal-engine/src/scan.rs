@@ -2,47 +2,87 @@
 //!
 //! A cursor pins nothing between calls. It fetches a chunk of entries in one visit to the current view, copies them into
 //! its own buffer, and parks at a key; the next chunk begins there, in whatever view is current then. The cursor's
-//! snapshot makes all of them the same moment. The first chunk of a walk is about as long as the walks before it were, so
-//! that a short one reads what it wants; each further one is four times as long, so that a long one seeks rarely.
+//! snapshot makes all of them the same moment. Chunks grow from 16 entries, so a short scan reads little and a long
+//! one seeks rarely.
 //!
 //! While it fetches it holds a block of every table of level 0 and of every level below. Where there is no memory for
 //! that, the chunk ends early; if it is empty, it is filled `narrow`ly: a walk is not refused for want of more than a
 //! look-up needs.
 
-mod chunk;
 mod narrow;
-mod range;
-mod value;
 
 use std::convert::Infallible;
 use std::fmt;
-use std::ops::Bound;
+use std::io::Read;
+use std::ops::{Bound, Range};
 use std::sync::Arc;
 
+use kausal_arena::Reservation;
 use kausal_index::{BlockIndex, Cursor as EntryCursor, EntryRef, Kind, SeqNo};
-use kausal_sstable::{BlockSource, CachedBlocks, MergingCursor, RunCursor, TableError};
+use kausal_sstable::{BlockSource, CachedBlocks, MergeMemory, MergingCursor, RunCursor, TableError};
 use smallvec::SmallVec;
 
-use crate::blob::BlobRef;
+use crate::blob::{BlobReader, BlobRef};
 use crate::core::Core;
-use crate::error::Error;
+use crate::error::{Damage, Error};
 use crate::ids::KeyspaceId;
 use crate::read::{Cover, View};
 use crate::snapshot::Snapshot;
 use crate::source::{Source, seek_together};
 
-pub(crate) use self::chunk::CursorPool;
-use self::chunk::{CursorMemory, is_same};
-pub use self::range::KeyRange;
-pub use self::value::ValueReader;
-
-/// A chunk ends at this many entries, if its bytes do not end it before.
+/// A chunk ends at this many bytes, or entries.
+const CHUNK_BYTES_MAX: usize = 64 << 10;
+/// Memory of the first chunk: a short walk asks for no more.
+const CHUNK_BYTES_MIN: usize = 4 << 10;
+const CHUNK_ENTRIES_MIN: usize = 16;
 const CHUNK_ENTRIES_MAX: usize = 1024;
-/// How many times more entries each further chunk of a walk may have.
-const CHUNK_GROWTH: usize = 4;
 
 /// Sources of a merge that need no allocation for their list: memtables, a due level 0 and every level below.
 const SOURCES_INLINE: usize = 12;
+
+/// Which keys a cursor walks over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRange {
+    /// The first key.
+    pub lower: Bound<Vec<u8>>,
+    /// The last key.
+    pub upper: Bound<Vec<u8>>,
+}
+
+impl KeyRange {
+    /// Every key.
+    pub fn all() -> Self {
+        Self { lower: Bound::Unbounded, upper: Bound::Unbounded }
+    }
+
+    /// Every key that begins with `prefix`.
+    pub fn prefix(prefix: &[u8]) -> Self {
+        // The first key behind them: the prefix with its last byte that can be raised, raised.
+        let raisable = prefix.iter().rposition(|&byte| byte < u8::MAX);
+        let upper = raisable.map_or(Bound::Unbounded, |place| {
+            let mut upper = prefix[..=place].to_vec();
+            upper[place] += 1;
+            Bound::Excluded(upper)
+        });
+        Self { lower: Bound::Included(prefix.to_vec()), upper }
+    }
+
+    fn admits_from_below(&self, key: &[u8]) -> bool {
+        match &self.lower {
+            Bound::Included(lower) => lower.as_slice() <= key,
+            Bound::Excluded(lower) => lower.as_slice() < key,
+            Bound::Unbounded => true,
+        }
+    }
+
+    fn admits_from_above(&self, key: &[u8]) -> bool {
+        match &self.upper {
+            Bound::Included(upper) => key <= upper.as_slice(),
+            Bound::Excluded(upper) => key < upper.as_slice(),
+            Bound::Unbounded => true,
+        }
+    }
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Direction {
@@ -58,6 +98,27 @@ enum From<'k> {
     At(&'k [u8]),
     /// Beyond this key.
     Beyond(&'k [u8]),
+}
+
+/// One entry of a chunk: its key in the chunk's bytes, and its value behind that.
+#[derive(Clone, Copy, Debug)]
+struct Item {
+    start: u32,
+    middle: u32,
+    end: u32,
+    kind: Kind,
+}
+
+impl Item {
+    #[inline]
+    fn key(self) -> Range<usize> {
+        self.start as usize..self.middle as usize
+    }
+
+    #[inline]
+    fn value(self) -> Range<usize> {
+        self.middle as usize..self.end as usize
+    }
 }
 
 /// The key whose newest version was seen last.
@@ -77,6 +138,8 @@ pub struct Cursor<I: BlockIndex> {
     snapshot: Snapshot,
     range: KeyRange,
     direction: Direction,
+    bytes: Vec<u8>,
+    items: Vec<Item>,
     /// The item stood on; beyond the end, nowhere.
     place: usize,
     /// Whether the chunk reaches the end of the range in its direction.
@@ -84,10 +147,12 @@ pub struct Cursor<I: BlockIndex> {
     /// Whether the last move ended with an error: only a seek can be right then.
     has_failed: bool,
     entries_max: usize,
-    /// Entries of the walk since the last seek that lie in earlier chunks.
-    walked: usize,
-    /// The chunk among others. Left to another cursor in the end.
-    memory: CursorMemory,
+    /// Kept from chunk to chunk, so that a warm cursor allocates nothing: the key whose newest version was seen last and is gone,
+    /// the key that the next chunk begins behind, and what a merge needs.
+    decided: Vec<u8>,
+    parked: Vec<u8>,
+    merge_memory: MergeMemory,
+    charge: Reservation,
 }
 
 impl<I: BlockIndex + 'static> Cursor<I> {
@@ -97,19 +162,23 @@ impl<I: BlockIndex + 'static> Cursor<I> {
         snapshot: Snapshot,
         range: KeyRange,
     ) -> Result<Self, Error> {
-        let memory = core.cursors.take();
+        let charge = core.plan.cursors.reserve(0)?;
         Ok(Self {
             core: Arc::clone(core),
             keyspace,
             snapshot,
             range,
             direction: Direction::Forward,
+            bytes: Vec::new(),
+            items: Vec::new(),
             place: 0,
             is_last: true,
             has_failed: false,
-            entries_max: 0,
-            walked: 0,
-            memory,
+            entries_max: CHUNK_ENTRIES_MIN,
+            decided: Vec::new(),
+            parked: Vec::new(),
+            merge_memory: MergeMemory::default(),
+            charge,
         })
     }
 
@@ -119,7 +188,7 @@ impl<I: BlockIndex + 'static> Cursor<I> {
     ///
     /// [`Error::Corruption`], [`Error::Io`], [`Error::MemoryBudget`].
     pub fn seek_to_first(&mut self) -> Result<bool, Error> {
-        self.begin_walk();
+        self.entries_max = CHUNK_ENTRIES_MIN;
         self.fetch(Direction::Forward, From::Edge)
     }
 
@@ -129,7 +198,7 @@ impl<I: BlockIndex + 'static> Cursor<I> {
     ///
     /// As [`seek_to_first`](Self::seek_to_first).
     pub fn seek_to_last(&mut self) -> Result<bool, Error> {
-        self.begin_walk();
+        self.entries_max = CHUNK_ENTRIES_MIN;
         self.fetch(Direction::Backward, From::Edge)
     }
 
@@ -139,7 +208,7 @@ impl<I: BlockIndex + 'static> Cursor<I> {
     ///
     /// As [`seek_to_first`](Self::seek_to_first).
     pub fn seek(&mut self, key: &[u8]) -> Result<bool, Error> {
-        self.begin_walk();
+        self.entries_max = CHUNK_ENTRIES_MIN;
         self.fetch(Direction::Forward, From::At(key))
     }
 
@@ -149,7 +218,7 @@ impl<I: BlockIndex + 'static> Cursor<I> {
     ///
     /// As [`seek_to_first`](Self::seek_to_first).
     pub fn seek_for_prev(&mut self, key: &[u8]) -> Result<bool, Error> {
-        self.begin_walk();
+        self.entries_max = CHUNK_ENTRIES_MIN;
         self.fetch(Direction::Backward, From::At(key))
     }
 
@@ -174,22 +243,21 @@ impl<I: BlockIndex + 'static> Cursor<I> {
 
     /// The key stood on.
     pub fn key(&self) -> Option<&[u8]> {
-        self.memory.chunk.item(self.place).map(|item| self.memory.chunk.key(item))
+        self.items.get(self.place).map(|item| &self.bytes[item.key()])
     }
 
     /// The value stood on, unless it is so large that it has to be read by [`value_reader`](Self::value_reader).
     pub fn value(&self) -> Option<&[u8]> {
-        let item = self.memory.chunk.item(self.place).filter(|item| item.kind == Kind::Put)?;
-        Some(self.memory.chunk.value(item))
+        let item = self.items.get(self.place).filter(|item| item.kind == Kind::Put)?;
+        Some(&self.bytes[item.value()])
     }
 
     /// Length of the value stood on, in bytes.
     pub fn value_len(&self) -> Option<u64> {
-        let item = self.memory.chunk.item(self.place)?;
-        let value = self.memory.chunk.value(item);
+        let item = self.items.get(self.place)?;
         match item.kind {
-            Kind::Blob => BlobRef::from_bytes(value).map(|reference| reference.len),
-            _ => Some(value.len() as u64),
+            Kind::Blob => BlobRef::from_bytes(&self.bytes[item.value()]).map(|reference| reference.len),
+            _ => Some(item.value().len() as u64),
         }
     }
 
@@ -199,9 +267,8 @@ impl<I: BlockIndex + 'static> Cursor<I> {
     ///
     /// [`Error::Corruption`], [`Error::Io`], [`Error::InvalidArgument`] if the cursor stands nowhere.
     pub fn value_reader(&self) -> Result<ValueReader, Error> {
-        let item = self.memory.chunk.item(self.place);
-        let item = item.ok_or_else(|| Error::invalid("the cursor stands nowhere"))?;
-        let value = self.memory.chunk.value(item);
+        let item = self.items.get(self.place).ok_or_else(|| Error::invalid("the cursor stands nowhere"))?;
+        let value = &self.bytes[item.value()];
         match item.kind {
             Kind::Blob => self.core.read_view(|view| self.core.open_blob(view, value)).map(ValueReader::blob),
             _ => Ok(ValueReader::inline(value.to_vec())),
@@ -212,49 +279,34 @@ impl<I: BlockIndex + 'static> Cursor<I> {
         if self.has_failed {
             return Err(Error::invalid("the cursor stands nowhere since its last move failed: seek first"));
         }
-        let count = self.memory.chunk.len();
-        if self.place >= count {
+        if self.place >= self.items.len() {
             return Ok(false);
         }
-        if direction == self.direction && self.place + 1 < count {
+        if direction == self.direction && self.place + 1 < self.items.len() {
             self.place += 1;
             return Ok(true);
         }
         if direction == self.direction && self.is_last {
-            self.place = count;
+            self.place = self.items.len();
             return Ok(false);
         }
-        self.go_beyond(direction)
-    }
-
-    /// Fetches the chunk that follows the entry stood on.
-    fn go_beyond(&mut self, direction: Direction) -> Result<bool, Error> {
-        let mut parked = std::mem::take(&mut self.memory.parked);
+        let mut parked = std::mem::take(&mut self.parked);
         parked.clear();
-        parked.extend_from_slice(self.key().unwrap_or_default());
-        let walked = self.walked + self.place + 1;
+        parked.extend_from_slice(&self.bytes[self.items[self.place].key()]);
         if direction == self.direction {
-            self.entries_max = (CHUNK_GROWTH * self.entries_max).min(CHUNK_ENTRIES_MAX);
+            self.entries_max = (2 * self.entries_max).min(CHUNK_ENTRIES_MAX);
         } else {
-            self.entries_max = self.memory.walk_entries();
+            self.entries_max = CHUNK_ENTRIES_MIN;
         }
         let fetched = self.fetch(direction, From::Beyond(&parked));
-        self.walked = walked;
-        self.memory.parked = parked;
+        self.parked = parked;
         fetched
-    }
-
-    /// Ends the walk that was, and learns from it how far the next one may go.
-    fn begin_walk(&mut self) {
-        let entries = self.walked + (self.place + 1).min(self.memory.chunk.len());
-        self.memory.learn(entries);
-        self.walked = 0;
-        self.entries_max = self.memory.walk_entries();
     }
 
     fn fetch(&mut self, direction: Direction, from: From<'_>) -> Result<bool, Error> {
         self.direction = direction;
-        self.memory.chunk.clear();
+        self.items.clear();
+        self.bytes.clear();
         self.place = 0;
         self.is_last = true;
         let core = Arc::clone(&self.core);
@@ -262,13 +314,13 @@ impl<I: BlockIndex + 'static> Cursor<I> {
         self.has_failed = filled.is_err();
         filled.map_err(|error| {
             // A part of a chunk is no place to go on from.
-            self.memory.chunk.clear();
+            self.items.clear();
             match error {
                 FillError::Table(error) => core.table_error(error),
                 FillError::Engine(error) => error,
             }
         })?;
-        Ok(!self.memory.chunk.is_empty())
+        Ok(!self.items.is_empty())
     }
 
     /// Keeps what comes next of all that the snapshot sees in `view`.
@@ -278,8 +330,8 @@ impl<I: BlockIndex + 'static> Cursor<I> {
             filled => return filled,
         }
         // What is in the chunk was complete before memory ran out.
-        self.is_last = self.memory.chunk.is_empty();
-        if self.is_last { self.fill_narrowly(view, from) } else { Ok(()) }
+        self.is_last = self.items.is_empty();
+        if self.items.is_empty() { self.fill_narrowly(view, from) } else { Ok(()) }
     }
 
     /// Walks the merge of everything in `view`.
@@ -293,10 +345,10 @@ impl<I: BlockIndex + 'static> Cursor<I> {
         if let [source] = &mut sources[..] {
             return self.fill_from(source, &covers, stands, from);
         }
-        let mut merge = MergingCursor::with_memory(&mut sources[..], std::mem::take(&mut self.memory.merge));
+        let mut merge = MergingCursor::with_memory(&mut sources[..], std::mem::take(&mut self.merge_memory));
         let stands = stands.map(|_| merge.begin_forward());
         let filled = self.fill_from(&mut merge, &covers, stands, from);
-        self.memory.merge = merge.into_memory();
+        self.merge_memory = merge.into_memory();
         filled
     }
 
@@ -389,11 +441,15 @@ impl<I: BlockIndex + 'static> Cursor<I> {
                 break;
             }
             if entry.seqno <= at && !self.is_decided(decided, entry.key) {
+                if self.is_full() {
+                    self.is_last = false;
+                    break;
+                }
                 if entry.kind == Kind::Delete || is_hidden(covers, entry, at) {
                     decided = Decided::Apart;
-                    self.memory.decided.clear();
-                    self.memory.decided.extend_from_slice(entry.key);
-                } else if self.push(entry)? && !self.is_full() {
+                    self.decided.clear();
+                    self.decided.extend_from_slice(entry.key);
+                } else if self.push(entry)? {
                     decided = Decided::Kept;
                 } else {
                     self.is_last = false;
@@ -410,8 +466,8 @@ impl<I: BlockIndex + 'static> Cursor<I> {
     fn is_decided(&self, decided: Decided, key: &[u8]) -> bool {
         match decided {
             Decided::None => false,
-            Decided::Kept => self.memory.chunk.ends_with(key),
-            Decided::Apart => is_same(&self.memory.decided, key),
+            Decided::Kept => self.items.last().is_some_and(|item| is_same(&self.bytes[item.key()], key)),
+            Decided::Apart => is_same(&self.decided, key),
         }
     }
 
@@ -460,22 +516,50 @@ impl<I: BlockIndex + 'static> Cursor<I> {
     }
 
     fn is_full(&self) -> bool {
-        self.memory.chunk.is_full(self.entries_max)
+        self.items.len() >= self.entries_max || self.bytes.len() >= CHUNK_BYTES_MAX
     }
 
     /// Copies an entry into the chunk. Answers `false` if memory is so short that the chunk has to end before it.
     #[inline]
     fn push(&mut self, entry: EntryRef<'_>) -> Result<bool, FillError> {
-        Ok(self.memory.chunk.push(entry)?)
+        let start = self.bytes.len();
+        let end = start + entry.payload_bytes();
+        if end > self.bytes.capacity() && !self.make_room(end)? {
+            return Ok(false);
+        }
+        self.bytes.extend_from_slice(entry.key);
+        let middle = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(entry.value);
+        // An entry beside its key is shorter than a memtable's region, of which offsets are as short.
+        let (start, end) = (start as u32, end as u32);
+        self.items.push(Item { start, middle, end, kind: entry.kind });
+        Ok(true)
+    }
+
+    /// Room for `needed` bytes of a chunk, charged. Answers `false` if memory is so short that the chunk has to end here.
+    #[cold]
+    fn make_room(&mut self, needed: usize) -> Result<bool, FillError> {
+        let items = (self.items.capacity() + CHUNK_ENTRIES_MIN) * size_of::<Item>();
+        let roomy = needed.max(2 * self.bytes.capacity()).max(CHUNK_BYTES_MIN);
+        // Others may hold what a long chunk would need: a short one walks on all the same.
+        let capacity = if self.charge.resize(roomy + items).is_ok() {
+            roomy
+        } else {
+            match self.charge.resize(needed + items) {
+                Ok(()) => needed,
+                Err(_) if !self.items.is_empty() => return Ok(false),
+                Err(error) => return Err(Error::from(error).into()),
+            }
+        };
+        self.bytes.reserve_exact(capacity - self.bytes.len());
+        Ok(true)
     }
 }
 
-impl<I: BlockIndex> Drop for Cursor<I> {
-    fn drop(&mut self) {
-        let entries = self.walked + (self.place + 1).min(self.memory.chunk.len());
-        self.memory.learn(entries);
-        self.core.cursors.give(&mut self.memory);
-    }
+/// Whether two keys are equal. Neighbours mostly differ in their ends.
+#[inline]
+fn is_same(left: &[u8], right: &[u8]) -> bool {
+    left.len() == right.len() && left == right
 }
 
 /// Whether a range tombstone at or below `at` is newer than the entry it covers.
@@ -535,5 +619,70 @@ impl std::convert::From<Error> for FillError {
 impl<I: BlockIndex> fmt::Debug for Cursor<I> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Cursor").field("snapshot", &self.snapshot.seqno()).finish_non_exhaustive()
+    }
+}
+
+/// Reads one value from front to back. A large one is read in pieces of 64 KiB, each checked before it is handed out.
+#[derive(Debug)]
+pub struct ValueReader {
+    source: ValueSource,
+}
+
+#[derive(Debug)]
+enum ValueSource {
+    Inline(std::io::Cursor<Vec<u8>>),
+    Blob(BlobReader),
+}
+
+impl ValueReader {
+    pub(crate) fn inline(value: Vec<u8>) -> Self {
+        Self { source: ValueSource::Inline(std::io::Cursor::new(value)) }
+    }
+
+    pub(crate) fn blob(reader: BlobReader) -> Self {
+        Self { source: ValueSource::Blob(reader) }
+    }
+
+    /// The whole value; one that lay beside its key is not copied again.
+    pub(crate) fn into_bytes(self, directory: &std::path::Path) -> Result<Vec<u8>, Error> {
+        let mut reader = match self.source {
+            ValueSource::Inline(value) => return Ok(value.into_inner()),
+            ValueSource::Blob(reader) => reader,
+        };
+        let mut value = Vec::new();
+        reader.read_to_end(&mut value).map_err(Error::read_value(directory))?;
+        Ok(value)
+    }
+
+    /// Length of the value in bytes.
+    pub fn len(&self) -> u64 {
+        match &self.source {
+            ValueSource::Inline(value) => value.get_ref().len() as u64,
+            ValueSource::Blob(reader) => reader.len(),
+        }
+    }
+
+    /// Whether the value has no bytes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Read for ValueReader {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match &mut self.source {
+            ValueSource::Inline(value) => value.read(buffer),
+            ValueSource::Blob(reader) => reader.read(buffer),
+        }
+    }
+}
+
+impl<I: BlockIndex> Core<I> {
+    /// Opens the blob that an entry's value refers to.
+    pub(crate) fn open_blob(&self, view: &View<I>, value: &[u8]) -> Result<BlobReader, Error> {
+        let reference = BlobRef::from_bytes(value)
+            .ok_or_else(|| Error::corruption(&self.directory, 0, Damage::BlobReference))?;
+        let blob = view.blob(reference.file);
+        BlobReader::open(&*self.environment.vfs, &self.directory, reference, blob)
     }
 }
