@@ -147,7 +147,7 @@ fn memory_events_are_numbered() {
         assert!(event["used"].as_u64().unwrap() <= event["limit"].as_u64().unwrap(), "{event}");
     }
     let (out, _) = expect(folder.path(), 0, &["memory", "T.db", "--events"]);
-    assert!(out.contains(" memtables: grew by 8.00 MiB; "), "{out}");
+    assert!(out.contains(" memtables: grew by "), "{out}");
 }
 
 #[test]

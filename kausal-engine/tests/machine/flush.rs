@@ -11,7 +11,7 @@ fn open(options: Options) -> (StorageEngine, Arc<SimScheduler>) {
     (Builder::new("/db", options).environment(environment).open().unwrap(), scheduler)
 }
 
-/// Writes a quarter of a memtable.
+/// Writes three tenths of a memtable.
 fn write_some(engine: &StorageEngine, round: u32) {
     for number in 0..50_u32 {
         engine.put(&(round * 1000 + number).to_be_bytes(), &[round as u8; 9_000]).unwrap();
@@ -21,15 +21,15 @@ fn write_some(engine: &StorageEngine, round: u32) {
 #[test]
 fn s11_a_writer_waits_for_the_disk_only_when_every_region_is_full() {
     let (engine, scheduler) = open(Options::new().memory_budget(8 << 20));
-    // Two regions of 2 MiB. No job runs, so whatever is written goes to memory and to the log alone.
-    for round in 0..7 {
+    // Two regions of 1.5 MiB. No job runs, so whatever is written goes to memory and to the log alone.
+    for round in 0..6 {
         write_some(&engine, round);
         let stats = engine.stats();
         assert_eq!((stats.flushes, stats.write_stalls), (0, 0), "round {round}: {stats:?}");
     }
-    assert_eq!(engine.stats().memtable_entry_count, 350, "a sealed memtable is still read");
+    assert_eq!(engine.stats().memtable_entry_count, 300, "a sealed memtable is still read");
     // The second region is full now: the writer waits, and the flush that gives the first one back runs.
-    (7..10).for_each(|round| write_some(&engine, round));
+    (6..10).for_each(|round| write_some(&engine, round));
     let stats = engine.stats();
     assert!(stats.flushes >= 1 && stats.write_stalls >= 1, "{stats:?}");
     for round in 0..10_u32 {
