@@ -1,6 +1,6 @@
 //! `counts`: instructions of one operation of each hot path, which one commit can be compared by with another.
 //!
-//! A child below callgrind prepares, then does [`OPERATIONS`] operations in one function, and only that is counted. Data, order
+//! A child below callgrind prepares, then does many operations in one function, and only that is counted. Data, order
 //! and sizes are always the same, so the count is too, but for what depends on addresses: far less than a percent.
 //!
 //! Not here: what a count may be. `cargo xtask bench counts` compares with the repository's.
