@@ -144,8 +144,11 @@ fn quoted(cell: &str) -> Vec<String> {
 
 fn tests_named_after_rows(workspace: &Workspace) -> Result<BTreeMap<String, Vec<NamedTest>>, Failure> {
     let mut found = BTreeMap::<String, Vec<NamedTest>>::new();
-    for package in workspace.metadata()?.packages.iter().filter(|package| package.name != "xtask") {
-        for path in workspace.sources(&package.folder)? {
+    // This task's own tests speak of tests that do not exist.
+    let is_own =
+        |path: &PathBuf| path.starts_with("xtask/src/requirements") || path.ends_with("src/requirements.rs");
+    for package in &workspace.metadata()?.packages {
+        for path in workspace.sources(&package.folder)?.into_iter().filter(|path| !is_own(path)) {
             for (test, line) in tests_in(&workspace.read(&path)?) {
                 let krate = package.name.clone();
                 found.entry(test).or_default().push(NamedTest { krate, file: path.clone(), line });
