@@ -13,6 +13,7 @@
 //! | [`samples`], [`row`] | samples in turn and their medians; one measured number |
 //! | [`text`], [`record`] | a result for people, and for the repository |
 //! | [`report`], [`regression`] | the record with plots, for a browser; what became worse since another |
+//! | [`chart`] | lines with names, for all plots |
 //! | [`options`] | the command line |
 //! | [`machine`] | where a record was made |
 //! | [`heap`], [`maps`] | general purpose allocators as values, maps whose entries are dropped one by one |
@@ -21,6 +22,7 @@
 
 pub mod arena;
 pub mod cache;
+pub mod chart;
 pub mod get;
 pub mod heap;
 pub mod hot_paths;

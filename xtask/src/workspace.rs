@@ -56,8 +56,23 @@ impl Workspace {
     ///
     /// [`Failure`] if cargo refuses the manifests.
     pub(crate) fn metadata(&self) -> Result<Metadata, Failure> {
+        Metadata::of(&self.document()?)
+    }
+
+    /// The members as `cargo metadata` shows them, for whoever wants more of them than [`Package`] has.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure`] if cargo refuses the manifests.
+    pub(crate) fn manifests(&self) -> Result<Vec<Value>, Failure> {
+        Ok(list(&self.document()?, "packages")?.clone())
+    }
+
+    fn document(&self) -> Result<Value, Failure> {
         let arguments = ["metadata", "--no-deps", "--format-version", "1"];
-        Metadata::parse(&command::read(&mut command::cargo(&self.root, &arguments))?)
+        let printed = command::read(&mut command::cargo(&self.root, &arguments))?;
+        serde_json::from_str(&printed)
+            .map_err(|error| Failure::other(format!("cargo metadata is not JSON: {error}")))
     }
 
     /// All `.rs` files of the crate in `folder`, relative to the workspace, in order of their names.
@@ -132,18 +147,12 @@ impl Metadata {
         features.collect::<Vec<_>>().join(",")
     }
 
-    /// Reads what `cargo metadata --no-deps` printed.
-    ///
-    /// # Errors
-    ///
-    /// [`Failure`] if that is not of the expected shape.
-    pub(crate) fn parse(json: &str) -> Result<Self, Failure> {
-        let document: Value = serde_json::from_str(json)
-            .map_err(|error| Failure::other(format!("cargo metadata is not JSON: {error}")))?;
-        let root = text(&document, "workspace_root")?;
-        let packages = list(&document, "packages")?.iter().map(|package| Package::parse(package, root));
+    /// Takes the part out of what `cargo metadata --no-deps` printed.
+    fn of(document: &Value) -> Result<Self, Failure> {
+        let root = text(document, "workspace_root")?;
+        let packages = list(document, "packages")?.iter().map(|package| Package::parse(package, root));
         Ok(Self {
-            target_folder: text(&document, "target_directory")?.into(),
+            target_folder: text(document, "target_directory")?.into(),
             packages: packages.collect::<Result<_, _>>()?,
         })
     }

@@ -4,6 +4,7 @@ use std::error::Error;
 
 use plotters::prelude::*;
 
+use crate::chart::draw_lines;
 use crate::row::Row;
 use crate::text::distinct;
 
@@ -48,15 +49,10 @@ where
         .y_label_area_size(56)
         .build_cartesian_2d((1e5..1e7).log_scale(), (50.0..top * 1.2).log_scale())?;
     chart.configure_mesh().draw()?;
-    for (number, subject) in subjects.iter().enumerate() {
-        let color = Palette99::pick(number).stroke_width(2);
-        chart
-            .draw_series(LineSeries::new(points(subject), color))?
-            .label(*subject)
-            .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 18, y)], color));
-    }
-    chart.configure_series_labels().background_style(WHITE.mix(0.8)).border_style(BLACK).draw()?;
-    Ok(())
+    draw_lines(
+        &mut chart,
+        subjects.iter().enumerate().map(|(number, subject)| (*subject, number, points(subject))),
+    )
 }
 
 /// The number of entries in the name of a `growth` workload.

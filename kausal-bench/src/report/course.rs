@@ -4,6 +4,7 @@ use std::error::Error;
 
 use plotters::prelude::*;
 
+use crate::chart::draw_lines;
 use crate::peers::plan::MEMORY_AT;
 use crate::peers::stores::NAMES;
 use crate::row::Row;
@@ -34,28 +35,9 @@ pub(super) fn drawn(rows: &[Row]) -> Result<String, Box<dyn Error>> {
             .y_label_area_size(50)
             .build_cartesian_2d(0.0..100.0, 0.0..top * 1.1)?;
         chart.configure_mesh().x_desc("percent filled").y_desc("budgets").draw()?;
-        for (number, store) in NAMES.into_iter().enumerate() {
-            let line = points(store);
-            if line.is_empty() {
-                continue;
-            }
-            let color = Palette99::pick(number).stroke_width(2);
-            chart
-                .draw_series(LineSeries::new(line, color))?
-                .label(store)
-                .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 16, y)], color));
-        }
-        let budget = BLACK.mix(0.5).stroke_width(1);
-        chart
-            .draw_series(LineSeries::new([(0.0, 1.0), (100.0, 1.0)], budget))?
-            .label("the budget")
-            .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 16, y)], budget));
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperLeft)
-            .background_style(WHITE.mix(0.8))
-            .border_style(BLACK)
-            .draw()?;
+        let stores = NAMES.into_iter().enumerate().map(|(number, store)| (store, number, points(store)));
+        let budget = ("the budget", NAMES.len(), vec![(0.0, 1.0), (100.0, 1.0)]);
+        draw_lines(&mut chart, stores.chain([budget]))?;
         area.present()?;
     }
     Ok(svg)

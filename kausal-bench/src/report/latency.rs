@@ -4,6 +4,7 @@ use std::error::Error;
 
 use plotters::prelude::*;
 
+use crate::chart::draw_lines;
 use crate::peers::compare::workload;
 use crate::peers::stores::NAMES;
 use crate::row::Row;
@@ -42,8 +43,8 @@ pub(super) fn drawn(rows: &[Row]) -> Result<String, Box<dyn Error>> {
     Ok(svg)
 }
 
-fn drawn_in<D: DrawingBackend>(
-    area: &DrawingArea<D, plotters::coord::Shift>,
+fn drawn_in<'a, D: DrawingBackend + 'a>(
+    area: &'a DrawingArea<D, plotters::coord::Shift>,
     name: &str,
     rows: &[&Row],
 ) -> Result<(), Box<dyn Error>>
@@ -65,29 +66,12 @@ where
             .map_or(String::new(), |(_, label)| (*label).to_owned())
     };
     chart.configure_mesh().x_labels(4).x_label_formatter(&label).draw()?;
-    for (number, store) in NAMES.into_iter().enumerate() {
-        let points: Vec<(f64, f64)> = POINTS
-            .iter()
-            .enumerate()
-            .filter_map(|(place, (metric, _))| {
-                let row = rows.iter().find(|row| row.subject == store && row.metric == *metric)?;
-                Some((place as f64, row.value.max(0.1)))
-            })
-            .collect();
-        if points.is_empty() {
-            continue;
-        }
-        let color = Palette99::pick(number).stroke_width(2);
-        chart
-            .draw_series(LineSeries::new(points, color))?
-            .label(store)
-            .legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 16, y)], color));
-    }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::UpperLeft)
-        .background_style(WHITE.mix(0.8))
-        .border_style(BLACK)
-        .draw()?;
-    Ok(())
+    let lines = NAMES.into_iter().enumerate().map(|(number, store)| {
+        let points = POINTS.iter().enumerate().filter_map(|(place, (metric, _))| {
+            let row = rows.iter().find(|row| row.subject == store && row.metric == *metric)?;
+            Some((place as f64, row.value.max(0.1)))
+        });
+        (store, number, points.collect())
+    });
+    draw_lines(&mut chart, lines)
 }

@@ -55,17 +55,12 @@ pub(super) fn check(workspace: &Workspace, libraries: &[&str], target: &Path) ->
 
 /// Per library, what its manifest allows.
 fn allowed(workspace: &Workspace) -> Result<Vec<(String, Vec<String>)>, Failure> {
-    let arguments = ["metadata", "--no-deps", "--format-version", "1"];
-    let document = command::read(&mut command::cargo(workspace.root(), &arguments))?;
-    let document: Value = serde_json::from_str(&document)
-        .map_err(|error| Failure::other(format!("cargo metadata is not JSON: {error}")))?;
-    let packages = document["packages"].as_array().map(Vec::as_slice).unwrap_or_default();
     let of_package = |package: &Value| {
         let list = &package["metadata"]["cargo_check_external_types"]["allowed_external_types"];
         let patterns = list.as_array().into_iter().flatten().filter_map(Value::as_str);
         (package["name"].as_str().unwrap_or_default().to_owned(), patterns.map(str::to_owned).collect())
     };
-    Ok(packages.iter().map(of_package).collect())
+    Ok(workspace.manifests()?.iter().map(of_package).collect())
 }
 
 /// Whether `pattern`, a path or one that ends in `::*`, admits `name`.

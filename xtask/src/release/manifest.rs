@@ -5,7 +5,6 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::LIBRARIES;
-use crate::command;
 use crate::failure::{Failure, Violation, none_of};
 use crate::workspace::Workspace;
 
@@ -21,11 +20,7 @@ const FILES: [&str; 3] = ["README.md", "LICENSE-MIT", "LICENSE-APACHE"];
 ///
 /// [`Failure::Violations`] with everything that is missing.
 pub(super) fn check(workspace: &Workspace) -> Result<(), Failure> {
-    let arguments = ["metadata", "--no-deps", "--format-version", "1"];
-    let document = command::read(&mut command::cargo(workspace.root(), &arguments))?;
-    let document: Value = serde_json::from_str(&document)
-        .map_err(|error| Failure::other(format!("cargo metadata is not JSON: {error}")))?;
-    let packages = document["packages"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let packages = workspace.manifests()?;
     let mut violations = Vec::new();
     for library in LIBRARIES {
         let Some(package) = packages.iter().find(|package| package["name"] == library) else {
