@@ -75,6 +75,7 @@ pub struct Options {
     pub(crate) level1_bytes: Option<u64>,
     pub(crate) level0_compaction_count: usize,
     pub(crate) level0_stall_count: usize,
+    pub(crate) settle_after: Option<Duration>,
     pub(crate) stall_timeout: Duration,
     pub(crate) background_bytes_per_second: Option<u64>,
     pub(crate) rate_limit_flushes: bool,
@@ -104,6 +105,7 @@ impl Options {
             level1_bytes: None,
             level0_compaction_count: 4,
             level0_stall_count: 12,
+            settle_after: Some(Duration::from_millis(50)),
             stall_timeout: Duration::from_secs(60),
             background_bytes_per_second: None,
             rate_limit_flushes: false,
@@ -216,6 +218,13 @@ impl Options {
     /// Tables of level 0 from which on writers that need a new memtable wait. Default 12.
     pub fn level0_stall_count(mut self, tables: usize) -> Self {
         self.level0_stall_count = tables;
+        self
+    }
+
+    /// For how long nothing has to be written before the tree is brought to fewer runs than it must have, which is what readers
+    /// like best ([`CompactionPolicy::settle`](crate::CompactionPolicy::settle)); `None` is never. Default 50 ms.
+    pub fn settle_after(mut self, rest: Option<Duration>) -> Self {
+        self.settle_after = rest;
         self
     }
 

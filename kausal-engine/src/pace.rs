@@ -54,6 +54,8 @@ pub(crate) struct JobPace<'a, I: BlockIndex + 'static> {
     core: &'a Core<I>,
     lane: Lane,
     is_deep: bool,
+    /// Flushes that had ended when a job began that the next one ends.
+    given_up_after: Option<u64>,
     all: u64,
     done: Cell<u64>,
 }
@@ -61,7 +63,7 @@ pub(crate) struct JobPace<'a, I: BlockIndex + 'static> {
 impl<'a, I: BlockIndex + 'static> JobPace<'a, I> {
     /// Of a job that reads so many entries.
     pub(crate) fn new(core: &'a Core<I>, lane: Lane, entry_count: u64) -> Self {
-        Self { core, lane, is_deep: false, all: entry_count, done: Cell::new(0) }
+        Self { core, lane, is_deep: false, given_up_after: None, all: entry_count, done: Cell::new(0) }
     }
 
     /// Of a compaction that nobody waits for.
@@ -70,12 +72,28 @@ impl<'a, I: BlockIndex + 'static> JobPace<'a, I> {
         self
     }
 
+    /// Of a compaction that is given up when a memtable is full.
+    pub(crate) fn given_up_for_flushes(mut self, is_given_up: bool) -> Self {
+        self.given_up_after = is_given_up.then(|| self.core.counters.flushes.get());
+        self
+    }
+
+    /// Whether the job is to end without a result: the database is closed, or a memtable was full and the job gives way to that.
+    pub(crate) fn is_over(&self) -> bool {
+        self.core.health.is_closed()
+            || self.given_up_after.is_some_and(|flushes| self.has_flushed_since(flushes))
+    }
+
+    fn has_flushed_since(&self, flushes: u64) -> bool {
+        self.core.counters.flushes.get() != flushes || self.core.read_view(|view| !view.frozen.is_empty())
+    }
+
     /// Waits until `until`; less if the database is closed, or if `is_over` before.
     fn wait(&self, until: Duration, is_over: impl Fn() -> bool) {
         let core = self.core;
         loop {
             let ticket = core.progress.ticket();
-            if core.health.is_closed() || is_over() || core.environment.clock.now() >= until {
+            if self.is_over() || is_over() || core.environment.clock.now() >= until {
                 return;
             }
             let waited = core.environment.scheduler.wait(&core.progress, ticket, Some(until));

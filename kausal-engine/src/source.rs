@@ -41,6 +41,17 @@ impl<M: Cursor<Error = Infallible>, S: BlockSource> Cursor for Source<'_, M, S> 
     movement!(next());
     movement!(prev());
 
+    fn walk(&mut self, each: impl FnMut(EntryRef<'_>) -> bool) -> Result<bool, TableError> {
+        match self {
+            Source::Memtable(cursor) => {
+                let Ok(stands) = cursor.walk(each);
+                Ok(stands)
+            }
+            Source::Table(cursor) => cursor.walk(each),
+            Source::Run(cursor) => cursor.walk(each),
+        }
+    }
+
     fn entry(&self) -> Option<EntryRef<'_>> {
         match self {
             Source::Memtable(cursor) => cursor.entry(),

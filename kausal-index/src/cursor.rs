@@ -6,7 +6,8 @@
 //!    and `next` and `prev` from nowhere stay there; a `seek…` brings it back.
 //! 3. Entries are met in the order (key ascending, sequence number descending), each exactly once; `prev` is
 //!    the mirror of `next`.
-//! 4. What `entry` lends lives until the cursor moves.
+//! 4. `walk` meets what `next` would.
+//! 5. What `entry` lends lives until the cursor moves.
 //!
 //! Not here: visibility. A cursor shows every version and every tombstone; who reads at a snapshot filters.
 
@@ -33,6 +34,24 @@ pub trait Cursor {
 
     /// Moves to the following entry.
     fn next(&mut self) -> Result<bool, Self::Error>;
+
+    /// Shows `each` the entry stood on and those that follow, until it answers `false`, and stands on the one that it did so for.
+    /// Answers whether there was one, else the cursor stands past the end.
+    ///
+    /// The same as a loop of [`entry`](Self::entry) and [`next`](Self::next), and faster where a cursor knows more of what
+    /// follows than it can tell entry by entry.
+    fn walk(&mut self, mut each: impl FnMut(EntryRef<'_>) -> bool) -> Result<bool, Self::Error>
+    where
+        Self: Sized,
+    {
+        while let Some(entry) = self.entry() {
+            if !each(entry) {
+                return Ok(true);
+            }
+            self.next()?;
+        }
+        Ok(false)
+    }
 
     /// Moves to the preceding entry.
     fn prev(&mut self) -> Result<bool, Self::Error>;

@@ -189,7 +189,8 @@ impl<'table, S: BlockSource> TableCursor<'table, S> {
             return self.enter_front(self.segment + 1);
         }
         self.load(self.block + 1)?;
-        if self.block + 1 < count {
+        // A walk that ends in its second block does not want a third.
+        if self.run > 1 && self.block + 1 < count {
             let handle = self.handle(self.block + 1)?;
             self.source.fetch_soon(self.table.table_file(), handle);
         }
@@ -240,6 +241,17 @@ impl<'table, S: BlockSource> TableCursor<'table, S> {
         let stands =
             stepped || self.in_block(|block, position| block.next(position))? || self.next_block()?;
         Ok(self.heed_upper(stands))
+    }
+
+    /// [`walk`](Cursor::walk) entry by entry, as each of them may be the first behind the bound.
+    fn walk_to_bound(&mut self, mut each: impl FnMut(EntryRef<'_>) -> bool) -> Result<bool, TableError> {
+        while let Some(entry) = self.entry() {
+            if !each(entry) {
+                return Ok(true);
+            }
+            self.next()?;
+        }
+        Ok(false)
     }
 
     fn prev_unbounded(&mut self) -> Result<bool, TableError> {
@@ -332,6 +344,22 @@ impl<S: BlockSource> Cursor for TableCursor<'_, S> {
     fn next(&mut self) -> Result<bool, TableError> {
         let stepped = Block::with(self.source.bytes(), self.shape).step(&mut self.position);
         if stepped && self.upper.is_none() { Ok(true) } else { self.next_in_full(stepped) }
+    }
+
+    fn walk(&mut self, mut each: impl FnMut(EntryRef<'_>) -> bool) -> Result<bool, TableError> {
+        if self.upper.is_some() {
+            return self.walk_to_bound(each);
+        }
+        loop {
+            // What the block is, is looked up once for all its entries.
+            let block = Block::with(self.source.bytes(), self.shape);
+            if !block.walk(&mut self.position, &mut each) {
+                return Ok(true);
+            }
+            if !self.next_in_full(false)? {
+                return Ok(false);
+            }
+        }
     }
 
     fn prev(&mut self) -> Result<bool, TableError> {

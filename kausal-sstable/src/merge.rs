@@ -21,7 +21,7 @@ use std::hint::select_unpredictable;
 use std::marker::PhantomData;
 use std::ops::DerefMut;
 
-use kausal_index::{Cursor, SeqNo};
+use kausal_index::{Cursor, EntryRef, SeqNo};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Direction {
@@ -309,11 +309,46 @@ impl<C: Cursor, S: DerefMut<Target = [C]>> Cursor for MergingCursor<C, S> {
         self.advance(Direction::Forward)
     }
 
+    fn walk(&mut self, mut each: impl FnMut(EntryRef<'_>) -> bool) -> Result<bool, C::Error> {
+        if self.direction == Direction::Backward {
+            self.turn(Direction::Forward)?;
+        }
+        while let Some(current) = self.current {
+            let limit = self.limit;
+            if limit == 0 {
+                // A step by itself: who is on a run shows only then.
+                let Some(entry) = self.sources[current].entry() else { break };
+                if !each(entry) {
+                    return Ok(true);
+                }
+                self.advance(Direction::Forward)?;
+                continue;
+            }
+            // Nowhere, should the source fail.
+            self.current = None;
+            let (mut is_first, mut is_told) = (true, false);
+            let stands = self.sources[current].walk(|entry| {
+                // The entry stood on comes first, also where its rank is the limit.
+                is_told = std::mem::take(&mut is_first) || front(entry.key) < limit;
+                is_told && each(entry)
+            })?;
+            if stands && is_told {
+                self.current = Some(current);
+                return Ok(true);
+            }
+            let rank = self.rank(current);
+            let winner = self.play(Contender { rank, source: current as u32 });
+            self.limit = if winner.source as usize == current { self.limit(current) } else { 0 };
+            self.stand(winner);
+        }
+        Ok(false)
+    }
+
     fn prev(&mut self) -> Result<bool, C::Error> {
         self.advance(Direction::Backward)
     }
 
-    fn entry(&self) -> Option<kausal_index::EntryRef<'_>> {
+    fn entry(&self) -> Option<EntryRef<'_>> {
         self.sources[self.current?].entry()
     }
 }

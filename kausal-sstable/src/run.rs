@@ -151,6 +151,21 @@ impl<S: BlockSource> Cursor for RunCursor<'_, S> {
         self.enter(self.place + 1, |cursor| cursor.seek_to_first())
     }
 
+    fn walk(&mut self, mut each: impl FnMut(EntryRef<'_>) -> bool) -> Result<bool, TableError> {
+        loop {
+            let Some(cursor) = &mut self.cursor else { return Ok(false) };
+            if cursor.entry().is_none() {
+                return Ok(false);
+            }
+            if cursor.walk(&mut each)? {
+                return Ok(true);
+            }
+            if !self.enter(self.place + 1, |cursor| cursor.seek_to_first())? {
+                return Ok(false);
+            }
+        }
+    }
+
     fn prev(&mut self) -> Result<bool, TableError> {
         let Some(cursor) = &mut self.cursor else { return Ok(false) };
         if cursor.entry().is_none() {

@@ -29,6 +29,8 @@ fn options(seed: u64, opening: u64) -> Options {
         .table_bytes([2_000, 8_000, 1 << 20][random.below(3) as usize])
         .level1_bytes([4_000, 1 << 20][random.below(2) as usize])
         .stall_timeout(Duration::from_secs(1))
+        // Time passes at once here, so a tree that may settle is always settled.
+        .settle_after([None, Some(Duration::from_millis(50))][random.below(2) as usize])
 }
 
 /// Opens the database for the `opening`-th time.

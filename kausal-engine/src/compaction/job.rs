@@ -13,13 +13,14 @@ use kausal_sstable::{MergingCursor, PooledBuffer, RunCursor, Table, TableError};
 use crate::compaction::{Goal, Pick, TreeShape, pick};
 use crate::core::Core;
 use crate::error::Error;
+use crate::event::Ticket;
 use crate::flush::retire_blobs;
 use crate::listener::EngineEvent;
 use crate::pace::JobPace;
 use crate::range_fragments::FragmentsBuilder;
 use crate::read::View;
 use crate::retention::Retention;
-use crate::scheduler::Lane;
+use crate::scheduler::{Lane, Waited};
 use crate::source::{NoMemtable, Source};
 use crate::table_output::{TableOutput, Target, Written};
 use crate::version::{Change, TableFile};
@@ -30,10 +31,72 @@ const AHEAD_SHARE: usize = 64;
 /// Where reading ahead ends with a large budget: what a cursor does by itself.
 const AHEAD_BYTES_MAX: u64 = 128 << 10;
 
+/// Between two looks whether a merge is over before its end.
+const LOOK_ENTRIES: u64 = 256;
+
+/// For so long nothing has to be written before the next try, after merges that were given up.
+const SETTLE_AFTER_MAX: Duration = Duration::from_secs(60);
+
+/// Who a merge is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Urgency {
+    /// Writers, or somebody who asked for it.
+    Due,
+    /// Readers: it is given up when a memtable is full.
+    AtRest,
+}
+
+/// How an attempt to settle ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rested {
+    /// Nothing is left to do.
+    Done,
+    /// Somebody wrote before it began: it may be worth it later.
+    Interrupted,
+    /// A memtable was full before a merge had ended.
+    GivenUp,
+}
+
 impl<I: BlockIndex + 'static> Core<I> {
-    /// Compacts until nothing is due.
+    /// Compacts until nothing is due, and until the tree is settled if nobody writes meanwhile.
     pub(crate) fn compact_due(self: &Arc<Self>) -> Result<(), Error> {
-        self.compact_while_picked(Goal::Due)
+        let mut rest = self.options.settle_after;
+        loop {
+            // Taken before anything is picked: what a flush adds after that moves the event past it.
+            let ticket = self.progress.ticket();
+            self.compact_while_picked(Goal::Due)?;
+            let Some(wait) = rest else { return Ok(()) };
+            match self.settle(ticket, wait)? {
+                Rested::Done => return Ok(()),
+                Rested::Interrupted => {}
+                // Whoever writes in bursts shall not pay for a merge in each pause.
+                Rested::GivenUp => rest = Some((2 * wait).min(SETTLE_AFTER_MAX)),
+            }
+        }
+    }
+
+    /// Does what is worth it when nobody writes, once nothing was written for `wait`.
+    fn settle(&self, ticket: Ticket, wait: Duration) -> Result<Rested, Error> {
+        let is_over = || self.health.is_closed() || self.background.is_paused();
+        if is_over() || self.pick(Goal::Settled).is_none() {
+            return Ok(Rested::Done);
+        }
+        let written = self.visible();
+        let until = self.environment.clock.now() + wait;
+        let waited = self.environment.scheduler.wait(&self.progress, ticket, Some(until));
+        if waited == Waited::Signalled || self.visible() != written {
+            return Ok(Rested::Interrupted);
+        }
+        let _turn = self.compaction_turn.lock();
+        while !is_over() {
+            self.health.check_poisoned()?;
+            let Some(picked) = self.pick(Goal::Settled) else { break };
+            if !self.compact(&picked, Urgency::AtRest)? {
+                return Ok(Rested::GivenUp);
+            }
+            self.progress.signal();
+        }
+        Ok(Rested::Done)
     }
 
     /// Compacts until all tables of a keyspace are on one level.
@@ -50,7 +113,7 @@ impl<I: BlockIndex + 'static> Core<I> {
                 return Ok(());
             }
             let Some(picked) = self.pick(goal) else { return Ok(()) };
-            self.compact(&picked)?;
+            self.compact(&picked, Urgency::Due)?;
             self.progress.signal();
         }
         Ok(())
@@ -78,9 +141,10 @@ impl<I: BlockIndex + 'static> Core<I> {
         self.pick(Goal::Due).is_some()
     }
 
-    pub(super) fn compact(&self, picked: &Pick) -> Result<(), Error> {
+    /// Merges what was picked. Answers `false` if it was given up, or the database is being closed.
+    pub(super) fn compact(&self, picked: &Pick, urgency: Urgency) -> Result<bool, Error> {
         if is_move(picked) {
-            return self.move_tables(picked);
+            return self.move_tables(picked).map(|()| true);
         }
         let inputs: Vec<Arc<TableFile>> = picked.inputs().cloned().collect();
         crate::trace::span!(
@@ -93,9 +157,9 @@ impl<I: BlockIndex + 'static> Core<I> {
         let level0_taken = picked.inputs().filter(|file| file.meta().level == 0).count();
         let _running = self.flow.begin_job(Lane::Compaction, level0_taken);
         self.tell_begun(picked);
-        let merged = if picked.drops { Some((Vec::new(), 0)) } else { self.merge(picked)? };
-        // `None` while the database is being closed: what was merged so far is gone, its inputs are not.
-        let Some((added, bytes)) = merged else { return Ok(()) };
+        let merged = if picked.drops { Some((Vec::new(), 0)) } else { self.merge(picked, urgency)? };
+        // `None` if it was given up: what was merged so far is gone, its inputs are not.
+        let Some((added, bytes)) = merged else { return Ok(false) };
         let stays = |file: &&Arc<TableFile>| usize::from(file.meta().level) == picked.level;
         let merged_bytes: u64 = inputs.iter().filter(stays).map(|file| file.meta().file_bytes).sum();
         let input_bytes: u64 = inputs.iter().map(|file| file.meta().file_bytes).sum();
@@ -110,7 +174,7 @@ impl<I: BlockIndex + 'static> Core<I> {
         self.tell_tables(&change.removed, &change.added);
         self.tell_completed(picked, change.added.len(), bytes, begun);
         self.metrics.count_compaction(picked.level, input_bytes - merged_bytes, merged_bytes, bytes);
-        Ok(())
+        Ok(true)
     }
 
     fn tell_begun(&self, picked: &Pick) {
@@ -141,8 +205,8 @@ impl<I: BlockIndex + 'static> Core<I> {
         Ok(())
     }
 
-    /// Merges the inputs into new tables; `None` if the database is closed meanwhile.
-    fn merge(&self, picked: &Pick) -> Result<Option<Written>, Error> {
+    /// Merges the inputs into new tables; `None` if it was given up.
+    fn merge(&self, picked: &Pick, urgency: Urgency) -> Result<Option<Written>, Error> {
         let version = Arc::clone(&self.view().version);
         let memory = &self.plan.compaction;
         let budget = memory.budget();
@@ -153,6 +217,7 @@ impl<I: BlockIndex + 'static> Core<I> {
         let entry_count = picked.inputs().map(|file| file.meta().entry_count).sum();
         let is_deep = picked.inputs().all(|file| file.meta().level > 0);
         let pace = JobPace::new(self, Lane::Compaction, entry_count).deep(is_deep);
+        let pace = pace.given_up_for_flushes(urgency == Urgency::AtRest);
         let place = self.workplace(memory, &new_number, &find_blob, &pace);
         let Some(tree) = version.tree(picked.keyspace) else { return Ok(Some((Vec::new(), 0))) };
         let default_bytes = (self.plan.region_bytes as u64).max(1 << 20);
@@ -185,8 +250,10 @@ impl<I: BlockIndex + 'static> Core<I> {
         }
         let mut merge = MergingCursor::new(sources);
         let mut more = merge.seek_to_first().map_err(damage)?;
+        let mut entries = 0_u64;
         while more {
-            if self.health.is_closed() {
+            entries += 1;
+            if entries.is_multiple_of(LOOK_ENTRIES) && pace.is_over() {
                 return Ok(None);
             }
             if let Some(entry) = merge.entry()

@@ -1,8 +1,10 @@
 //! Leveled compaction: each level below 0 one sorted run, ten times as large as the one above.
 //!
 //! Level 0 is due at a number of tables, a deeper level at a size. The level furthest above its size goes first. From level 0
-//! the oldest tables are taken; from a deeper one the table whose merge moves the fewest bytes below it.
+//! the oldest tables are taken; from a deeper one the table whose merge moves the fewest bytes below it. When nobody writes the
+//! tree is brought to fewer runs: see `settle`.
 
+use crate::compaction::settle::settle;
 use crate::compaction::{CompactionPolicy, Proposal, Step, TreeShape};
 
 /// How many times larger a level is than the one above.
@@ -36,8 +38,13 @@ impl CompactionPolicy for Leveled {
         };
         Some(Proposal { urgency, step })
     }
+
+    fn settle(&self, tree: &TreeShape<'_>) -> Option<Step> {
+        settle(tree)
+    }
 }
 
-fn level_bytes_max(tree: &TreeShape<'_>, level: usize) -> u64 {
+/// What a level below 0 should not be larger than.
+pub(super) fn level_bytes_max(tree: &TreeShape<'_>, level: usize) -> u64 {
     tree.level1_bytes().saturating_mul(FAN_OUT.saturating_pow(level as u32 - 1))
 }

@@ -9,6 +9,7 @@
 //! | `leveled` | few runs to read, more bytes written |
 //! | `lazy_leveling` | more runs to read, few bytes written |
 //! | `fifo` | nothing merged; the oldest dropped |
+//! | `settle` | fewer runs of a leveled tree when nobody writes |
 //! | `pick` | from a step to the tables that it takes |
 //! | `range` | the same for a part of a keyspace that somebody asks for |
 //! | `job` | merges them, streaming, within a fixed working set |
@@ -20,6 +21,7 @@ mod leveled;
 mod pick;
 mod policy;
 mod range;
+mod settle;
 
 pub(crate) use pick::{Goal, Pick, pick};
 pub use policy::{Compaction, CompactionPolicy, Proposal, Step, TreeShape};

@@ -21,6 +21,8 @@ const RUNS_MAX: usize = 5;
 pub(crate) enum Goal {
     /// Whatever is due.
     Due,
+    /// Whatever is due, and beyond that what the policy finds worth doing when nobody writes.
+    Settled,
     /// All tables of a keyspace on one level.
     Everything,
 }
@@ -67,6 +69,13 @@ pub(crate) fn pick(
     let reclaimed = trees.find_map(|tree| reclaim(tree, oldest_snapshot));
     if reclaimed.is_some() || goal == Goal::Due {
         return reclaimed;
+    }
+    if goal == Goal::Settled {
+        let mut steps = version.trees().iter().filter_map(|tree| {
+            let step = policy.settle(&TreeShape { tree, options, memtable_bytes })?;
+            take(tree, step)
+        });
+        return steps.next();
     }
     version.trees().iter().find_map(|tree| {
         let mut filled = (0..LEVEL_COUNT).filter(|&level| !tree.level(level).files().is_empty());

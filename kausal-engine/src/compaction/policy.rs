@@ -74,6 +74,14 @@ pub trait CompactionPolicy: Send + Sync + fmt::Debug {
     /// The most urgent step, if there is one. With an urgency below 1 it is not taken.
     fn propose(&self, tree: &TreeShape<'_>) -> Option<Proposal>;
 
+    /// A step that is worth its bytes when nobody writes, for the sake of readers: asked once nothing is due and nothing was written
+    /// for [`Options::settle_after`], again and again until there is none. It is given up when a memtable is full meanwhile.
+    /// Default none.
+    fn settle(&self, tree: &TreeShape<'_>) -> Option<Step> {
+        let _ = tree;
+        None
+    }
+
     /// Whether tables are merged at all. If not, they are not merged either to get rid of what nobody sees any more, nor because
     /// somebody asks for everything to be compacted, and no writer waits for level 0. Default `true`.
     fn merges(&self) -> bool {

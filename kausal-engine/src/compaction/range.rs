@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use kausal_index::BlockIndex;
 
+use crate::compaction::job::Urgency;
 use crate::compaction::pick::{Pick, take, with_lower};
 use crate::compaction::{CompactionPolicy, Step};
 use crate::core::Core;
@@ -28,7 +29,7 @@ impl<I: BlockIndex + 'static> Core<I> {
             let version = Arc::clone(&self.view().version);
             let Some(tree) = version.tree(keyspace) else { return Err(Error::NoKeyspace { keyspace }) };
             let Some(picked) = pick_range(tree, &*self.compaction_policy, range) else { return Ok(()) };
-            self.compact(&picked)?;
+            self.compact(&picked, Urgency::Due)?;
             self.progress.signal();
         }
         Ok(())

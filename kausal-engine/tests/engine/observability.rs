@@ -195,9 +195,9 @@ fn a_stall_is_explained_while_it_lasts_and_counted_when_it_ends() {
 #[test]
 fn writers_ahead_of_a_slow_flush_are_slowed_down_before_they_stop() {
     let folder = tempfile::tempdir().unwrap();
-    let options = small().background_bytes_per_second(4 << 20).rate_limit_flushes(true);
+    let options = small().background_bytes_per_second(1 << 20).rate_limit_flushes(true);
     let engine = StorageEngine::open(folder.path(), options).unwrap();
-    // Three memtables of 2 MiB: at 4 MiB a second a flush takes a good while, and a writer does not.
+    // Three memtables of 1.5 MiB: at 1 MiB a second a flush takes a good while, and a writer does not.
     for number in 0..50_000_u32 {
         engine.put(&number.to_be_bytes(), &[number as u8; 100]).unwrap();
     }
@@ -205,5 +205,31 @@ fn writers_ahead_of_a_slow_flush_are_slowed_down_before_they_stop() {
     assert!(paced.count > 0 && paced.total >= paced.longest, "{paced:?}");
     for number in (0..50_000_u32).step_by(997) {
         assert_eq!(engine.get(&number.to_be_bytes()).unwrap().unwrap(), [number as u8; 100]);
+    }
+}
+
+#[test]
+fn a_merge_for_the_sake_of_readers_is_given_up_when_a_memtable_is_full() {
+    let folder = tempfile::tempdir().unwrap();
+    let heard = Arc::new(Heard::default());
+    // Nothing is due; and what is begun at rest takes many seconds.
+    let options =
+        small().level0_compaction_count(100).level0_stall_count(100).background_bytes_per_second(64 << 10);
+    let options = options.settle_after(Some(Duration::from_millis(10)));
+    let engine: StorageEngine =
+        Builder::new(folder.path(), options).listener(Arc::clone(&heard)).open().unwrap();
+    let write = |round: u32| {
+        (0..500_u32).for_each(|number| engine.put(&number.to_be_bytes(), &[round as u8; 1_000]).unwrap());
+        engine.flush().unwrap();
+    };
+    (0..5).for_each(write);
+    let begun = || heard.count(|event| matches!(event, EngineEvent::CompactionBegun { .. }));
+    for count in 1..=2 {
+        while begun() < count {
+            std::thread::yield_now();
+        }
+        assert_eq!(engine.stats().compactions, 0);
+        // Another one begins only when the one before has ended, and it has not ended well.
+        write(count as u32);
     }
 }

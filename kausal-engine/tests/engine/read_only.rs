@@ -15,12 +15,12 @@ fn contents(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 #[test]
 fn who_only_reads_sees_everything_and_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let engine = open(folder.path());
+    // No job changes anything behind the back of the readers.
+    let engine = StorageEngine::open(folder.path(), small().settle_after(None)).unwrap();
     let users = engine.create_keyspace("users").unwrap().id();
     for number in 0..9_000_u32 {
         engine.put(&number.to_be_bytes(), &[number as u8; 300]).unwrap();
     }
-    // No job changes anything behind the back of the readers.
     engine.flush().unwrap();
     let mut batch = WriteBatch::new();
     batch.put_in(users, b"7", b"Ada").unwrap();

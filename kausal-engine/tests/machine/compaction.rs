@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kausal_engine::sim::{self, SimRandom, SimScheduler, SimVfs};
 use kausal_engine::{Builder, Compaction, KeyRange, Options, Stats, StorageEngine};
@@ -12,15 +13,21 @@ struct Machine {
     engine: StorageEngine,
 }
 
+/// Of trees that have what their policy finds due, and no more.
 fn options(compaction: Compaction) -> Options {
-    Options::new().memory_budget(8 << 20).compaction(compaction).table_bytes(64 << 10).level1_bytes(256 << 10)
+    let options = Options::new().memory_budget(8 << 20).compaction(compaction).settle_after(None);
+    options.table_bytes(64 << 10).level1_bytes(256 << 10)
 }
 
 impl Machine {
     fn new(compaction: Compaction) -> Self {
+        Self::with(options(compaction))
+    }
+
+    fn with(options: Options) -> Self {
         let vfs = SimVfs::new();
         let (environment, scheduler) = sim::environment(&vfs, 1);
-        let builder = Builder::new("/db", options(compaction)).environment(environment);
+        let builder = Builder::new("/db", options).environment(environment);
         Self { vfs, scheduler, engine: builder.open().unwrap() }
     }
 
@@ -134,4 +141,50 @@ fn tables_that_overlap_nothing_are_moved() {
         stats.compaction_bytes_written <= stats.flush_bytes_written,
         "rising keys are merged at most once: {stats:?}"
     );
+}
+
+/// Levels that have tables; a table of level 0 is a run of its own.
+fn run_count(engine: &StorageEngine) -> usize {
+    let levels = engine.stats().levels;
+    let (fresh, deeper) = levels.split_first().unwrap();
+    fresh.table_count + deeper.iter().filter(|level| level.table_count > 0).count()
+}
+
+#[test]
+fn a_tree_at_rest_is_brought_to_one_run() {
+    for (settle_after, expected) in [(None, 9), (Some(Duration::from_millis(50)), 1)] {
+        // Nothing is ever due.
+        let options = options(Compaction::Leveled).level0_compaction_count(100).level0_stall_count(100);
+        let machine = Machine::with(options.level1_bytes(64 << 20).settle_after(settle_after));
+        let mut model = BTreeMap::new();
+        for round in 0..9_u32 {
+            for number in 0..2_000 {
+                let key = number * 7 % 5_000 + round;
+                machine.engine.put(&key.to_be_bytes(), &[round as u8; 120]).unwrap();
+                model.insert(key, round as u8);
+            }
+            machine.engine.flush().unwrap();
+        }
+        while machine.scheduler.run_one() {}
+        assert_eq!(run_count(&machine.engine), expected, "{:?}", machine.engine.stats());
+        assert_holds(&machine.engine, &model);
+    }
+}
+
+#[test]
+fn what_is_little_beside_a_level_is_left_above_it() {
+    let rest = Duration::from_millis(50);
+    let machine = Machine::with(options(Compaction::Leveled).level1_bytes(64 << 20).settle_after(Some(rest)));
+    let write = |keys: std::ops::Range<u32>| {
+        keys.for_each(|key| machine.engine.put(&key.to_be_bytes(), &[7; 1_000]).unwrap());
+        machine.flush();
+    };
+    write(0..4_000);
+    assert_eq!(run_count(&machine.engine), 1, "{:?}", machine.engine.stats());
+    let before = machine.engine.stats().compaction_bytes_written;
+    write(0..500);
+    assert_eq!(run_count(&machine.engine), 2, "{:?}", machine.engine.stats());
+    assert_eq!(machine.engine.stats().compaction_bytes_written, before, "an eighth is not worth it");
+    write(1_000..1_600);
+    assert_eq!(run_count(&machine.engine), 1, "{:?}", machine.engine.stats());
 }

@@ -70,7 +70,7 @@ fn u5_a_writer_that_must_wait_gets_a_typed_error_at_its_deadline() {
 #[test]
 fn a_stall_that_no_compaction_would_end_is_none() {
     let options = Options::new().memory_budget(8 << 20).level0_compaction_count(100).level0_stall_count(2);
-    let (engine, scheduler) = open(options);
+    let (engine, scheduler) = open(options.settle_after(None));
     (0..40).for_each(|round| write_some(&engine, round));
     while scheduler.run_one() {}
     assert!(engine.stats().levels[0].table_count > 2, "{:?}", engine.stats());

@@ -113,7 +113,16 @@ fn apply(
         1 => (cursor.seek_to_last(), len.checked_sub(1)),
         2 => (cursor.seek(&to.0, to.1), Some(model.count_before(&to.0, to.1))),
         3 => (cursor.seek_for_prev(&to.0, to.1), model.count_upto(&to.0, to.1).checked_sub(1)),
-        4 | 6 => (cursor.next(), place.map(|place| place + 1)),
+        4 => (cursor.next(), place.map(|place| place + 1)),
+        6 => {
+            // Over the entry stood on, to the one behind it.
+            let mut shown = 0;
+            let walked = cursor.walk(|_| {
+                shown += 1;
+                shown < 2
+            });
+            (walked, place.map(|place| place + 1))
+        }
         _ => (cursor.prev(), place.and_then(|place| place.checked_sub(1))),
     };
     let Ok(moved) = moved;

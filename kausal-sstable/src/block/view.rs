@@ -311,29 +311,64 @@ impl<'a> Block<'a> {
     /// [`next`](Self::next) knows what it is.
     #[inline]
     pub(crate) fn step(&self, position: &mut Position) -> bool {
-        let place = position.place + 1;
-        if position.packed.is_none() || place >= self.shape.count || self.shape.is_wide {
+        if position.packed.is_none() {
             return false;
         }
-        let end = if place + 1 < self.shape.count { self.offset(place + 1) } else { self.shape.entries_end };
-        // It begins where the one stood on ends.
-        let Some(raw) = self.raw_at(position.value_end, end) else { return false };
-        if raw.shared != 0 {
-            let (group, shared) = (place / GROUP, raw.shared);
-            if position.shared == 0 && position.place == group * GROUP {
-                // From the head, whose key lies in the contents, to the first that shares with it.
-                let head = &self.contents[position.further.clone()];
-                if shared > head.len() {
-                    return false;
-                }
-                position.key.put(0, &head[..shared]);
-            } else if position.head.0 != group || position.head.1 < shared || place.is_multiple_of(GROUP) {
+        let Some(raw) = self.raw_behind(position.place, position.value_end) else { return false };
+        if !self.put_key(position, &raw) {
+            return false;
+        }
+        position.stand(position.place + 1, raw);
+        true
+    }
+
+    /// Shows `each` the entry stood on and those behind it, until it answers `false`, which is what this answers then; stands on
+    /// that entry. Otherwise it answers `true`, and stands on the last entry that [`step`](Self::step) would come to.
+    #[inline]
+    pub(crate) fn walk(&self, position: &mut Position, mut each: impl FnMut(EntryRef<'_>) -> bool) -> bool {
+        while let Some(entry) = position.entry(self.contents) {
+            if !each(entry) {
                 return false;
             }
-            position.key.put_from(shared, self.contents, raw.further.clone());
-            position.head = (group, shared);
+            if !self.step(position) {
+                break;
+            }
         }
-        position.stand(place, raw);
+        true
+    }
+
+    /// The entry behind the one at `place`, which ends at `start`, if there is one and its lengths take a byte each.
+    #[inline(always)]
+    fn raw_behind(&self, place: usize, start: usize) -> Option<Raw> {
+        let Shape { count, entries_end, is_wide, .. } = self.shape;
+        if place + 1 >= count || is_wide {
+            return None;
+        }
+        let end = if place + 2 < count { self.offset(place + 2) } else { entries_end };
+        self.raw_at(start, end)
+    }
+
+    /// Puts the key of the entry behind the one stood on together, if it shares bytes with its head. Answers `false` if it takes
+    /// more than what is at hand.
+    #[inline(always)]
+    fn put_key(&self, position: &mut Position, raw: &Raw) -> bool {
+        if raw.shared == 0 {
+            return true;
+        }
+        let place = position.place + 1;
+        let (group, shared) = (place / GROUP, raw.shared);
+        if position.shared == 0 && position.place == group * GROUP {
+            // From the head, whose key lies in the contents, to the first that shares with it.
+            let head = &self.contents[position.further.clone()];
+            if shared > head.len() {
+                return false;
+            }
+            position.key.put_from(0, head, 0..shared);
+        } else if position.head.0 != group || position.head.1 < shared || place.is_multiple_of(GROUP) {
+            return false;
+        }
+        position.key.put_from(shared, self.contents, raw.further.clone());
+        position.head = (group, shared);
         true
     }
 

@@ -84,18 +84,27 @@ enum Step {
     SeekForPrev(Vec<u8>, u64),
     Next,
     Prev,
+    /// Over so many entries.
+    Walk(usize),
 }
 
 impl Step {
-    fn take<C: Cursor>(&self, cursor: &mut C) -> Result<bool, C::Error> {
-        match self {
+    /// Where the cursor stands then, and what it was walked over.
+    fn take<C: Cursor>(&self, cursor: &mut C) -> Result<(bool, Vec<Entry>), C::Error> {
+        let mut seen = Vec::new();
+        let stands = match self {
             Self::First => cursor.seek_to_first(),
             Self::Last => cursor.seek_to_last(),
             Self::Seek(key, at) => cursor.seek(key, SeqNo::new(*at).unwrap()),
             Self::SeekForPrev(key, at) => cursor.seek_for_prev(key, SeqNo::new(*at).unwrap()),
             Self::Next => cursor.next(),
             Self::Prev => cursor.prev(),
-        }
+            Self::Walk(count) => cursor.walk(|entry| {
+                seen.push(entry.to_owned());
+                seen.len() <= *count
+            }),
+        }?;
+        Ok((stands, seen))
     }
 }
 
@@ -116,6 +125,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (key(), 0..60_u64).prop_map(|(key, at)| Step::SeekForPrev(key, at)),
         6 => Just(Step::Next),
         5 => Just(Step::Prev),
+        3 => (0..20_usize).prop_map(Step::Walk),
     ]
 }
 
@@ -181,8 +191,8 @@ proptest! {
 #[test]
 fn a_merge_of_nothing_has_nothing() {
     let mut merge = MergingCursor::new(Vec::<List>::new());
-    for step in [Step::Next, Step::First, Step::Next, Step::Last, Step::Prev] {
-        assert_eq!((step.take(&mut merge), merge.entry()), (Ok(false), None));
+    for step in [Step::Next, Step::First, Step::Walk(3), Step::Next, Step::Last, Step::Prev] {
+        assert_eq!((step.take(&mut merge), merge.entry()), (Ok((false, Vec::new())), None));
     }
 }
 
@@ -194,12 +204,17 @@ fn runs_are_walked_and_turned_in_at_every_place() {
     let keys: Vec<(Vec<u8>, usize)> = (0..400).map(|place| (number(place), source(place))).collect();
     let (sources, mut model) = sources(5, &keys);
     let mut merge = MergingCursor::new(sources);
+    let walk = Step::Walk(keys.len());
+    assert_eq!(
+        (Step::First.take(&mut merge), walk.take(&mut merge)),
+        (Step::First.take(&mut model), walk.take(&mut model))
+    );
     for way in [[Step::First, Step::Next, Step::Prev], [Step::Last, Step::Prev, Step::Next]] {
         let [start, on, back] = way;
         assert_eq!(start.take(&mut merge), start.take(&mut model));
         while model.entry().is_some() {
             assert_eq!(merge.entry(), model.entry());
-            for step in [&on, &back, &on] {
+            for step in [&on, &back, &on, &Step::Walk(0)] {
                 assert_eq!(step.take(&mut merge), step.take(&mut model));
                 assert_eq!(merge.entry(), model.entry());
                 if model.entry().is_none() {

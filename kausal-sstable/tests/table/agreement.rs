@@ -43,6 +43,13 @@ where
                 list.partition_point(|held| compare_positions((&held.key, held.seqno), position).is_lt());
             assert_eq!(cursor.seek(&probe.key, at).unwrap(), after < list.len());
             assert_eq!(cursor.entry(), list.get(after).map(Entry::as_ref));
+            let mut walked = list[after..].iter().take(40);
+            let stands =
+                cursor.walk(|entry| walked.next().is_some_and(|expected| expected.as_ref() == entry));
+            assert_eq!(walked.len(), 0);
+            assert_eq!(stands.unwrap(), after + 40 < list.len());
+            assert_eq!(cursor.entry(), list.get(after + 40).map(Entry::as_ref));
+            assert_eq!(cursor.seek(&probe.key, at).unwrap(), after < list.len());
             // And back and forth from there: every change of direction.
             if after < list.len() {
                 let before = after.checked_sub(1).map(|place| &list[place]);
