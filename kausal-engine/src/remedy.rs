@@ -5,8 +5,6 @@
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use rustix::io::Errno;
-
 use crate::error::Damage;
 use crate::file_names::FileKind;
 
@@ -35,6 +33,7 @@ pub(crate) fn of_io(op: &str, error: &io::Error) -> &'static str {
     }
     let is_about_new = matches!(op, "create" | "list");
     match error.kind() {
+        ErrorKind::InvalidInput if is_about_new => "choose another path",
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "free space where it lies",
         ErrorKind::PermissionDenied => "give this process the right to",
         ErrorKind::ReadOnlyFilesystem => {
@@ -45,7 +44,6 @@ pub(crate) fn of_io(op: &str, error: &io::Error) -> &'static str {
         ErrorKind::NotADirectory
         | ErrorKind::IsADirectory
         | ErrorKind::AlreadyExists
-        | ErrorKind::InvalidInput
         | ErrorKind::InvalidFilename => "choose another path",
         ErrorKind::Unsupported => "choose a file system that can do that",
         ErrorKind::Interrupted | ErrorKind::TimedOut | ErrorKind::WouldBlock | ErrorKind::ResourceBusy => {
@@ -58,12 +56,23 @@ pub(crate) fn of_io(op: &str, error: &io::Error) -> &'static str {
 
 /// What to do about a limit that is not the device's.
 fn of_limit(error: &io::Error) -> Option<&'static str> {
-    match Errno::from_io_error(error)? {
-        Errno::MFILE | Errno::NFILE => Some("raise the limit of open files"),
-        Errno::FBIG => Some("raise the limit of a file's size"),
-        Errno::NOMEM => Some("free memory of the machine"),
-        _ => None,
+    match error.kind() {
+        ErrorKind::OutOfMemory => Some("free memory of the machine"),
+        ErrorKind::FileTooLarge => Some("raise the limit of a file's size"),
+        _ => is_out_of_files(error).then_some("raise the limit of open files"),
     }
+}
+
+/// Whether the process, or the machine, has as many files open as it may.
+fn is_out_of_files(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    let is_out = {
+        use rustix::io::Errno;
+        matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
+    };
+    #[cfg(not(unix))]
+    let is_out = false;
+    is_out
 }
 
 /// Whether an operation of this name leaves the disk as it is, so that it may be tried again.
@@ -71,8 +80,10 @@ fn changes_nothing(op: &str) -> bool {
     ["read", "open", "list", "lock", "link"].iter().any(|first| op.starts_with(first))
 }
 
-#[cfg(test)]
+#[cfg(all(test, unix))]
 mod tests {
+    use rustix::io::Errno;
+
     use super::*;
 
     #[track_caller]
