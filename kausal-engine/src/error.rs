@@ -8,6 +8,8 @@ use std::time::Duration;
 use kausal_arena::AllocError;
 use kausal_sstable::{TableError, WriteError};
 
+use crate::remedy;
+
 /// What is wrong with the bytes of a file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -50,17 +52,17 @@ pub enum Damage {
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the messages say what each field is")]
 pub enum Error {
-    /// A file does not hold what it should. Other data is still readable.
-    #[error("{}: corrupt at byte {offset}: {what}", file.display())]
+    /// A file does not hold what it should. Other data is still readable, if the database can be opened.
+    #[error("{}: corrupt at byte {offset}: {what}; {}", file.display(), remedy::of_damage(file, what))]
     Corruption { file: PathBuf, offset: u64, what: Damage },
     /// The operating system refused. Retrying a read may help; after a failed write see [`Error::Poisoned`].
-    #[error("cannot {op} {}", path.display())]
+    #[error("cannot {op} {}; {}", path.display(), remedy::of_io(op, source))]
     Io { op: &'static str, path: PathBuf, source: io::Error },
     /// The memory budget has no room. Drop what the message names, or open with a larger budget.
     #[error("the memory budget has no room; drop what holds it, or open with a larger one")]
     MemoryBudget(#[from] AllocError),
     /// The budget asked for is below the smallest one.
-    #[error("a memory budget of {asked} bytes, at least {min} are needed")]
+    #[error("a memory budget of {asked} bytes is too small; give at least {min}")]
     BudgetTooSmall { asked: usize, min: usize },
     /// A batch in the log was written with a larger memory budget, and has no room in this one: to be read, or in an empty
     /// memtable. Open the database with the larger budget once.
@@ -105,7 +107,9 @@ pub enum Error {
     #[error("a background job panicked; see standard error")]
     BackgroundPanic,
     /// The memtables' index keeps no order while they take writes, so there is no scan before they are flushed.
-    #[error(transparent)]
+    #[error(
+        "memtables of this index have no order while they take writes; flush first, or open with another index"
+    )]
     Unordered(#[from] kausal_index::Unordered),
 }
 

@@ -71,6 +71,7 @@ mod planted;
 mod range_fragments;
 mod read;
 mod recovery;
+mod remedy;
 mod replay;
 mod request;
 mod retention;

@@ -84,6 +84,12 @@ impl<I: BlockIndex> Keyspace<I> {
         self.index.get(key, at)
     }
 
+    /// Looks up many keys at once, as [`BlockIndex::get_many`] does: their cache misses may overlap. Calls `found` once per
+    /// key, in the order of `keys`, with the key's place and what [`get`](Self::get) would answer.
+    pub fn get_many<'i>(&'i self, keys: &[&[u8]], at: SeqNo, found: impl FnMut(usize, Option<EntryRef<'i>>)) {
+        self.index.get_many(keys, at, found);
+    }
+
     /// An ordered walk over all entries.
     ///
     /// # Errors

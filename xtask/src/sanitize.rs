@@ -25,7 +25,7 @@ use crate::workspace::{Package, Workspace};
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
 /// The crates that have unsafe code, or stand directly on it.
-const CRATES: [&str; 3] = ["kausal-arena", "kausal-index", "kausal-memtable"];
+const CRATES: [&str; 4] = ["kausal-arena", "kausal-index", "kausal-memtable", "kausal-sstable"];
 
 /// Test programs that only run the compiler.
 const COMPILER_TESTS: [&str; 1] = ["compile_fail"];

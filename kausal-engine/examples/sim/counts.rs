@@ -63,6 +63,11 @@ counts! {
     members_requiring,
     /// Those that were refused for what they required.
     members_refused,
+    /// Those that failed for a mishap.
+    members_failed,
+    /// Databases that showed some of the batches of several threads of which some failed, in another order than those that
+    /// were written in the end.
+    strays,
     flips,
     flips_refused,
     flips_cut,
@@ -105,6 +110,7 @@ impl Counts {
             (self.members_grouped, "batches in the group of another"),
             (met, "requirements met"),
             (self.members_refused, "requirements not met"),
+            (self.members_failed, "batches of threads at a time that fail"),
         ] {
             missing.extend((count == 0).then(|| name.to_owned()));
         }
@@ -127,8 +133,13 @@ impl Counts {
             self.poisoned, self.waits, self.stalls, self.space_pauses, self.flips_harmless
         );
         println!(
-            "  {} batches of threads at a time, {} in the group of another; {} with requirements, {} of them refused",
-            self.members, self.members_grouped, self.members_requiring, self.members_refused
+            "  {} batches of threads at a time, {} in the group of another; {} with requirements, {} of them refused; {} failed, {} strays found",
+            self.members,
+            self.members_grouped,
+            self.members_requiring,
+            self.members_refused,
+            self.members_failed,
+            self.strays
         );
         println!("  {:<28}{:>12}{:>12}", "mishap", "injected", "observed");
         for (name, injected, observed) in self.mishaps() {

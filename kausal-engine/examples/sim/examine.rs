@@ -88,8 +88,9 @@ impl Examined<'_> {
         if let Some(read) = read {
             same(read, killed.digest, "recovery, after a look that changed nothing,")?;
         }
-        let write = self.run.model.admits(call, mode, killed.digest)?;
-        counts.recovered_writes += write as u64;
+        let known = self.run.model.admits(call, mode, killed.digest)?;
+        counts.recovered_writes += known.write as u64;
+        counts.strays += u64::from(known.is_stray);
         if random.below(4) == 0 && !killed.history.is_empty() {
             let place = random.below(killed.history.len() as u64) as usize;
             let mode = MODES[random.below(3) as usize];

@@ -2,6 +2,9 @@
 //!
 //! Every write makes a state. At any moment what a crash leaves is the state of one write: at least the last one
 //! acknowledged within its durability, at most the one that was under way, and none that was refused before.
+//!
+//! Of writes made at the same time, of which some failed, nobody knows the order in which they came to the log. What a crash
+//! may leave of them is a set of *strays*: states after some of them in some order, each behind what it must contain.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,6 +36,10 @@ pub(crate) fn digest<'a>(pairs: impl Iterator<Item = (bool, &'a [u8], &'a [u8])>
     hasher.digest()
 }
 
+fn digest_of(state: &State) -> u64 {
+    digest(state.iter().map(|((is_other, key), value)| (*is_other, key.as_slice(), &**value)))
+}
+
 /// The state after `changes`.
 pub(crate) fn changed(state: &State, changes: &[Change]) -> State {
     let mut state = state.clone();
@@ -62,6 +69,40 @@ struct Step {
     dead_from: u64,
 }
 
+/// A state that writes made at the same time may have left in the log.
+pub(crate) struct Stray {
+    pub(crate) state: State,
+    /// How many of the writes that were made it begins with, in their order.
+    pub(crate) made_count: usize,
+}
+
+/// The same, once the model has it.
+struct Kept {
+    /// Nothing once it is dead.
+    state: Arc<State>,
+    digest: u64,
+    /// The last step that it contains.
+    behind: usize,
+    /// The first call at which a crash may leave it.
+    call: u64,
+    /// From this call on it is known not to have happened.
+    dead_from: u64,
+}
+
+impl Kept {
+    fn is_alive(&self) -> bool {
+        self.dead_from == u64::MAX
+    }
+}
+
+/// What a database shows, as the model knows it.
+#[derive(Clone, Copy)]
+pub(crate) struct Known {
+    /// The last write that it contains, of those in order.
+    pub(crate) write: usize,
+    pub(crate) is_stray: bool,
+}
+
 /// What may be found, from one call on until the next mark.
 #[derive(Clone, Copy)]
 struct Mark {
@@ -73,6 +114,7 @@ struct Mark {
 
 pub(crate) struct Model {
     steps: Vec<Step>,
+    strays: Vec<Kept>,
     /// The state that reads see.
     current: usize,
     marks: Vec<Mark>,
@@ -81,10 +123,9 @@ pub(crate) struct Model {
 impl Model {
     pub(crate) fn new() -> Self {
         let state = Arc::new(State::new());
-        let digest = digest(std::iter::empty());
-        let steps = vec![Step { state, digest, dead_from: u64::MAX }];
+        let steps = vec![Step { state, digest: digest(std::iter::empty()), dead_from: u64::MAX }];
         let marks = vec![Mark { call: 0, begun: 0, killed_floor: 0, power_floor: 0 }];
-        Self { steps, current: 0, marks }
+        Self { steps, strays: Vec::new(), current: 0, marks }
     }
 
     pub(crate) fn state(&self) -> &Arc<State> {
@@ -110,9 +151,20 @@ impl Model {
     }
 
     /// Writes that began at `call` were made in this order: the state after each, its durability, and the calls
-    /// before it was acknowledged.
-    pub(crate) fn made_together(&mut self, call: u64, writes: &[(State, Durability, u64)]) {
+    /// before it was acknowledged. Until more is known a crash may leave one of the `strays`, too.
+    pub(crate) fn made_together(
+        &mut self,
+        call: u64,
+        writes: &[(State, Durability, u64)],
+        strays: Vec<Stray>,
+    ) {
+        let before = self.current;
         let places: Vec<usize> = writes.iter().map(|(state, ..)| self.push(state.clone())).collect();
+        for Stray { state, made_count } in strays {
+            let behind = made_count.checked_sub(1).map_or(before, |place| places[place]);
+            let digest = digest_of(&state);
+            self.strays.push(Kept { state: Arc::new(state), digest, behind, call, dead_from: u64::MAX });
+        }
         let Some(&last) = places.last() else { return };
         self.mark(call, |mark| mark.begun = last);
         let mut ends: Vec<(u64, usize, Durability)> = places
@@ -128,8 +180,7 @@ impl Model {
     }
 
     fn push(&mut self, state: State) -> usize {
-        let digest =
-            digest(state.iter().map(|((is_other, key), value)| (*is_other, key.as_slice(), &**value)));
+        let digest = digest_of(&state);
         self.steps.push(Step { state: Arc::new(state), digest, dead_from: u64::MAX });
         self.steps.len() - 1
     }
@@ -152,12 +203,20 @@ impl Model {
         });
     }
 
-    /// The write that has begun was refused, and nothing of it was applied.
+    /// The write that has begun was refused, and nothing of it was applied; or of several all that is not visible.
     pub(crate) fn refuse(&mut self, call: u64) {
+        self.forget_strays(call);
         let (begun, current) = (self.last().begun, self.current);
         if begun != current {
             self.steps[begun].dead_from = call;
             self.mark(call, |mark| mark.begun = current);
+        }
+    }
+
+    /// From `call` on nothing is in the log but what is visible.
+    pub(crate) fn forget_strays(&mut self, call: u64) {
+        for stray in self.strays.iter_mut().filter(|stray| stray.is_alive()) {
+            (stray.dead_from, stray.state) = (call, Arc::default());
         }
     }
 
@@ -167,18 +226,28 @@ impl Model {
         self.mark(call, |mark| (mark.killed_floor, mark.power_floor) = (current, current));
     }
 
-    /// The database was opened after a failure and shows the state with this digest. Answers whether that may be.
-    pub(crate) fn settle(&mut self, call: u64, found: u64) -> bool {
+    /// The database was opened after a failure and shows the state with this digest. `None` if that may not be.
+    pub(crate) fn settle(&mut self, call: u64, found: u64) -> Option<Known> {
         let Mark { begun, killed_floor, .. } = self.last();
         let matching =
             |&place: &usize| self.steps[place].digest == found && self.steps[place].dead_from == u64::MAX;
-        let Some(found) = (killed_floor..=begun).rev().find(matching) else { return false };
-        for step in &mut self.steps[found + 1..] {
+        let is_this =
+            |stray: &&Kept| stray.is_alive() && stray.behind >= killed_floor && stray.digest == found;
+        let (known, state) = match (killed_floor..=begun).rev().find(matching) {
+            Some(write) => (Known { write, is_stray: false }, None),
+            None => {
+                let stray = self.strays.iter().find(is_this)?;
+                (Known { write: stray.behind, is_stray: true }, Some(State::clone(&stray.state)))
+            }
+        };
+        for step in &mut self.steps[known.write + 1..] {
             step.dead_from = step.dead_from.min(call);
         }
+        self.forget_strays(call);
+        let found = state.map_or(known.write, |state| self.push(state));
         self.current = found;
         self.mark(call, |mark| (mark.begun, mark.killed_floor, mark.power_floor) = (found, found, found));
-        true
+        Some(known)
     }
 
     /// Which writes' states have this digest: for messages.
@@ -187,13 +256,21 @@ impl Model {
     }
 
     /// Whether the state with this digest may be found after a crash at `call`; else what may.
-    pub(crate) fn admits(&self, call: u64, mode: CrashMode, found: u64) -> Result<usize, String> {
+    pub(crate) fn admits(&self, call: u64, mode: CrashMode, found: u64) -> Result<Known, String> {
         let place = self.marks.partition_point(|mark| mark.call <= call);
         let mark = self.marks[place.saturating_sub(1)];
         let floor = if mode == CrashMode::KeepUnsynced { mark.killed_floor } else { mark.power_floor };
-        let alive = |&place: &usize| self.steps[place].dead_from > call;
-        let matching = (floor..=mark.begun).filter(alive).find(|&place| self.steps[place].digest == found);
-        matching.ok_or_else(|| {
+        let is_step =
+            |&place: &usize| self.steps[place].dead_from > call && self.steps[place].digest == found;
+        let step = (floor..=mark.begun).find(is_step).map(|write| Known { write, is_stray: false });
+        let is_stray = |stray: &&Kept| {
+            (stray.call..stray.dead_from).contains(&call) && stray.behind >= floor && stray.digest == found
+        };
+        let stray = || {
+            let stray = self.strays.iter().find(is_stray);
+            stray.map(|stray| Known { write: stray.behind, is_stray: true })
+        };
+        step.or_else(stray).ok_or_else(|| {
             format!(
                 "found the state of writes {:?}; write {floor} was safe, write {} the last begun",
                 self.places_of(found),
@@ -214,5 +291,6 @@ impl Model {
     /// Whether some prefix of the history has this digest.
     pub(crate) fn is_prefix(&self, found: u64) -> bool {
         self.steps.iter().any(|step| step.digest == found)
+            || self.strays.iter().any(|stray| stray.digest == found)
     }
 }

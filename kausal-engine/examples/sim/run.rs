@@ -14,8 +14,8 @@ use crate::counts::Counts;
 use crate::machine::{Checkpoint, FOLDER, Outcome, check_memory, open, open_read_only};
 use crate::model::{Model, State, name};
 use crate::reads::{self, Walk};
-use crate::script::{Change, Key, OTHER, Op, Script, Value};
-use crate::together;
+use crate::script::{Change, Key, Member, OTHER, Op, Script, Value};
+use crate::together::{Answers, Place};
 
 /// A database while it is open.
 struct Open {
@@ -46,6 +46,8 @@ pub(crate) struct Run<'a> {
     seen: FaultCounts,
     refused: u64,
     pending_refused: u64,
+    /// Errors of the same operation as the one that it answered.
+    also_failed: Vec<Error>,
     /// Waits of the open database counted so far.
     waits: u64,
     /// Calls before the first write that lied.
@@ -75,6 +77,7 @@ impl<'a> Run<'a> {
             seen: FaultCounts::default(),
             refused: 0,
             pending_refused: 0,
+            also_failed: Vec::new(),
             waits: 0,
             lied_at: None,
             lie_was_seen: false,
@@ -151,7 +154,9 @@ impl<'a> Run<'a> {
                     self.lie_was_seen = true;
                     return Ok(Next::Stop);
                 }
-                self.excuse(&error)?;
+                let mut errors = std::mem::take(&mut self.also_failed);
+                errors.push(error);
+                self.excuse_all(&errors)?;
                 self.go_on_after_failure(op)?;
             }
         }
@@ -181,28 +186,42 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// An error is right if something was made to go wrong.
     fn excuse(&mut self, error: &Error) -> Outcome {
+        self.excuse_all(std::slice::from_ref(error))
+    }
+
+    /// Errors are right if something was made to go wrong.
+    fn excuse_all(&mut self, errors: &[Error]) -> Outcome {
         self.look();
-        if matches!(error, Error::Stalled { .. }) {
-            self.counts.stalls += 1;
-            if self.is_impatient() || self.refused > 0 {
-                return Ok(());
+        let mut are_answers = false;
+        for error in errors {
+            if matches!(error, Error::Stalled { .. }) {
+                self.counts.stalls += 1;
+                if self.is_impatient() || self.refused > 0 {
+                    continue;
+                }
             }
+            let is_excused = Fault::ALL.into_iter().any(|fault| self.pending.of(fault) > 0)
+                || self.pending_refused > 0
+                || (matches!(error, Error::Poisoned { .. }) && (self.refused > 0 || self.has_faults()));
+            if !is_excused {
+                return Err(format!("nothing went wrong, but: {}", reads::chain(error)));
+            }
+            are_answers = true;
         }
-        let is_excused = Fault::ALL.into_iter().any(|fault| self.pending.of(fault) > 0)
-            || self.pending_refused > 0
-            || (matches!(error, Error::Poisoned { .. }) && (self.refused > 0 || self.has_faults()));
-        if !is_excused {
-            return Err(format!("nothing went wrong, but: {}", reads::chain(error)));
+        if are_answers {
+            self.note_answers();
         }
+        Ok(())
+    }
+
+    fn note_answers(&mut self) {
         self.counts.observed.add(&self.pending);
         self.pending = FaultCounts::default();
         if self.pending_refused > 0 {
             self.counts.space_errors += 1;
         }
         self.pending_refused = 0;
-        Ok(())
     }
 
     /// Whether some waits see their deadline pass before any job has run.
@@ -229,6 +248,10 @@ impl<'a> Run<'a> {
             self.model.refuse(self.vfs.call_count());
         }
         // Reads go on, and show nothing of a write that failed.
+        if matches!(op, Op::Together(_)) {
+            let state = Arc::clone(self.model.state());
+            reads::all(&self.opened().engine, None, &state)?.or_else(|error| self.excuse(&error))?;
+        }
         if let Op::Write(changes, _) = op {
             let state = Arc::clone(self.model.state());
             for change in changes {
@@ -267,14 +290,15 @@ impl<'a> Run<'a> {
             match digest {
                 Ok((engine, digest)) => {
                     let calls = self.vfs.call_count();
-                    if !self.model.settle(calls, digest) {
+                    let Some(known) = self.model.settle(calls, digest) else {
                         if self.has_lied() && self.model.is_prefix(digest) {
                             self.lie_was_seen = true;
                             return Ok(());
                         }
                         let places = self.model.places_of(digest);
                         return Err(format!("opened again it shows the state of writes {places:?}"));
-                    }
+                    };
+                    self.counts.strays += u64::from(known.is_stray);
                     if self.is_impatient() {
                         scheduler.let_deadlines_pass(4);
                     }
@@ -304,10 +328,7 @@ impl<'a> Run<'a> {
                 let written = reads::write(&self.opened().engine, changes, *durability);
                 Ok(written.map(|()| self.model.acknowledge(self.vfs.call_count(), *durability)))
             }
-            Op::Together(members) => {
-                let Open { engine, scheduler, .. } = self.open.as_ref().expect("between two operations");
-                together::write(&self.vfs, engine, scheduler, &mut self.model, &mut self.counts, members)
-            }
+            Op::Together(members) => self.together(members),
             Op::PutReader(key, value, durability) => {
                 self.model.begin(self.vfs.call_count(), &[Change::Put(*key, *value)]);
                 let written = reads::put_reader(&self.opened().engine, *key, &value.bytes(), *durability);
@@ -347,6 +368,19 @@ impl<'a> Run<'a> {
             }
             _ => self.read(op, &state),
         }
+    }
+
+    fn together(&mut self, members: &[Member]) -> Outcome<Result<(), Error>> {
+        let Open { engine, scheduler, .. } = self.open.as_ref().expect("between two operations");
+        let has_mishaps = !self.script.flavour.is_sound();
+        let place = Place { vfs: &self.vfs, engine, scheduler, has_mishaps };
+        let Answers { failed, read_again } = place.write(&mut self.model, &mut self.counts, members)?;
+        let mut failed = failed.into_iter();
+        let Some(first) = failed.next() else {
+            return self.excuse_all(&read_again).map(Ok);
+        };
+        self.also_failed.extend(failed.chain(read_again));
+        Ok(Err(first))
     }
 
     fn read(&mut self, op: &Op, state: &Arc<State>) -> Outcome<Result<(), Error>> {

@@ -23,6 +23,10 @@ const MEMBERS_MAX: u8 = 5;
 /// The name of the other keyspace, which comes and goes.
 pub(crate) const OTHER: &str = "other";
 
+/// What makes a batch fail on its way to the log.
+const FAULTS_OF_WRITES: [Fault; 4] =
+    [Fault::WriteError, Fault::NoSpace, Fault::SyncErrorLost, Fault::SyncErrorKept];
+
 /// Longer than a value that lies beside its key in the smallest database.
 const BLOB_BYTES: u32 = 140_000;
 
@@ -189,6 +193,8 @@ pub(crate) struct Flavour {
     pub(crate) has_limits: bool,
     /// Writes that say they succeeded and did not.
     pub(crate) has_lies: bool,
+    /// Batches of several threads at a time.
+    pub(crate) has_groups: bool,
 }
 
 impl Flavour {
@@ -206,11 +212,12 @@ impl Flavour {
         if seed % 50 >= 40 && seed % 10 > 5 {
             flavour.is_large = true;
         }
+        flavour.has_groups = flavour.is_sound() || seed / 10 % 2 == 1;
         flavour
     }
 
     /// Whether no call fails.
-    fn is_sound(self) -> bool {
+    pub(crate) fn is_sound(self) -> bool {
         !self.has_faults && !self.has_limits && !self.has_lies && self.fault_odds == 0
     }
 }
@@ -231,7 +238,7 @@ impl Script {
         let flavour = Flavour::of(seed);
         let mut writer = Writer { random: SimRandom::new(seed), flavour, next_value: 1 };
         let count = if flavour.is_large { 40 } else { 80 };
-        let ops: Vec<Op> = (0..count).map(|_| writer.op()).collect();
+        let ops: Vec<Op> = (0..count).flat_map(|_| writer.ops()).collect();
         let places = (0..ops.len()).collect();
         Self { seed, flavour, ops, places, is_short: false }
     }
@@ -357,6 +364,19 @@ impl Writer {
         }
     }
 
+    /// An operation; if it prepares a mishap, most often one for batches of several threads that follow.
+    fn ops(&mut self) -> impl Iterator<Item = Op> + use<> {
+        let mut op = self.op();
+        let is_mishap = matches!(op, Op::Inject(..) | Op::LimitSpace(..));
+        let meets = is_mishap && self.flavour.has_groups && self.below(4) > 0;
+        if meets && self.flavour.has_faults {
+            let fault = FAULTS_OF_WRITES[self.below(FAULTS_OF_WRITES.len() as u64) as usize];
+            op = Op::Inject(fault, self.below(3));
+        }
+        let together = meets.then(|| self.together());
+        std::iter::once(op).chain(together)
+    }
+
     fn op(&mut self) -> Op {
         // Memtables fill up only if they are left alone.
         let is_left_alone = self.flavour.is_large && self.below(3) == 0;
@@ -378,7 +398,7 @@ impl Writer {
             76..81 => Op::Reopen,
             81..90 => Op::RunJob,
             90..92 => Op::Jump(1 + self.below(100_000)),
-            92..95 if self.flavour.is_sound() => self.together(),
+            92..95 if self.flavour.has_groups => self.together(),
             _ => self.mishap(),
         }
     }
@@ -467,6 +487,9 @@ impl Writer {
         }
         if flavour.has_lies && self.below(3) == 0 {
             return Op::Inject(Fault::LyingWrite, self.below(8));
+        }
+        if flavour.has_groups && !flavour.is_sound() {
+            return self.together();
         }
         Op::Get(self.key())
     }

@@ -21,8 +21,8 @@ mod order;
 mod queue;
 
 use kausal_arena::Permit;
+use kausal_arena::sync::MutexGuard;
 use kausal_index::{BlockIndex, SeqNo};
-use parking_lot::MutexGuard;
 
 pub(crate) use order::{IsFreezing, Order, OrderBroken};
 pub(crate) use queue::WriteState;

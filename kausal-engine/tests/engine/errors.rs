@@ -41,7 +41,7 @@ fn corruption() {
     let refused = StorageEngine::open(folder.path(), small());
     insta::assert_snapshot!(
         told(refused, folder.path()),
-        @"DB/CURRENT: corrupt at byte 0: CURRENT does not hold what it should"
+        @"DB/CURRENT: corrupt at byte 0: CURRENT does not hold what it should; restore a checkpoint"
     );
 }
 
@@ -54,7 +54,7 @@ fn io() {
     let refused = StorageEngine::open(file.join("database"), small());
     insta::assert_snapshot!(
         told(refused, folder.path()),
-        @"cannot create DB/file/database: Not a directory (os error 20)"
+        @"cannot create DB/file/database; choose another path: Not a directory (os error 20)"
     );
 }
 
@@ -74,7 +74,7 @@ fn budget_too_small() {
     let refused = StorageEngine::open(folder.path(), Options::new().memory_budget(1 << 20));
     insta::assert_snapshot!(
         told(refused, folder.path()),
-        @"a memory budget of 1048576 bytes, at least 8388608 are needed"
+        @"a memory budget of 1048576 bytes is too small; give at least 8388608"
     );
 }
 
@@ -143,11 +143,11 @@ fn poisoned() {
     let failed = put(&engine, WriteOptions::durable(Durability::Power));
     insta::assert_snapshot!(
         told(failed, folder.path()),
-        @"cannot write DB/000001.wal: a fault of the disk"
+        @"cannot write DB/000001.wal; look at the device, then open the database again: a fault of the disk"
     );
     insta::assert_snapshot!(
         told(put(&engine, WriteOptions::default()), folder.path()),
-        @"no more writes until the database is opened again, because: cannot write DB/000001.wal: a fault of the disk"
+        @"no more writes until the database is opened again, because: cannot write DB/000001.wal; look at the device, then open the database again: a fault of the disk"
     );
 }
 
@@ -318,7 +318,7 @@ fn unordered() {
     let mut cursor = engine.cursor(KeyRange::all()).unwrap();
     insta::assert_snapshot!(
         told(cursor.seek_to_first(), folder.path()),
-        @"unsupported: the index has no order before it is frozen"
+        @"memtables of this index have no order while they take writes; flush first, or open with another index: unsupported: the index has no order before it is frozen"
     );
 }
 

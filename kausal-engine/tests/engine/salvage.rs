@@ -30,8 +30,9 @@ fn salvage_keeps_what_is_before_the_damage_and_says_where_it_is() {
     bytes[place] ^= 1;
     std::fs::write(&log, &bytes).unwrap();
     let refused = StorageEngine::open(folder.path(), small());
-    let Err(Error::Corruption { file, offset, .. }) = &refused else { panic!("{refused:?}") };
+    let Err(error @ Error::Corruption { file, offset, .. }) = &refused else { panic!("{refused:?}") };
     assert!(*file == log && (*offset as usize) < place, "{refused:?}");
+    assert!(error.to_string().contains("open with `Options::salvage`"), "{error}");
 
     let engine = StorageEngine::open(folder.path(), small().salvage(true)).unwrap();
     let report = engine.recovery_report();
