@@ -5,6 +5,7 @@ use kausal_index::SeqNo;
 
 use crate::wal::WalWriter;
 
+use super::delay::CommitDelay;
 /// Memory of a group that is kept for the next one.
 const GROUP_BYTES_KEPT: usize = 64 << 10;
 
@@ -28,6 +29,10 @@ pub(crate) struct WriteState {
     pub(super) waiting: usize,
     /// Somebody waits until every earlier batch is visible; new ones wait behind.
     pub(super) is_fenced: bool,
+    /// What recent groups say of the next one's size.
+    pub(super) delay: CommitDelay,
+    /// Members of the gathered group with which its leader, who waits for them, goes on; 0 if nobody does.
+    pub(super) awaited: usize,
 }
 
 /// The right to use the log's file, and what belongs to that.
@@ -103,6 +108,8 @@ impl WriteState {
         }
     }
 
+            delay: CommitDelay::default(),
+            awaited: 0,
     /// Whether nobody stores, and no member waits for it: the log's end is in the file, but for acknowledged buffered writes.
     pub(crate) fn is_quiet(&self) -> bool {
         self.turn.is_some() && self.group.members == 0
@@ -131,13 +138,18 @@ impl WriteState {
         (number <= self.settled).then_some(Ok(()))
     }
 
-    /// Takes the turn, and the gathered group with it.
+    /// Takes the turn.
     ///
     /// # Panics
     ///
-    /// If somebody has the turn.
-    pub(super) fn take_turn(&mut self) -> (Turn, Group) {
-        let mut turn = self.turn.take().expect("whoever takes the turn has seen that it is free");
+    /// If somebody has it.
+    pub(super) fn take_turn(&mut self) -> Turn {
+        self.turn.take().expect("whoever takes the turn has seen that it is free")
+    }
+
+    /// Takes the gathered group; the next one begins. The caller has the turn.
+    pub(super) fn take_group(&mut self, turn: &mut Turn) -> Group {
+        debug_assert!(self.turn.is_none());
         turn.spare.bytes.clear();
         let spare = std::mem::replace(&mut turn.spare, Frames::new(self.group.frames.charge.budget()));
         let next = Group {
@@ -149,7 +161,7 @@ impl WriteState {
             members: 0,
             wants_sync: false,
         };
-        (turn, std::mem::replace(&mut self.group, next))
+        std::mem::replace(&mut self.group, next)
     }
 
     /// Gives the turn back after the group has reached the file.
