@@ -88,6 +88,11 @@ impl<I: BlockIndex + 'static> Core<I> {
         let mut state = self.writer.lock();
         self.health.check()?;
         while state.is_fenced {
+            if state.fenced_by.is_some_and(|owner| owner == std::thread::current().id()) {
+                return Err(Error::invalid(
+                    "a write from within an ingestion would wait for its end for ever",
+                ));
+            }
             state = self.wait_for_turn(state);
             self.health.check()?;
         }
@@ -248,14 +253,14 @@ impl<I: BlockIndex + 'static> Core<I> {
     /// For a group that is full: sees to it that it is stored, whether or not somebody waits in it.
     fn approach_group<'a>(&'a self, mut state: Guard<'a>) -> Guard<'a> {
         if state.turn.is_none() {
+            if std::mem::take(&mut state.awaited) > 0 {
+                self.queue_events.gathered.signal();
+            }
             return self.wait_for_turn(state);
         }
         let _ = self.lead(state, false);
         self.writer.lock()
     }
-            if std::mem::take(&mut state.awaited) > 0 {
-                self.queue_events.gathered.signal();
-            }
 
     /// Becomes a member of the group that is gathered, and waits until it is stored, or stores it.
     fn join<'a>(&'a self, mut state: Guard<'a>, wants_sync: bool) -> Result<Result<(), DiskFull>, Error> {
@@ -266,15 +271,15 @@ impl<I: BlockIndex + 'static> Core<I> {
         };
         state.group.members += 1;
         state.group.wants_sync |= wants_sync;
+        if state.group.members == state.awaited {
+            state.awaited = 0;
+            self.queue_events.gathered.signal();
+        }
         loop {
             if let Some(outcome) = state.outcome(number) {
                 return Ok(outcome);
             }
             self.health.check_poisoned()?;
-        if state.group.members == state.awaited {
-            state.awaited = 0;
-            self.queue_events.gathered.signal();
-        }
             if state.turn.is_some() {
                 debug_assert_eq!(
                     state.group.number, number,
@@ -288,15 +293,6 @@ impl<I: BlockIndex + 'static> Core<I> {
         }
     }
 
-    /// Takes the turn, stores the group that is gathered, and gives the turn back.
-    fn lead<'a>(&'a self, mut state: Guard<'a>, is_member: bool) -> Result<Result<(), DiskFull>, Error> {
-        let mut leader = Leader { core: self, turn: Some(state.take_turn()) };
-        if is_member && state.group.wants_sync {
-            state = self.gather(state);
-        }
-        let turn = leader.turn.as_mut().expect("taken above");
-        let group = state.take_group(turn);
-        let file = std::sync::Arc::clone(state.log.file());
     /// Lets the group grow to the size that is expected of it, up to the commit delay. The caller has the turn.
     fn gather<'a>(&'a self, mut state: Guard<'a>) -> Guard<'a> {
         let members = state.group.members;
@@ -319,6 +315,15 @@ impl<I: BlockIndex + 'static> Core<I> {
         state
     }
 
+    /// Takes the turn, stores the group that is gathered, and gives the turn back.
+    fn lead<'a>(&'a self, mut state: Guard<'a>, is_member: bool) -> Result<Result<(), DiskFull>, Error> {
+        let mut leader = Leader { core: self, turn: Some(state.take_turn()) };
+        if is_member && state.group.wants_sync {
+            state = self.gather(state);
+        }
+        let turn = leader.turn.as_mut().expect("taken above");
+        let group = state.take_group(turn);
+        let file = std::sync::Arc::clone(state.log.file());
         drop(state);
         self.environment.scheduler.let_others_go();
         let is_cut = group.members > 1 && is_planted("lose_last_of_group");
@@ -342,15 +347,15 @@ impl<I: BlockIndex + 'static> Core<I> {
         let outcome = match (stored, synced) {
             (Ok(()), synced @ (None | Some(Ok(_)))) => {
                 self.metrics.count_group(group.members);
+                if let Some(Ok(took)) = synced {
+                    let gathered = state.group.members;
+                    state.delay.note_sync(members, gathered, took);
+                }
                 state.settle(turn, group);
                 Ok(Ok(()))
             }
             (Err((error, true)), _) if is_disk_full(&error) => {
                 state.fail(turn, group, is_member);
-                if let Some(Ok(took)) = synced {
-                    let gathered = state.group.members;
-                    state.delay.note_sync(members, gathered, took);
-                }
                 drop(state);
                 self.queue_events.signal_all();
                 return Ok(Err(DiskFull));
@@ -482,10 +487,18 @@ pub(crate) struct Fence<'a, I: BlockIndex + 'static> {
     core: &'a Core<I>,
 }
 
+impl<I: BlockIndex + 'static> Fence<'_, I> {
+    /// Writes of this thread are refused from here on, rather than wait for the thread itself: somebody else's code runs behind
+    /// the fence.
+    pub(crate) fn refuse_own_writes(&self) {
+        self.core.writer.lock().fenced_by = Some(std::thread::current().id());
+    }
+}
+
 impl<I: BlockIndex + 'static> Drop for Fence<'_, I> {
     fn drop(&mut self) {
         let mut state = self.core.writer.lock();
-        state.is_fenced = false;
+        (state.is_fenced, state.fenced_by) = (false, None);
         let waiting = state.waiting;
         drop(state);
         if waiting > 0 {

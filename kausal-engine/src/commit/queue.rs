@@ -1,11 +1,13 @@
 //! What the writer's lock guards: the log's end, the group that is gathered, and the turn on the log's file.
 
+use std::thread::ThreadId;
+
 use kausal_arena::{AllocError, Budget, Reservation};
 use kausal_index::SeqNo;
 
+use super::delay::CommitDelay;
 use crate::wal::WalWriter;
 
-use super::delay::CommitDelay;
 /// Memory of a group that is kept for the next one.
 const GROUP_BYTES_KEPT: usize = 64 << 10;
 
@@ -27,12 +29,14 @@ pub(crate) struct WriteState {
     pub(super) failed: Vec<FailedGroup>,
     /// Threads that wait for the turn.
     pub(super) waiting: usize,
-    /// Somebody waits until every earlier batch is visible; new ones wait behind.
-    pub(super) is_fenced: bool,
     /// What recent groups say of the next one's size.
     pub(super) delay: CommitDelay,
     /// Members of the gathered group with which its leader, who waits for them, goes on; 0 if nobody does.
     pub(super) awaited: usize,
+    /// Somebody waits until every earlier batch is visible; new ones wait behind.
+    pub(super) is_fenced: bool,
+    /// A thread behind its own fence, which would wait for itself.
+    pub(super) fenced_by: Option<ThreadId>,
 }
 
 /// The right to use the log's file, and what belongs to that.
@@ -104,12 +108,13 @@ impl WriteState {
             settled: 0,
             failed: Vec::new(),
             waiting: 0,
+            delay: CommitDelay::default(),
+            awaited: 0,
             is_fenced: false,
+            fenced_by: None,
         }
     }
 
-            delay: CommitDelay::default(),
-            awaited: 0,
     /// Whether nobody stores, and no member waits for it: the log's end is in the file, but for acknowledged buffered writes.
     pub(crate) fn is_quiet(&self) -> bool {
         self.turn.is_some() && self.group.members == 0
