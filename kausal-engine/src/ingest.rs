@@ -3,6 +3,7 @@
 //! 1. A fence keeps other writers out, and every memtable is flushed: what the stream replaces is in older tables.
 //! 2. All entries get one sequence number, the next one: no two have the same key. They go to tables of the usual size as they
 //!    come, in the memory that is set aside for a flush; values too large to lie beside their keys go to blob files.
+//!    Each table is synced in the background while the next one is written.
 //! 3. Each table goes to the deepest level where neither it nor anything above it overlaps another table, so that nobody has to
 //!    merge it; to level 0 if there is none. No compaction runs between that choice and the next step.
 //! 4. One edit of the manifest makes all tables part of the database, durable: all of the stream is there or nothing. Files of
@@ -96,14 +97,14 @@ impl Ingestion<'_> {
 impl<'a> Ingestion<'a> {
     /// Where entries go, from `key` on if it is the first: packed as the level that a stream without an end could go to.
     fn output(&mut self, key: &[u8]) -> Result<&mut TableOutput<'a>, Error> {
-        let output = match self.output.take() {
-            Some(output) => output,
-            None => {
-                let level = level_for(self.tree, self.merges, key, Bound::Unbounded);
-                TableOutput::new(self.place, Target { level, ..self.target }, no_fragments(&self.place)?)
-            }
-        };
-        Ok(self.output.insert(output))
+        // Not taken out and put back: it has several hundred bytes.
+        if self.output.is_none() {
+            let level = level_for(self.tree, self.merges, key, Bound::Unbounded);
+            let target = Target { level, ..self.target };
+            let output = TableOutput::new(self.place, target, no_fragments(&self.place)?);
+            self.output = Some(output.sync_behind());
+        }
+        Ok(self.output.as_mut().expect("made above"))
     }
 }
 

@@ -84,6 +84,7 @@ mod snapshot;
 mod source;
 mod stats;
 mod table_output;
+mod table_syncs;
 mod trace;
 mod version;
 pub mod vfs;
