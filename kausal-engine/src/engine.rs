@@ -16,6 +16,7 @@ use crate::environment::Environment;
 use crate::error::Error;
 use crate::flow::Stall;
 use crate::ids::KeyspaceId;
+use crate::ingest::Ingestion;
 use crate::keyspace::Keyspace;
 use crate::listener::{EngineEvent, EventListener, Events};
 use crate::metrics::Metrics;
@@ -228,6 +229,18 @@ impl<I: BlockIndex + 'static> StorageEngine<I> {
     /// the error is `Poisoned` or from a sync, nothing of the batch was applied.
     pub fn write(&self, batch: &WriteBatch, options: WriteOptions) -> Result<(), Error> {
         self.core.write_batch(batch, options)
+    }
+
+    /// Streams sorted entries straight into tables; see [`Keyspace::ingest`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Keyspace::ingest`].
+    pub fn ingest<E: From<Error>>(
+        &self,
+        source: impl FnOnce(&mut Ingestion<'_>) -> Result<(), E>,
+    ) -> Result<u64, E> {
+        self.default_keyspace().ingest(source)
     }
 
     /// A copy of the value of `key`.

@@ -100,6 +100,13 @@ pub enum Error {
         key.len()
     )]
     Conflict { keyspace: crate::ids::KeyspaceId, key: Vec<u8> },
+    /// An ingestion's keys do not ascend strictly. Nothing of it is there; sort them, or put them.
+    #[error(
+        "the keys of an ingestion must ascend: \"{}\" comes after \"{}\"; sort them",
+        key.escape_ascii(),
+        previous.escape_ascii()
+    )]
+    Unsorted { previous: Vec<u8>, key: Vec<u8> },
     /// 2^56 changes have been made.
     #[error("the sequence numbers are used up; copy the data into a new database")]
     SequenceExhausted,

@@ -168,6 +168,11 @@ impl<I: BlockIndex + 'static> Core<I> {
         Ok(())
     }
 
+    /// Length from which on a table below level 0 ends.
+    pub(crate) fn table_bytes(&self) -> u64 {
+        self.options.table_bytes.unwrap_or((self.plan.region_bytes as u64).max(1 << 20))
+    }
+
     /// Where tables of this database are written, with buffers of `memory`.
     pub(crate) fn workplace<'a>(
         &'a self,

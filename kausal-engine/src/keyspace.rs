@@ -20,6 +20,7 @@ use crate::core::Core;
 use crate::engine::StorageEngine;
 use crate::error::Error;
 use crate::ids::KeyspaceId;
+use crate::ingest::Ingestion;
 use crate::options::WriteOptions;
 use crate::pinned::PinnedValue;
 use crate::read::{Found, View};
@@ -121,6 +122,49 @@ impl<'engine, I: BlockIndex + 'static> Keyspace<'engine, I> {
         let mut batch = WriteBatch::new();
         batch.delete_range_in(self.id, start, end)?;
         self.core().write_batch(&batch, WriteOptions::default())
+    }
+
+    /// Streams entries whose keys ascend strictly into tables, past the log and the memtables, and answers how many they were. They
+    /// replace what the keys had before; all of them are visible and durable when this returns, or none is.
+    ///
+    /// Costs about what it takes to write the bytes once: a table that overlaps nothing goes to the deepest level, where nobody
+    /// merges it again, packed as that level's tables are. Memory is that of a flush, however many entries there are.
+    ///
+    /// Other writers wait until this returns; readers and snapshots go on and see nothing of it before. It begins with a flush
+    /// of what is in memory.
+    ///
+    /// # Errors
+    ///
+    /// Whatever `source` answers, and then nothing is ingested. [`Error::Unsorted`] with both keys, [`Error::NoKeyspace`],
+    /// [`Error::ReadOnly`], [`Error::Io`], [`Error::MemoryBudget`]; [`Error::Stalled`] if what is in memory could not be flushed in
+    /// time. Nothing is tried again: `source` can be asked only once. A write of the same thread from within `source` is
+    /// [`Error::InvalidArgument`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # fn main() -> Result<(), kausal_engine::Error> {
+    /// # let folder = tempfile::tempdir().expect("a folder for the example");
+    /// use kausal_engine::{Error, Options, StorageEngine};
+    ///
+    /// let engine = StorageEngine::open(folder.path(), Options::new().memory_budget(16 << 20))?;
+    /// let squares = engine.create_keyspace("squares")?;
+    /// let count = squares.ingest(|entries| -> Result<(), Error> {
+    ///     for number in 0..10_000_u32 {
+    ///         entries.put(&number.to_be_bytes(), &u64::from(number).pow(2).to_le_bytes())?;
+    ///     }
+    ///     Ok(())
+    /// })?;
+    /// assert_eq!(count, 10_000);
+    /// assert_eq!(squares.get(&12_u32.to_be_bytes())?.as_deref(), Some(&144_u64.to_le_bytes()[..]));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn ingest<E: From<Error>>(
+        &self,
+        source: impl FnOnce(&mut Ingestion<'_>) -> Result<(), E>,
+    ) -> Result<u64, E> {
+        self.core().ingest(self.id, source)
     }
 
     /// Sets `key` to `new`, or removes it, if its value is `expected`, or if it has none. Answers whether it was so.

@@ -63,7 +63,7 @@ impl<I: BlockIndex + 'static> Core<I> {
     }
 
     /// Lets every memtable be flushed. The caller keeps other writers out.
-    fn empty_memtables(self: &Arc<Self>) -> Result<(), Error> {
+    pub(crate) fn empty_memtables(self: &Arc<Self>) -> Result<(), Error> {
         let mut deadline = None;
         loop {
             let ticket = self.progress.ticket();

@@ -7,6 +7,7 @@
 //! | [`StorageEngine`], [`Builder`], [`Options`] | open, write, read, close |
 //! | [`Keyspace`] | separate maps of keys to values in one database |
 //! | [`WriteBatch`], [`Durability`] | changes that are one, and what they survive |
+//! | [`Ingestion`] | much at once, sorted, past the log |
 //! | [`Snapshot`], [`Cursor`], [`Request`] | reading a moment; walking it; results in an arena of their own |
 //! | [`Compaction`], [`CompactionPolicy`] | what is merged when |
 //! | [`Metrics`], [`EventListener`], [`Stall`] | what was done and how long it took; what is happening; why a writer waits |
@@ -56,6 +57,7 @@ mod flow;
 mod flush;
 mod generation;
 mod ids;
+mod ingest;
 pub mod inspect;
 mod job_memory;
 mod keyspace;
@@ -83,6 +85,7 @@ mod snapshot;
 mod source;
 mod stats;
 mod table_output;
+mod table_syncs;
 mod trace;
 mod version;
 pub mod vfs;
@@ -98,6 +101,7 @@ pub use environment::Environment;
 pub use error::{Damage, Error};
 pub use flow::Stall;
 pub use ids::{FileNumber, KeyspaceId, TableId};
+pub use ingest::Ingestion;
 pub use kausal_arena::{MemoryEvent, MemoryEventKind, MemoryReport, NodeChange, NodeReport};
 pub use kausal_sstable::Compression;
 pub use keyspace::{KEYSPACE_NAME_BYTES_MAX, Keyspace};

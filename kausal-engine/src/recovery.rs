@@ -45,6 +45,9 @@ use crate::version::{TableFile, Version, VersionSet};
 use crate::vfs::{OpenMode, Vfs};
 use crate::wal::{LogScan, Scanned, WalWriter};
 
+/// So few changes of the logs are not halved again to find a permit.
+const REPLAYED_SINGLY_MAX: usize = 128;
+
 /// Keyspaces that one memtable has places for. A batch for one more rotates to the next memtable.
 pub(crate) const KEYSPACES_PER_MEMTABLE: usize = 64;
 
@@ -404,20 +407,28 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
         if gathered.add(change, seqno) { Ok(()) } else { self.insert(change, seqno) }
     }
 
-    /// Inserts what was gathered, in order if the active memtable has room for all of it.
+    /// Inserts what was gathered: in as large parts as there are permits for, each in the order of a memtable; see `replay`.
     fn insert_gathered(&mut self, gathered: &mut Gathered) -> Result<(), Error> {
-        if gathered.is_empty() {
-            return Ok(());
-        }
-        gathered.sort();
-        let active = self.memtables.active();
-        if let Ok(permit) = active.permit_batch(&gathered.parts()) {
-            let mut changes = gathered.changes();
-            changes.try_for_each(|(change, seqno)| self.insert_into(&active, &permit, change, seqno))?;
-        } else {
-            drop(active);
-            gathered.sort_as_logged();
-            gathered.changes().try_for_each(|(change, seqno)| self.insert(change, seqno))?;
+        let (mut begin, mut count) = (0, gathered.len());
+        while begin < gathered.len() {
+            let part = begin..(begin + count).min(gathered.len());
+            let active = self.memtables.active();
+            if let Ok(permit) = active.permit_batch(&gathered.parts(part.clone())) {
+                gathered.sort(part.clone());
+                let mut changes = gathered.changes(part.clone());
+                changes.try_for_each(|(change, seqno)| self.insert_into(&active, &permit, change, seqno))?;
+            } else if part.len() > REPLAYED_SINGLY_MAX {
+                count = part.len() / 2;
+                continue;
+            } else {
+                let full = Arc::as_ptr(&active);
+                drop(active);
+                gathered.changes(part.clone()).try_for_each(|(change, seqno)| self.insert(change, seqno))?;
+                if Arc::as_ptr(&self.memtables.active()) != full {
+                    count = gathered.len();
+                }
+            }
+            begin = part.end;
         }
         gathered.clear();
         Ok(())

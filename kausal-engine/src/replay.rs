@@ -1,11 +1,15 @@
 //! Changes of the logs on their way into a memtable: gathered, sorted, and inserted on one permit.
 //!
 //! 1. Recovery copies changes here in the order of the log, as many as fit.
-//! 2. They are sorted by keyspace, key and number, so that one insert finds the node of the last one in the processor's cache.
-//! 3. One permit covers all of them. If there is none, they go in one by one, in the order of the log again: a memtable that is
-//!    full on the way is followed by another, and no older change may come into the later one.
+//! 2. One permit covers all of them. It is for the worst case, many times what they take in the end: where there is no room for
+//!    that, one for half of them is asked for, and so on, in the order of the log. What little no permit is to be had for goes
+//!    in one by one: a memtable that is full on the way is followed by another, and no older change may come into the later one.
+//! 3. Those of a permit are sorted by keyspace, key and number, so that one insert finds the node of the last one in the
+//!    processor's cache.
 //!
 //! The memory is that of compaction, of which there is none before the database is open.
+
+use std::ops::Range;
 
 use kausal_arena::{Budget, Reservation};
 use kausal_index::SeqNo;
@@ -57,10 +61,6 @@ impl Gathered {
         }
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.places.is_empty()
-    }
-
     /// Copies a change, if there is room for it.
     pub(crate) fn add(&mut self, change: ChangeRef<'_>, seqno: SeqNo) -> bool {
         let ChangeRef { keyspace, kind, key, value } = change;
@@ -86,10 +86,31 @@ impl Gathered {
         true
     }
 
-    /// Puts them in the order of a memtable: keyspace, key, number.
-    pub(crate) fn sort(&mut self) {
+    pub(crate) fn len(&self) -> usize {
+        self.places.len()
+    }
+
+    /// What those of a part need in a memtable, by keyspace.
+    pub(crate) fn parts(&self, part: Range<usize>) -> Vec<BatchPart> {
+        let mut parts: Vec<BatchPart> = Vec::new();
+        let mut last = 0;
+        for (change, _) in self.changes(part) {
+            // Most are of the keyspace of the one before.
+            if parts.get(last).is_none_or(|part| part.keyspace != change.keyspace) {
+                last = parts.iter().position(|part| part.keyspace == change.keyspace).unwrap_or_else(|| {
+                    parts.push(BatchPart::new(change.keyspace));
+                    parts.len() - 1
+                });
+            }
+            change.count_in(&mut parts[last]);
+        }
+        parts
+    }
+
+    /// Puts those of a part in the order of a memtable: keyspace, key, number.
+    pub(crate) fn sort(&mut self, part: Range<usize>) {
         let bytes = &self.bytes;
-        self.places.sort_unstable_by(|left, right| {
+        self.places[part].sort_unstable_by(|left, right| {
             let by_key = || left.key(bytes).cmp(right.key(bytes));
             (left.keyspace, left.prefix)
                 .cmp(&(right.keyspace, right.prefix))
@@ -98,30 +119,9 @@ impl Gathered {
         });
     }
 
-    /// Puts them in the order of the log.
-    pub(crate) fn sort_as_logged(&mut self) {
-        self.places.sort_unstable_by_key(|place| place.seqno);
-    }
-
-    /// What they need in a memtable, by keyspace. They are sorted.
-    pub(crate) fn parts(&self) -> Vec<BatchPart> {
-        let mut parts: Vec<BatchPart> = Vec::new();
-        for (change, _) in self.changes() {
-            match parts.last_mut() {
-                Some(part) if part.keyspace == change.keyspace => change.count_in(part),
-                _ => {
-                    let mut part = BatchPart::new(change.keyspace);
-                    change.count_in(&mut part);
-                    parts.push(part);
-                }
-            }
-        }
-        parts
-    }
-
-    /// The changes with their numbers, in the order that they have.
-    pub(crate) fn changes(&self) -> impl Iterator<Item = (ChangeRef<'_>, SeqNo)> {
-        self.places.iter().map(|place| {
+    /// The changes of a part with their numbers: in the order of the log, or as they were sorted.
+    pub(crate) fn changes(&self, part: Range<usize>) -> impl Iterator<Item = (ChangeRef<'_>, SeqNo)> {
+        self.places[part].iter().map(|place| {
             let Place { keyspace, kind, seqno, .. } = *place;
             let value = &self.bytes[(place.start + place.key_bytes) as usize..][..place.value_bytes as usize];
             (ChangeRef { keyspace, kind, key: place.key(&self.bytes), value }, seqno)
@@ -155,12 +155,13 @@ mod tests {
     }
 
     fn shown(gathered: &Gathered) -> Vec<(u32, Vec<u8>, u64)> {
-        let all = gathered.changes().inspect(|(change, _)| assert_eq!(change.value, b"value"));
+        let all =
+            gathered.changes(0..gathered.len()).inspect(|(change, _)| assert_eq!(change.value, b"value"));
         all.map(|(change, seqno)| (change.keyspace.0, change.key.to_vec(), seqno.get())).collect()
     }
 
     #[test]
-    fn changes_are_sorted_as_a_memtable_has_them_and_as_the_log_had_them() {
+    fn changes_are_counted_by_keyspace_and_sorted_as_a_memtable_has_them() {
         let mut gathered = gathered(4096);
         let logged: [(u32, &[u8], u64); 7] = [
             (1, b"a", 1),
@@ -172,16 +173,20 @@ mod tests {
             (0, b"same first bytes, a", 7),
         ];
         assert!(logged.iter().all(|&(keyspace, key, seqno)| add(&mut gathered, keyspace, key, seqno)));
-        gathered.sort();
+        let parts = |gathered: &Gathered, part| {
+            gathered.parts(part).iter().map(|part| (part.keyspace.0, part.entries)).collect::<Vec<_>>()
+        };
+        assert_eq!(parts(&gathered, 0..7), [(1, 1), (0, 6)]);
+        assert_eq!(parts(&gathered, 3..5), [(0, 2)]);
+        gathered.sort(3..6);
+        let of_part: Vec<u64> = shown(&gathered).iter().map(|change| change.2).collect();
+        assert_eq!(of_part, [1, 2, 3, 4, 5, 6, 7], "already in order");
+        gathered.sort(0..7);
         let mut expected: Vec<_> =
             logged.iter().map(|&(keyspace, key, seqno)| (keyspace, key.to_vec(), seqno)).collect();
-        let as_logged = expected.clone();
         expected.sort();
         assert_eq!(shown(&gathered), expected);
-        let parts: Vec<_> = gathered.parts().iter().map(|part| (part.keyspace.0, part.entries)).collect();
-        assert_eq!(parts, [(0, 6), (1, 1)]);
-        gathered.sort_as_logged();
-        assert_eq!(shown(&gathered), as_logged);
+        assert_eq!(parts(&gathered, 0..7), [(0, 6), (1, 1)]);
     }
 
     #[test]
@@ -191,7 +196,7 @@ mod tests {
         assert!(!add(&mut gathered, 0, &[1; 60], 2), "no bytes");
         assert!(add(&mut gathered, 0, b"", 2) && !add(&mut gathered, 0, b"", 3), "no place");
         gathered.clear();
-        assert!(gathered.is_empty() && add(&mut gathered, 0, &[1; 60], 1));
+        assert!(gathered.len() == 0 && add(&mut gathered, 0, &[1; 60], 1));
         let mut none = Gathered::new(&Budget::root("test", 10), 4096);
         assert!(!add(&mut none, 0, b"", 1));
     }

@@ -22,6 +22,7 @@ use crate::memory::TableMemory;
 use crate::options::Options;
 use crate::planted::is_planted;
 use crate::range_fragments::RangeFragments;
+use crate::table_syncs::TableSyncs;
 use crate::version::TableFile;
 use crate::vfs::{OpenMode, VfsFile};
 
@@ -98,6 +99,8 @@ pub(crate) struct TableOutput<'a> {
     /// Where the last table's range ended.
     border: Vec<u8>,
     open: Option<Open>,
+    /// Where tables are synced, if not by the thread that writes them.
+    syncs: Option<TableSyncs>,
     finished: Vec<Arc<TableFile>>,
     written: u64,
     /// Entries and bytes since the last step.
@@ -107,7 +110,24 @@ pub(crate) struct TableOutput<'a> {
 impl<'a> TableOutput<'a> {
     pub(crate) fn new(place: Workplace<'a>, target: Target, fragments: RangeFragments) -> Self {
         let (border, finished) = (Vec::new(), Vec::new());
-        Self { place, target, fragments, border, open: None, finished, written: 0, since: (0, 0) }
+        Self {
+            place,
+            target,
+            fragments,
+            border,
+            open: None,
+            syncs: None,
+            finished,
+            written: 0,
+            since: (0, 0),
+        }
+    }
+
+    /// Lets tables be synced on the lane of flushes while the next one is written. For whoever keeps flushes away: else one waits
+    /// for the other.
+    pub(crate) fn sync_behind(mut self) -> Self {
+        self.syncs = Some(TableSyncs::new(&self.place.environment.scheduler));
+        self
     }
 
     /// The range tombstones that go with the entries.
@@ -157,6 +177,7 @@ impl<'a> TableOutput<'a> {
     /// Ends the last table and makes the names durable. Returns the tables and their bytes.
     pub(crate) fn finish(mut self) -> Result<Written, Error> {
         self.end_table(None)?;
+        self.syncs.as_ref().map_or(Ok(()), TableSyncs::finish)?;
         if !self.finished.is_empty() && !is_planted("forget_directory_sync") {
             let directory = self.place.directory;
             self.place.environment.vfs.sync_dir(directory).map_err(Error::io("sync", directory))?;
@@ -192,7 +213,10 @@ impl<'a> TableOutput<'a> {
         let (Sink(file), summary, memory) = finished.map_err(|error| Error::table_write(&path, error))?;
         self.place.memory.give_writer(memory);
         if !is_planted("skip_sync") {
-            file.sync().map_err(Error::io("sync", &path))?;
+            match &self.syncs {
+                Some(syncs) => syncs.begin(file, &path),
+                None => file.sync().map_err(Error::io("sync", &path))?,
+            }
         }
         let properties = summary.properties;
         let (key_min, key_max, key_max_is_excluded) =

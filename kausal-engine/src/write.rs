@@ -151,7 +151,11 @@ impl<I: BlockIndex + 'static> Core<I> {
         Ok(prepared)
     }
 
-    fn write_blob(&self, source: &mut dyn Read, len: u64) -> Result<(Arc<BlobFile>, BlobRef), Error> {
+    pub(crate) fn write_blob(
+        &self,
+        source: &mut dyn Read,
+        len: u64,
+    ) -> Result<(Arc<BlobFile>, BlobRef), Error> {
         let _charge = self.plan.lookups.reserve(crate::blob::CHUNK_BYTES)?;
         let number = self.new_file_number();
         let file = BlobFile::new(&self.environment.vfs, &self.directory, number);

@@ -39,6 +39,8 @@ counts! {
     /// Recoveries that removed files nothing named.
     cleaned,
     checkpoints,
+    /// Sorted streams that became tables.
+    ingestions,
     /// Recoveries whose disk was first read by a database opened only to read.
     read_only,
     poisoned,
@@ -119,10 +121,11 @@ impl Counts {
 
     pub(crate) fn print(&self) {
         println!(
-            "  {} operations, {} openings, {} checkpoints; {} recoveries cut a tail, {} removed files, {} were repeated, {} read first",
+            "  {} operations, {} openings, {} checkpoints, {} ingestions; {} recoveries cut a tail, {} removed files, {} were repeated, {} read first",
             self.operations,
             self.openings,
             self.checkpoints,
+            self.ingestions,
             self.tails_cut,
             self.cleaned,
             self.repeated,

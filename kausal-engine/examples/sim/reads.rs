@@ -86,6 +86,17 @@ pub(crate) fn write(engine: &StorageEngine, changes: &[Change], durability: Dura
     engine.write(&batch(engine, changes)?, WriteOptions::durable(durability))
 }
 
+pub(crate) fn ingest(engine: &StorageEngine, changes: &[Change]) -> Result<u64, Error> {
+    engine.ingest(|entries| {
+        for change in changes {
+            if let Change::Put(key, value) = change {
+                entries.put(&key.bytes(), &value.bytes())?;
+            }
+        }
+        Ok(())
+    })
+}
+
 /// The changes as a batch.
 pub(crate) fn batch(engine: &StorageEngine, changes: &[Change]) -> Result<WriteBatch, Error> {
     let mut batch = WriteBatch::new();

@@ -252,7 +252,7 @@ impl<'a> Run<'a> {
             let state = Arc::clone(self.model.state());
             reads::all(&self.opened().engine, None, &state)?.or_else(|error| self.excuse(&error))?;
         }
-        if let Op::Write(changes, _) = op {
+        if let Op::Write(changes, _) | Op::Ingest(changes) = op {
             let state = Arc::clone(self.model.state());
             for change in changes {
                 let (Change::Put(key, _) | Change::Delete(key) | Change::DeleteRange(key, _)) = change else {
@@ -333,6 +333,12 @@ impl<'a> Run<'a> {
                 self.model.begin(self.vfs.call_count(), &[Change::Put(*key, *value)]);
                 let written = reads::put_reader(&self.opened().engine, *key, &value.bytes(), *durability);
                 Ok(written.map(|()| self.model.acknowledge(self.vfs.call_count(), *durability)))
+            }
+            Op::Ingest(changes) => {
+                self.model.begin(self.vfs.call_count(), changes);
+                let ingested = reads::ingest(&self.opened().engine, changes);
+                self.counts.ingestions += u64::from(ingested.is_ok());
+                Ok(ingested.map(|_| self.model.acknowledge(self.vfs.call_count(), Durability::Power)))
             }
             Op::Swap(key, is_right, value) => self.swap(*key, *is_right, *value),
             Op::DropOther => self.drop_other(),

@@ -147,6 +147,8 @@ pub(crate) enum Op {
     /// Batches of as many threads.
     Together(Vec<Member>),
     PutReader(Key, Value, Durability),
+    /// Puts whose keys ascend, straight into tables.
+    Ingest(Vec<Change>),
     /// Compare and swap: with the value the key has, or with another.
     Swap(Key, bool, Option<Value>),
     DropOther,
@@ -256,7 +258,7 @@ impl Script {
         script.is_short = true;
         for op in &mut script.ops {
             match op {
-                Op::Write(changes, _) => changes.iter_mut().for_each(|change| {
+                Op::Write(changes, _) | Op::Ingest(changes) => changes.iter_mut().for_each(|change| {
                     if let Change::Put(_, value) = change {
                         value.shorten();
                     }
@@ -397,10 +399,19 @@ impl Writer {
             71..76 => Op::Compact,
             76..81 => Op::Reopen,
             81..90 => Op::RunJob,
-            90..92 => Op::Jump(1 + self.below(100_000)),
+            90 => Op::Jump(1 + self.below(100_000)),
+            91 => self.ingest(),
             92..95 if self.flavour.has_groups => self.together(),
             _ => self.mishap(),
         }
+    }
+
+    /// Every key from one on, every second, or every third.
+    fn ingest(&mut self) -> Op {
+        let (first, step) = (self.key().0, 1 + self.below(3) as usize);
+        let count = 1 + self.below(12) as usize;
+        let keys = (first..KEY_COUNT).step_by(step).take(count);
+        Op::Ingest(keys.map(|key| Change::Put(Key(key), self.value())).collect())
     }
 
     /// Batches of several threads, some of which require what others write.

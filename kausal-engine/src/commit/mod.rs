@@ -4,7 +4,8 @@
 //!    a sync, its frame goes straight to its place in the file, and that was the log's part.
 //! 2. Otherwise the frame goes behind those of the *group* that is being gathered. Whoever finds the *turn* on the file free
 //!    takes it and the group (the leader), stores all frames at once without the lock, syncs once if a member wants that, and
-//!    gives the turn back. Meanwhile the next group gathers; its first member leads it.
+//!    gives the turn back. Meanwhile the next group gathers; its first member leads it. Before a sync the leader waits a moment
+//!    for members that are likely to come ([`CommitDelay`](delay::CommitDelay)).
 //! 3. With its record in the log each member fills the memtable, on its own thread and permit, and is published in order
 //!    ([`Order`]).
 //!
@@ -17,6 +18,7 @@
 //! - **Buffered writes** are acknowledged in the group while nobody waits in it; they stay in memory until the group has
 //!   64 KiB or a member. What survives is a prefix.
 
+mod delay;
 mod order;
 mod queue;
 
@@ -34,6 +36,7 @@ use crate::error::{Error, is_disk_full};
 use crate::event::Event;
 use crate::options::Durability;
 use crate::planted::is_planted;
+use crate::scheduler::Waited;
 use crate::wal::{FrameBytes, PreviousLog, WalWriter, store_frames};
 
 /// Bytes of buffered writes that are kept in memory before they go to the kernel.
@@ -46,6 +49,8 @@ pub(crate) struct QueueEvents {
     turn: Event,
     /// A group is settled: one for even numbers, one for odd ones, so that the next group sleeps on.
     settled: [Event; 2],
+    /// The gathered group has the members that its leader waits for, or no room for them.
+    gathered: Event,
 }
 
 impl QueueEvents {
@@ -53,6 +58,7 @@ impl QueueEvents {
     pub(crate) fn signal_all(&self) {
         self.turn.signal();
         self.settled.iter().for_each(Event::signal);
+        self.gathered.signal();
     }
 }
 
@@ -82,6 +88,11 @@ impl<I: BlockIndex + 'static> Core<I> {
         let mut state = self.writer.lock();
         self.health.check()?;
         while state.is_fenced {
+            if state.fenced_by.is_some_and(|owner| owner == std::thread::current().id()) {
+                return Err(Error::invalid(
+                    "a write from within an ingestion would wait for its end for ever",
+                ));
+            }
             state = self.wait_for_turn(state);
             self.health.check()?;
         }
@@ -240,8 +251,11 @@ impl<I: BlockIndex + 'static> Core<I> {
     }
 
     /// For a group that is full: sees to it that it is stored, whether or not somebody waits in it.
-    fn approach_group<'a>(&'a self, state: Guard<'a>) -> Guard<'a> {
+    fn approach_group<'a>(&'a self, mut state: Guard<'a>) -> Guard<'a> {
         if state.turn.is_none() {
+            if std::mem::take(&mut state.awaited) > 0 {
+                self.queue_events.gathered.signal();
+            }
             return self.wait_for_turn(state);
         }
         let _ = self.lead(state, false);
@@ -257,6 +271,10 @@ impl<I: BlockIndex + 'static> Core<I> {
         };
         state.group.members += 1;
         state.group.wants_sync |= wants_sync;
+        if state.group.members == state.awaited {
+            state.awaited = 0;
+            self.queue_events.gathered.signal();
+        }
         loop {
             if let Some(outcome) = state.outcome(number) {
                 return Ok(outcome);
@@ -275,14 +293,39 @@ impl<I: BlockIndex + 'static> Core<I> {
         }
     }
 
+    /// Lets the group grow to the size that is expected of it, up to the commit delay. The caller has the turn.
+    fn gather<'a>(&'a self, mut state: Guard<'a>) -> Guard<'a> {
+        let members = state.group.members;
+        let Some((expected, longest)) = state.delay.begin(members) else { return state };
+        let deadline = self.environment.clock.now() + longest;
+        state.awaited = expected;
+        while state.awaited > 0 {
+            // Under the lock: who comes from here on moves the event past it.
+            let ticket = self.queue_events.gathered.ticket();
+            drop(state);
+            let waited = self.environment.scheduler.wait(&self.queue_events.gathered, ticket, Some(deadline));
+            state = self.writer.lock();
+            if waited == Waited::DeadlinePassed {
+                break;
+            }
+        }
+        state.awaited = 0;
+        let is_vain = state.group.members < expected;
+        state.delay.end(is_vain);
+        state
+    }
+
     /// Takes the turn, stores the group that is gathered, and gives the turn back.
-    fn lead(&self, mut state: Guard<'_>, is_member: bool) -> Result<Result<(), DiskFull>, Error> {
-        let (turn, group) = state.take_turn();
-        let mut leader = Leader { core: self, taken: Some((turn, group)) };
+    fn lead<'a>(&'a self, mut state: Guard<'a>, is_member: bool) -> Result<Result<(), DiskFull>, Error> {
+        let mut leader = Leader { core: self, turn: Some(state.take_turn()) };
+        if is_member && state.group.wants_sync {
+            state = self.gather(state);
+        }
+        let turn = leader.turn.as_mut().expect("taken above");
+        let group = state.take_group(turn);
         let file = std::sync::Arc::clone(state.log.file());
         drop(state);
         self.environment.scheduler.let_others_go();
-        let (turn, group) = leader.taken.as_mut().expect("taken above");
         let is_cut = group.members > 1 && is_planted("lose_last_of_group");
         let frames = &group.frames.bytes[..group.frames.bytes.len() - usize::from(is_cut)];
         let reserved = group.wants_sync.then_some(&mut turn.reserved_bytes);
@@ -291,18 +334,23 @@ impl<I: BlockIndex + 'static> Core<I> {
         let synced = match stored {
             Ok(()) if group.wants_sync => {
                 let begun = self.environment.clock.now();
-                let synced = self.sync_behind(turn, &*file, group);
-                self.metrics.count_sync(self.environment.clock.now().saturating_sub(begun));
-                Some(synced)
+                let synced = self.sync_behind(turn, &*file, &group);
+                let took = self.environment.clock.now().saturating_sub(begun);
+                self.metrics.count_sync(took);
+                Some(synced.map(|()| took))
             }
             _ => None,
         };
         let mut state = self.writer.lock();
-        let (turn, group) = leader.taken.take().expect("taken above");
+        let turn = leader.turn.take().expect("taken above");
         let (number, members, waiting) = (group.number, group.members, state.waiting);
         let outcome = match (stored, synced) {
-            (Ok(()), None | Some(Ok(()))) => {
+            (Ok(()), synced @ (None | Some(Ok(_)))) => {
                 self.metrics.count_group(group.members);
+                if let Some(Ok(took)) = synced {
+                    let gathered = state.group.members;
+                    state.delay.note_sync(members, gathered, took);
+                }
                 state.settle(turn, group);
                 Ok(Ok(()))
             }
@@ -439,10 +487,18 @@ pub(crate) struct Fence<'a, I: BlockIndex + 'static> {
     core: &'a Core<I>,
 }
 
+impl<I: BlockIndex + 'static> Fence<'_, I> {
+    /// Writes of this thread are refused from here on, rather than wait for the thread itself: somebody else's code runs behind
+    /// the fence.
+    pub(crate) fn refuse_own_writes(&self) {
+        self.core.writer.lock().fenced_by = Some(std::thread::current().id());
+    }
+}
+
 impl<I: BlockIndex + 'static> Drop for Fence<'_, I> {
     fn drop(&mut self) {
         let mut state = self.core.writer.lock();
-        state.is_fenced = false;
+        (state.is_fenced, state.fenced_by) = (false, None);
         let waiting = state.waiting;
         drop(state);
         if waiting > 0 {
@@ -454,12 +510,12 @@ impl<I: BlockIndex + 'static> Drop for Fence<'_, I> {
 /// Whoever has the turn. If it does not come back, because the file system's code panicked, nobody waits for it for ever.
 struct Leader<'a, I: BlockIndex + 'static> {
     core: &'a Core<I>,
-    taken: Option<(Turn, Group)>,
+    turn: Option<Turn>,
 }
 
 impl<I: BlockIndex + 'static> Drop for Leader<'_, I> {
     fn drop(&mut self) {
-        if self.taken.is_some() {
+        if self.turn.is_some() {
             self.core.poison(&Error::BackgroundPanic);
         }
     }

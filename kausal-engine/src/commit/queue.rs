@@ -1,8 +1,11 @@
 //! What the writer's lock guards: the log's end, the group that is gathered, and the turn on the log's file.
 
+use std::thread::ThreadId;
+
 use kausal_arena::{AllocError, Budget, Reservation};
 use kausal_index::SeqNo;
 
+use super::delay::CommitDelay;
 use crate::wal::WalWriter;
 
 /// Memory of a group that is kept for the next one.
@@ -26,8 +29,14 @@ pub(crate) struct WriteState {
     pub(super) failed: Vec<FailedGroup>,
     /// Threads that wait for the turn.
     pub(super) waiting: usize,
+    /// What recent groups say of the next one's size.
+    pub(super) delay: CommitDelay,
+    /// Members of the gathered group with which its leader, who waits for them, goes on; 0 if nobody does.
+    pub(super) awaited: usize,
     /// Somebody waits until every earlier batch is visible; new ones wait behind.
     pub(super) is_fenced: bool,
+    /// A thread behind its own fence, which would wait for itself.
+    pub(super) fenced_by: Option<ThreadId>,
 }
 
 /// The right to use the log's file, and what belongs to that.
@@ -99,7 +108,10 @@ impl WriteState {
             settled: 0,
             failed: Vec::new(),
             waiting: 0,
+            delay: CommitDelay::default(),
+            awaited: 0,
             is_fenced: false,
+            fenced_by: None,
         }
     }
 
@@ -131,13 +143,18 @@ impl WriteState {
         (number <= self.settled).then_some(Ok(()))
     }
 
-    /// Takes the turn, and the gathered group with it.
+    /// Takes the turn.
     ///
     /// # Panics
     ///
-    /// If somebody has the turn.
-    pub(super) fn take_turn(&mut self) -> (Turn, Group) {
-        let mut turn = self.turn.take().expect("whoever takes the turn has seen that it is free");
+    /// If somebody has it.
+    pub(super) fn take_turn(&mut self) -> Turn {
+        self.turn.take().expect("whoever takes the turn has seen that it is free")
+    }
+
+    /// Takes the gathered group; the next one begins. The caller has the turn.
+    pub(super) fn take_group(&mut self, turn: &mut Turn) -> Group {
+        debug_assert!(self.turn.is_none());
         turn.spare.bytes.clear();
         let spare = std::mem::replace(&mut turn.spare, Frames::new(self.group.frames.charge.budget()));
         let next = Group {
@@ -149,7 +166,7 @@ impl WriteState {
             members: 0,
             wants_sync: false,
         };
-        (turn, std::mem::replace(&mut self.group, next))
+        std::mem::replace(&mut self.group, next)
     }
 
     /// Gives the turn back after the group has reached the file.

@@ -220,8 +220,7 @@ impl<I: BlockIndex + 'static> Core<I> {
         let pace = pace.given_up_for_flushes(urgency == Urgency::AtRest);
         let place = self.workplace(memory, &new_number, &find_blob, &pace);
         let Some(tree) = version.tree(picked.keyspace) else { return Ok(Some((Vec::new(), 0))) };
-        let default_bytes = (self.plan.region_bytes as u64).max(1 << 20);
-        let file_bytes = self.options.table_bytes.unwrap_or(default_bytes);
+        let file_bytes = self.table_bytes();
         let target = Target { keyspace: picked.keyspace, level: picked.level as u8, file_bytes };
         let stripes = self.stripes();
         let mut fragments = FragmentsBuilder::new(budget)?;

@@ -46,9 +46,7 @@ fn pick_range(tree: &Tree, policy: &dyn CompactionPolicy, range: &KeyRange) -> O
         Bound::Unbounded => b"",
     };
     let upper = range.upper.as_ref().map(Vec::as_slice);
-    let is_in = |file: &&Arc<TableFile>| {
-        !file.meta().ends_before(lower) && begins_within(&file.meta().key_min, upper)
-    };
+    let is_in = |file: &&Arc<TableFile>| !file.meta().ends_before(lower) && file.meta().begins_within(upper);
     if tree.level(0).files().iter().any(|file| is_in(&file)) {
         let level0 = tree.level(0).files().len();
         let below = (1..LEVEL_COUNT).find(|&level| !tree.level(level).files().is_empty());
@@ -68,14 +66,6 @@ fn pick_range(tree: &Tree, policy: &dyn CompactionPolicy, range: &KeyRange) -> O
             Some(with_lower(tree, target, vec![vec![Arc::clone(file)]]))
         })
     })
-}
-
-fn begins_within(first: &[u8], upper: Bound<&[u8]>) -> bool {
-    match upper {
-        Bound::Included(upper) => first <= upper,
-        Bound::Excluded(upper) => first < upper,
-        Bound::Unbounded => true,
-    }
 }
 
 /// The bound that ends first.

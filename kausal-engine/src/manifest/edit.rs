@@ -63,6 +63,15 @@ impl TableMeta {
         if self.key_max_is_excluded { Bound::Excluded(&self.key_max) } else { Bound::Included(&self.key_max) }
     }
 
+    /// Whether the first key is not beyond `upper`.
+    pub(crate) fn begins_within(&self, upper: Bound<&[u8]>) -> bool {
+        match upper {
+            Bound::Included(upper) => self.key_min.as_slice() <= upper,
+            Bound::Excluded(upper) => self.key_min.as_slice() < upper,
+            Bound::Unbounded => true,
+        }
+    }
+
     fn put(&self, target: &mut Vec<u8>) {
         target.push(self.level);
         for word in [

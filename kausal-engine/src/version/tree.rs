@@ -54,12 +54,7 @@ impl Level {
     /// Of a deeper level: the places of the tables that may hold a key from `lower` to `upper`.
     pub(crate) fn overlapping(&self, lower: &[u8], upper: Bound<&[u8]>) -> Range<usize> {
         let start = self.files.partition_point(|file| file.meta().ends_before(lower));
-        let begins_below = |file: &Arc<TableFile>| match upper {
-            Bound::Included(upper) => file.meta().key_min.as_slice() <= upper,
-            Bound::Excluded(upper) => file.meta().key_min.as_slice() < upper,
-            Bound::Unbounded => true,
-        };
-        let end = self.files.partition_point(begins_below);
+        let end = self.files.partition_point(|file| file.meta().begins_within(upper));
         start..end.max(start)
     }
 
@@ -154,6 +149,19 @@ impl Tree {
     pub(crate) fn candidates<'a>(&'a self, key: &'a [u8]) -> impl Iterator<Item = &'a Arc<TableFile>> {
         let (newest, deeper) = self.levels.split_first().expect("a tree has its levels");
         newest.files_over(key).chain(deeper.iter().filter_map(|level| level.file_of(key)))
+    }
+
+    /// The deepest level that a new table of keys from `lower` to `upper` may go to: no table there, or above it, may hold one of
+    /// them. Level 0 always may.
+    pub(crate) fn deepest_free(&self, lower: &[u8], upper: Bound<&[u8]>) -> usize {
+        let (fresh, deeper) = self.levels.split_first().expect("a tree has its levels");
+        // Level 0 is in order of age: each of its tables is asked.
+        let is_above =
+            |file: &Arc<TableFile>| !file.meta().ends_before(lower) && file.meta().begins_within(upper);
+        if fresh.files.iter().any(is_above) {
+            return 0;
+        }
+        deeper.iter().take_while(|level| level.overlapping(lower, upper).is_empty()).count()
     }
 
     /// Whether a level below `level` has a table that may hold a key from `lower` to `upper`.

@@ -9,6 +9,7 @@ mod damage;
 mod durability;
 mod errors;
 mod faulty;
+mod ingest;
 mod keyspaces;
 mod large_batches;
 mod memory;

@@ -1,8 +1,8 @@
 //! The engine against an ordered map, through flushes, compactions, snapshots and reopening.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use kausal_engine::{KeyRange, StorageEngine, WriteBatch, WriteOptions};
+use kausal_engine::{Error, KeyRange, StorageEngine, WriteBatch, WriteOptions};
 use proptest::prelude::*;
 
 use crate::{open, small};
@@ -14,6 +14,8 @@ enum Op {
     Put(u8, u16),
     Delete(u8),
     Batch(Vec<(u8, Option<u16>)>),
+    /// The keys, and the length of their values.
+    Ingest(BTreeSet<u8>, u16),
     Flush,
     Compact,
     Reopen,
@@ -25,6 +27,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         8 => (any::<u8>(), any::<u16>()).prop_map(|(key, len)| Op::Put(key, len % 600)),
         3 => any::<u8>().prop_map(Op::Delete),
         2 => proptest::collection::vec((any::<u8>(), proptest::option::of(0..300_u16)), 1..12).prop_map(Op::Batch),
+        1 => (proptest::collection::btree_set(0..64_u8, 0..20), 0..600_u16).prop_map(|(keys, len)| Op::Ingest(keys, len)),
         1 => Just(Op::Flush),
         1 => Just(Op::Compact),
         1 => Just(Op::Reopen),
@@ -123,6 +126,16 @@ proptest! {
                         }
                     }
                     engine.write(&batch, WriteOptions::default()).unwrap();
+                }
+                Op::Ingest(numbers, len) => {
+                    let count = engine.ingest(|entries| -> Result<(), Error> {
+                        for &number in &numbers {
+                            entries.put(&key(number), &value(number, len))?;
+                        }
+                        Ok(())
+                    });
+                    assert_eq!(count.unwrap(), numbers.len() as u64);
+                    model.extend(numbers.into_iter().map(|number| (key(number), value(number, len))));
                 }
                 Op::Flush => engine.flush().unwrap(),
                 Op::Compact => engine.compact().unwrap(),

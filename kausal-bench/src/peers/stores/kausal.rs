@@ -11,9 +11,6 @@ use kausal_index::TreeIndex;
 
 use crate::peers::store::{BLOCK_BYTES, Entry, FILTER_BITS, Memory, Outcome, Sink, Store, View, quiet};
 
-/// Entries of a commit when a store is filled: kausal has no other way in for sorted entries.
-const LOAD_ENTRIES: usize = 1000;
-
 struct Kausal(StorageEngine);
 
 thread_local! {
@@ -65,16 +62,8 @@ impl Store for Kausal {
     }
 
     fn load(&self, source: &mut dyn FnMut(&mut Sink<'_>) -> Outcome<()>) -> Outcome<()> {
-        let mut batch = WriteBatch::new();
-        source(&mut |key, value| {
-            batch.put(key, value)?;
-            if batch.len() >= LOAD_ENTRIES {
-                self.0.write(&batch, WriteOptions::default())?;
-                batch.clear();
-            }
-            Ok(())
-        })?;
-        Ok(self.0.write(&batch, WriteOptions::default())?)
+        self.0.ingest(|entries| source(&mut |key, value| Ok(entries.put(key, value)?)))?;
+        Ok(())
     }
 
     fn get(&self, key: &[u8], found: &mut dyn FnMut(&[u8])) -> Outcome<bool> {
