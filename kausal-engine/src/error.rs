@@ -8,6 +8,8 @@ use std::time::Duration;
 use kausal_arena::AllocError;
 use kausal_sstable::{TableError, WriteError};
 
+use crate::planted::is_planted;
+
 /// What is wrong with the bytes of a file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -141,7 +143,8 @@ impl Error {
 
     /// Whether a write failed for lack of space. A sync that fails is another matter, whatever its reason.
     pub(crate) fn is_disk_full(&self) -> bool {
-        matches!(self, Self::Io { op: "write" | "create", source, .. } if is_disk_full(source))
+        !is_planted("full_disk_poisons")
+            && matches!(self, Self::Io { op: "write" | "create", source, .. } if is_disk_full(source))
     }
 
     /// What a background job could not go on for, if it is something that passes.
