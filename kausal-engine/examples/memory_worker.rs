@@ -4,16 +4,18 @@
 //! 1. *Fill*: the files of a tree, each a value under its path, and random entries. Then a snapshot, held to the end.
 //! 2. *Work*: four threads read (now and at the snapshot), write, walk, and ask for everything to be compacted.
 //! 3. *Look*: a thread takes the memory report at random moments and checks its sums; another samples what the kernel says is
-//!    resident.
+//!    resident. The work goes on until the time is up and as many reports as are wanted were looked at, those of the
+//!    filling not counted; but no longer than twice the time.
 //!
 //! It keeps no model of the data: a value tells its entry and version and is made of both, so a few bytes of state
 //! check any of them. Prints one line of JSON at the end.
 //!
-//! Usage: `memory_worker FOLDER TREE BUDGET_MIB ENTRIES SECONDS SEED`
+//! Usage: `memory_worker FOLDER TREE BUDGET_MIB ENTRIES SECONDS REPORTS SEED`
 
 use std::error::Error;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -26,22 +28,26 @@ const FILE_BYTES_MAX: u64 = 8 << 20;
 /// Every so many operations of a thread one is a value of up to 8 MiB.
 const LARGE_EVERY: u64 = 4_000;
 const WALK_ENTRIES: u32 = 200;
-const REPORTS_WANTED: u64 = 10_000;
-const PARTS: usize = 10;
+/// Parts of the time that operations are counted in.
+const PARTS: usize = 30;
+/// How long after the last forced compaction the next one is asked for, in parts.
+const COMPACTED_EVERY: u32 = 6;
 
 fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [folder, tree, budget, entries, seconds, seed] = arguments.as_slice() else {
-        return Err("usage: memory_worker FOLDER TREE BUDGET_MIB ENTRIES SECONDS SEED".into());
+    let [folder, tree, budget, entries, seconds, reports, seed] = arguments.as_slice() else {
+        return Err("usage: memory_worker FOLDER TREE BUDGET_MIB ENTRIES SECONDS REPORTS SEED".into());
     };
     let budget = budget.parse::<usize>()? * MIB;
     let work = Work {
         engine: StorageEngine::open(folder, Options::new().memory_budget(budget))?,
         entries: entries.parse()?,
-        seconds: seconds.parse()?,
+        time: Duration::from_secs(seconds.parse()?),
+        reports: reports.parse()?,
         seed: seed.parse()?,
+        began: OnceLock::new(),
         ended: AtomicBool::new(false),
-        operations: Default::default(),
+        operations: [const { AtomicU64::new(0) }; 2 * PARTS],
         checked: AtomicU64::new(0),
         refused: AtomicU64::new(0),
         rested: AtomicU64::new(0),
@@ -64,12 +70,17 @@ fn main() -> Outcome<()> {
 struct Work {
     engine: StorageEngine,
     entries: u64,
-    seconds: u64,
+    /// How long to work, at least.
+    time: Duration,
+    /// How many reports to look at meanwhile.
+    reports: u64,
     seed: u64,
+    /// When the work began, after the filling.
+    began: OnceLock<Instant>,
     ended: AtomicBool,
-    /// In each tenth of the working time.
-    operations: [AtomicU64; PARTS],
-    /// Reports whose sums were found exact.
+    /// In each part of the time, and in as many after it for a work that goes on.
+    operations: [AtomicU64; 2 * PARTS],
+    /// Reports whose sums were found exact during the work.
     checked: AtomicU64,
     /// Reads, writes and walks that got no memory.
     refused: AtomicU64,
@@ -140,7 +151,7 @@ impl Work {
         let stats = self.engine.stats();
         let data_bytes = stats.user_bytes_written + stats.blob_bytes_written;
         let snapshot = self.engine.snapshot();
-        let started = Instant::now();
+        let started = *self.began.get_or_init(Instant::now);
         let threads: Vec<_> = (0..4)
             .map(|thread| {
                 let snapshot = snapshot.clone();
@@ -167,16 +178,17 @@ impl Work {
         let mut random = Random(mix(self.seed) ^ thread);
         let mut expected = Vec::new();
         let mut version = 0;
-        let part = Duration::from_millis(1_000 * self.seconds / PARTS as u64);
+        let part = self.part();
         let mut compacted = Instant::now();
         for operation in 1_u64.. {
             let place = (started.elapsed().as_nanos() / part.as_nanos().max(1)) as usize;
-            let Some(count) = self.operations.get(place) else { return Ok(()) };
+            let is_enough = place >= PARTS && self.checked.load(Ordering::Relaxed) >= self.reports;
+            let Some(count) = self.operations.get(place).filter(|_| !is_enough) else { return Ok(()) };
             let entry = random.below(self.entries);
             version += 1;
             let done = match random.below(100) {
                 _ if operation % LARGE_EVERY == 0 => self.write_large(&mut random),
-                _ if thread == 0 && compacted.elapsed() > part * 2 => {
+                _ if thread == 0 && compacted.elapsed() > part * COMPACTED_EVERY => {
                     compacted = Instant::now();
                     self.compact()
                 }
@@ -198,6 +210,10 @@ impl Work {
             };
         }
         Ok(())
+    }
+
+    fn part(&self) -> Duration {
+        self.time / PARTS as u32
     }
 
     fn compact(&self) -> Outcome<()> {
@@ -278,14 +294,28 @@ impl Work {
         })
     }
 
-    /// Takes reports at random moments until the work ends.
+    /// Takes reports at random moments until the work ends: as often as it takes to have seen all that are wanted a little
+    /// before the time is up, however busy the machine is.
     fn check_reports(&self) -> Outcome<()> {
         let mut random = Random(self.seed ^ 0xC0FFEE);
-        let pause_max = (1_200_000 * self.seconds / REPORTS_WANTED).clamp(200, 100_000);
         while !self.ended.load(Ordering::SeqCst) {
             check_report(&self.engine.memory_report())?;
-            self.checked.fetch_add(1, Ordering::Relaxed);
-            std::thread::sleep(Duration::from_micros(random.below(pause_max)));
+            let pause = match self.began.get() {
+                None => Duration::from_millis(20),
+                Some(began) => {
+                    let checked = 1 + self.checked.fetch_add(1, Ordering::Relaxed);
+                    let usual = self.time / self.reports.max(1) as u32;
+                    match self.reports.saturating_sub(checked) as u32 {
+                        // The rest of the time, and whatever is after it.
+                        0 => usual,
+                        left => {
+                            let time_left = (self.time * 9 / 10).saturating_sub(began.elapsed());
+                            (time_left / left).clamp(Duration::from_micros(100), usual)
+                        }
+                    }
+                }
+            };
+            std::thread::sleep(Duration::from_nanos(random.below(2 * pause.as_nanos() as u64)));
         }
         Ok(())
     }
@@ -305,12 +335,14 @@ impl Work {
     fn print(&self, budget: usize, files: u64, data_bytes: u64) {
         let report = self.engine.memory_report();
         let Stats { flushes, compactions, write_stalls, compaction_bytes_written, .. } = self.engine.stats();
-        let parts = self.operations.each_ref().map(|part| part.load(Ordering::Relaxed).to_string()).join(",");
+        // What is done after the time, for the sake of the reports, is no part of it.
+        let parts = self.operations[..PARTS].iter().map(|part| part.load(Ordering::Relaxed).to_string());
+        let (parts, part_millis) = (parts.collect::<Vec<_>>().join(","), self.part().as_millis());
         let [anonymous, of_files] = self.resident.each_ref().map(|most| 1024 * most.load(Ordering::Relaxed));
         println!(
             "{{\"budget\":{budget},\"peak\":{},\"files\":{files},\"data\":{data_bytes},\"anonymous\":{anonymous},\
              \"of_files\":{of_files},\"high_water\":{},\"checked\":{},\"refused\":{},\"rested\":{},\"parts\":[{parts}],\
-             \"flushes\":{flushes},\"compactions\":{compactions},\"compacted\":{compaction_bytes_written},\
+             \"part_millis\":{part_millis},\"flushes\":{flushes},\"compactions\":{compactions},\"compacted\":{compaction_bytes_written},\
              \"stalls\":{write_stalls}}}",
             report.root().used_max,
             1024 * status("VmHWM:").unwrap_or(0),

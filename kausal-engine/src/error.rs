@@ -8,6 +8,7 @@ use std::time::Duration;
 use kausal_arena::AllocError;
 use kausal_sstable::{TableError, WriteError};
 
+use crate::planted::is_planted;
 use crate::remedy;
 
 /// What is wrong with the bytes of a file.
@@ -152,7 +153,8 @@ impl Error {
 
     /// Whether a write failed for lack of space. A sync that fails is another matter, whatever its reason.
     pub(crate) fn is_disk_full(&self) -> bool {
-        matches!(self, Self::Io { op: "write" | "create", source, .. } if is_disk_full(source))
+        !is_planted("full_disk_poisons")
+            && matches!(self, Self::Io { op: "write" | "create", source, .. } if is_disk_full(source))
     }
 
     /// What a background job could not go on for, if it is something that passes.

@@ -154,10 +154,15 @@ impl<I: BlockIndex + 'static> Core<I> {
             version,
         })?;
         self.memtables.release(memtable);
+        if is_planted("keep_flushed_memtable") {
+            std::mem::forget(Arc::clone(memtable));
+        }
         retire_blobs(&blobs, &change.added);
         // A log that stays is removed by the next open: the manifest has forgotten it.
         let log = file_path(&self.directory, FileKind::Log(memtable.attached().log()));
-        let _ = self.environment.vfs.remove(&log);
+        if !is_planted("keep_flushed_log") {
+            let _ = self.environment.vfs.remove(&log);
+        }
         self.forget_flushed_logs();
         self.counters.flushes.add(1);
         self.counters.flush_bytes_written.add(bytes);

@@ -12,6 +12,8 @@ use kausal_arena::Budget;
 use kausal_arena::sync::Mutex;
 use kausal_sstable::{BufferPool, WriterMemory};
 
+use crate::planted::is_planted;
+
 /// The node of a kind of job, and what its last jobs left behind.
 #[derive(Debug)]
 pub(crate) struct JobMemory {
@@ -27,7 +29,8 @@ impl JobMemory {
     /// Nothing yet; what jobs need is charged to `budget`, in which nothing is charged yet.
     pub(crate) fn new(budget: Budget) -> Self {
         let kept_max = budget.reserved() / 2;
-        let buffers = BufferPool::keeping(kept_max, &budget);
+        let buffers_max = if is_planted("buffers_for_each_job") { 0 } else { kept_max };
+        let buffers = BufferPool::keeping(buffers_max, &budget);
         Self { writers: Mutex::new(Vec::new()), buffers, kept_max, budget }
     }
 
@@ -49,7 +52,7 @@ impl JobMemory {
     pub(crate) fn give_writer(&self, memory: WriterMemory) {
         let mut writers = self.writers.lock();
         let kept: usize = writers.iter().map(WriterMemory::charged_bytes).sum();
-        if kept + memory.charged_bytes() <= self.kept_max {
+        if kept + memory.charged_bytes() <= self.kept_max && !is_planted("buffers_for_each_job") {
             writers.push(memory);
         }
     }

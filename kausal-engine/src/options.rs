@@ -6,7 +6,7 @@ use std::time::Duration;
 use kausal_sstable::Compression;
 
 use crate::compaction::Compaction;
-
+use crate::planted::is_planted;
 use crate::vfs::OpenMode;
 
 /// Smallest memory budget a database opens with.
@@ -91,7 +91,7 @@ impl Options {
     /// The defaults: 64 MiB of memory, writes that survive the process, a database created where there is none.
     pub fn new() -> Self {
         Self {
-            memory_budget: 64 << 20,
+            memory_budget: if is_planted("default_of_a_gigabyte") { 1 << 30 } else { 64 << 20 },
             durability: Durability::Process,
             create: true,
             read_only: false,

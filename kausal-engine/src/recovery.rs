@@ -38,6 +38,7 @@ use crate::manifest::{ManifestState, ManifestWriter, VersionEdit, read_manifest}
 use crate::memory::{MemoryPlan, REGION_COUNT};
 use crate::metrics::Recorder;
 use crate::options::{MEMORY_BUDGET_MIN, Options};
+use crate::planted::is_planted;
 use crate::replay::Gathered;
 use crate::retention::Stripes;
 use crate::table_output::{NoPace, Workplace};
@@ -367,6 +368,10 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
                 match log.next()? {
                     Scanned::Batch(batch) => {
                         self.report.batch_count += 1;
+                        if is_planted("replay_holds_the_log") {
+                            let values = batch.changes().map(|(_, change)| change.value.len());
+                            std::mem::forget(compaction.reserve(values.sum())?);
+                        }
                         for (seqno, change) in batch.changes() {
                             if change.keyspace >= self.next_keyspace {
                                 let path = file_path(directory, FileKind::Log(plan.number));

@@ -65,12 +65,15 @@ impl Retention {
             self.stripe = None;
         }
         let stripe = self.stripes.of(entry.seqno);
-        if self.stripe.replace(stripe) == Some(stripe) {
+        if self.stripe.replace(stripe) == Some(stripe) && !is_planted("keep_every_version") {
             return false;
         }
         let covering = fragments.covering(entry.key, self.stripes.last_of(stripe));
         if covering.is_some_and(|seqno| seqno > entry.seqno) {
             return false;
+        }
+        if is_planted("keep_tombstones") {
+            return true;
         }
         !(entry.kind == Kind::Delete && stripe == 0 && (is_bottom() || is_planted("drop_tombstone_early")))
     }

@@ -26,6 +26,7 @@ use crate::blob::{BlobReader, BlobRef};
 use crate::core::Core;
 use crate::error::{Damage, Error};
 use crate::ids::KeyspaceId;
+use crate::planted::is_planted;
 use crate::read::{Cover, View};
 use crate::snapshot::Snapshot;
 use crate::source::{Source, seek_together};
@@ -315,6 +316,9 @@ impl<I: BlockIndex + 'static> Cursor<I> {
         self.place = 0;
         self.is_last = true;
         let core = Arc::clone(&self.core);
+        if is_planted("cursor_keeps_view") {
+            std::mem::forget(core.view());
+        }
         let filled = core.read_view(|view| self.fill(view, from));
         self.has_failed = filled.is_err();
         filled.map_err(|error| {

@@ -229,6 +229,7 @@ impl<I: BlockIndex + 'static> Core<I> {
             };
             let is_told = !matches!(reason, StallReason::Disk | StallReason::Memory);
             let until = if is_told { deadline } else { deadline.min(now + OBSTACLE_POLL) };
+            let until = if is_planted("busy_wait") && now < deadline { now } else { until };
             let waited = self.environment.scheduler.wait(&self.progress, ticket, Some(until));
             if waited == Waited::DeadlinePassed && until == deadline {
                 return Err(Error::Stalled { reason: reason.text(), waited: self.options.stall_timeout });
@@ -257,6 +258,7 @@ impl<I: BlockIndex + 'static> Core<I> {
                 drop(state);
                 return self.try_write_as_tables(changes, blobs);
             }
+            Err(_) if is_planted("ignore_full_region") => return Ok(Attempt::Wait(StallReason::Memtables)),
             Err(_) => return self.try_rotate(state),
         };
         // From here on a number may be taken: if a panic comes between, nobody waits for it for ever.

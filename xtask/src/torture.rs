@@ -43,6 +43,8 @@ pub(crate) struct Options {
     minutes: u32,
     /// A small form of `memory`.
     quick: bool,
+    /// Stores that `memory` shows beside ours, separated by commas.
+    versus: Option<String>,
     seed: u64,
     /// Only these system calls.
     only: Option<String>,
@@ -51,7 +53,7 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// Reads `--kills N --syscalls [--only CALL] --power N --memory [--minutes M] [--quick] --seed S --folder DIR`; without any
+    /// Reads `--kills N --syscalls [--only CALL] --power N --memory [--minutes M] [--quick] [--vs STORE,STORE] --seed S --folder DIR`; without any
     /// of the four, 50 kills.
     ///
     /// # Errors
@@ -67,6 +69,7 @@ impl Options {
                 Long("memory") => options.memory = true,
                 Long("minutes") => options.minutes = count("--minutes", parser.value()?.parse()?)?,
                 Long("quick") => options.quick = true,
+                Long("vs") => options.versus = Some(parser.value()?.parse()?),
                 Long("only") => options.only = Some(parser.value()?.parse()?),
                 Long("power") => {
                     let given = parser.optional_value().map(|value| value.parse()).transpose()?;

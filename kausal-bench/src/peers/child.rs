@@ -13,7 +13,7 @@ use crate::row::Row;
 use super::bench::Bench;
 use super::plan::Plan;
 use super::store::Outcome;
-use super::{kill, mixed, stores, write};
+use super::{kill, memory, mixed, stores, write};
 
 /// The name that `workload` has in rows.
 pub fn named(workload: &str, options: &Options) -> String {
@@ -80,6 +80,7 @@ pub fn run(arguments: &[String]) -> Result<(), Box<dyn Error>> {
         ("fill1k", None) => write::fill1k(&bench),
         ("latency", None) => write::latency(&bench),
         ("open", None) => kill::run(&bench),
+        (memory::GROUP, None) => memory::run(&bench),
         (kill::FILL, Some(folder)) => kill::fill_and_wait(&bench, Path::new(folder)),
         _ => Err(format!("there is no group `{group}`").into()),
     };

@@ -23,7 +23,7 @@
 //! | [`plan`] | sizes, memory, groups |
 //! | [`store`], [`stores`] | everybody behind one trait |
 //! | [`mod@bench`], [`usage`] | the frame of a workload; processor time, memory and bytes |
-//! | [`mod@write`], [`mixed`], [`kill`] | the workloads |
+//! | [`mod@write`], [`mixed`], [`kill`], [`memory`] | the workloads; `memory` is `cargo xtask torture`'s, and in no table |
 //! | [`child`] | a process for each group |
 //! | [`compare`], [`targets`], [`table`] | what the rows say; what we are held to; the table of ratios |
 
@@ -32,6 +32,7 @@ pub mod child;
 pub mod compare;
 pub mod data;
 pub mod kill;
+pub mod memory;
 pub mod mixed;
 pub mod plan;
 pub mod store;

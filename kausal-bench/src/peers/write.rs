@@ -143,7 +143,7 @@ pub fn fillsync(bench: &Bench) -> Outcome<()> {
 }
 
 /// What `work` answers on each of as many threads, and how long it takes, from their common start to the end of the last.
-fn on_threads<T: Send>(
+pub(super) fn on_threads<T: Send>(
     threads: usize,
     work: impl Fn(usize) -> Outcome<T> + Sync,
 ) -> Outcome<(Vec<T>, Duration)> {

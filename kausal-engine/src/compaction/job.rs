@@ -17,6 +17,7 @@ use crate::event::Ticket;
 use crate::flush::retire_blobs;
 use crate::listener::EngineEvent;
 use crate::pace::JobPace;
+use crate::planted::is_planted;
 use crate::range_fragments::FragmentsBuilder;
 use crate::read::View;
 use crate::retention::Retention;
@@ -210,6 +211,9 @@ impl<I: BlockIndex + 'static> Core<I> {
         let version = Arc::clone(&self.view().version);
         let memory = &self.plan.compaction;
         let budget = memory.budget();
+        if is_planted("compaction_holds_inputs") {
+            drop(budget.reserve(picked.inputs().map(|file| file.meta().file_bytes as usize).sum())?);
+        }
         let blobs: Vec<_> = picked.inputs().flat_map(|file| file.blobs()).collect();
         let find_blob =
             |number| blobs.iter().find(|blob| blob.number() == number).map(|&blob| Arc::clone(blob));

@@ -11,6 +11,7 @@ use kausal_index::SeqNo;
 use crate::compaction::{CompactionPolicy, Step, TreeShape};
 use crate::ids::KeyspaceId;
 use crate::options::Options;
+use crate::planted::is_planted;
 use crate::version::{LEVEL_COUNT, TableFile, Tree, Version};
 
 /// Runs merged at once: what the memory plan has room for with the longest values.
@@ -137,6 +138,9 @@ fn take_runs(tree: &Tree, level0: usize, through: usize, target: usize) -> Optio
 /// keys is written anew where it is, without tombstones and what they hid; one that is mostly tombstones, or has a range
 /// tombstone, is merged with what it hides.
 fn reclaim(tree: &Tree, oldest_snapshot: SeqNo) -> Option<Pick> {
+    if is_planted("no_reclaim") {
+        return None;
+    }
     for level in 1..LEVEL_COUNT {
         for file in tree.level(level).files() {
             let meta = file.meta();

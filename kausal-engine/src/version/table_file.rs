@@ -12,6 +12,7 @@ use crate::error::Error;
 use crate::file_names::{FileKind, file_path};
 use crate::manifest::TableMeta;
 use crate::memory::TableMemory;
+use crate::planted::is_planted;
 use crate::vfs::{Advice, OpenMode, Vfs, VfsFile};
 
 /// A table of some version. The last holder removes the file if it has become obsolete.
@@ -57,6 +58,10 @@ impl TableFile {
     ) -> Result<Self, Error> {
         let path = file_path(directory, FileKind::Table(meta.file));
         let file = vfs.open(&path, mode).map_err(Error::io("open", &path))?;
+        if is_planted("open_reads_tables") {
+            file.read_exact_at(&mut vec![0; meta.file_bytes as usize], 0)
+                .map_err(Error::io("read", &path))?;
+        }
         file.advise(Advice::Random);
         let expected = Some((meta.table_id, meta.file_bytes));
         let source: Arc<dyn TableSource> = Arc::new(Source(file));

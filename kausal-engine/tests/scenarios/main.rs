@@ -7,12 +7,14 @@ mod busy_wait;
 mod cap_wedges_writers;
 mod cursors_pin_memory;
 mod default_of_a_gigabyte;
+mod disk_full_needs_a_restart;
 mod hot_key;
 mod idle_keyspace_pins_logs;
 mod memory_like_the_data;
 mod slow_open;
 mod slow_release;
 mod space_comes_back;
+mod strict_cache_limit;
 
 use std::path::Path;
 

@@ -3,11 +3,15 @@
 //! 1. The example `memory_worker` fills a database of ten budgets and more, and works on it from four threads. It
 //!    keeps no model: values are checked by what they say of themselves. What it takes beside the engine is counted too.
 //! 2. It is judged by its own figures: peak of the books, peak of what the kernel counted, reports whose sums were exact,
-//!    and operations in each tenth of the time.
+//!    and operations in each part of the time, whose [`trend`] must not be down.
 //! 3. The same again in a memory control group of the budget and 32 MiB, where the kernel ends a process that takes more.
+//! 4. What other stores take that are given the same budget, beside ours in the same program: [`peers`]. They are not judged.
 //!
 //! Anonymous and shared memory is what the process pays. Pages of files, the program's own and the window of the mapped log,
 //! are page cache: the kernel takes them back when it wants to. They are shown apart.
+
+mod peers;
+mod trend;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,6 +25,7 @@ use crate::workspace::Workspace;
 
 use super::Options;
 use super::worker;
+use trend::Trend;
 
 const MIB: u64 = 1 << 20;
 
@@ -33,14 +38,16 @@ const GROUP_ALLOWANCE: u64 = 32 * MIB;
 /// Exact reports that a full run wants.
 const REPORTS_MIN: u64 = 10_000;
 
-/// The last fifth of the time has at least this part of the operations of the third.
-const STEADY_PERCENT_MIN: u64 = 50;
+/// The trend is that of the time from this percentage of it on: of five minutes, the third to the fifth.
+const SETTLED_PERCENT: usize = 40;
 
 /// How much is done.
 struct Size {
     budget: u64,
     entries: u64,
     seconds: u64,
+    /// Exact reports that are wanted.
+    reports: u64,
     /// Files of this tree become values.
     tree: &'static str,
 }
@@ -48,11 +55,18 @@ struct Size {
 impl Size {
     fn of(options: &Options) -> Self {
         match options.quick {
-            true => Self { budget: 8 * MIB, entries: 500_000, seconds: 20, tree: "/usr/include/linux" },
+            true => Self {
+                budget: 8 * MIB,
+                entries: 500_000,
+                seconds: 20,
+                reports: 500,
+                tree: "/usr/include/linux",
+            },
             false => Self {
                 budget: 64 * MIB,
                 entries: 4_000_000,
                 seconds: 60 * u64::from(options.minutes),
+                reports: REPORTS_MIN,
                 tree: "/usr/include",
             },
         }
@@ -74,13 +88,11 @@ pub(super) fn run(workspace: &Workspace, options: &Options, folder: &Path) -> Re
         Ok(group) => {
             let grouped = run_once(&program, &size, options, folder, Some(&group))?;
             grouped.print("in a control group of the budget and 32 MiB");
-            grouped.judge(&size, options)
+            grouped.judge(&size, options)?;
         }
-        Err(why) => {
-            println!("torture: skipped: no memory control group: {why}");
-            Ok(())
-        }
+        Err(why) => println!("torture: skipped: no memory control group: {why}"),
     }
+    peers::show(workspace, options, size.entries)
 }
 
 fn run_once(
@@ -103,7 +115,7 @@ fn run_once(
         None => Command::new(program),
     };
     command.arg(&database).arg(size.tree);
-    let numbers = [size.budget / MIB, size.entries, size.seconds, options.seed];
+    let numbers = [size.budget / MIB, size.entries, size.seconds, size.reports, options.seed];
     let output = command::read(command.args(numbers.map(|number| number.to_string())))?;
     let figures = Figures::parse(&output);
     fs::remove_dir_all(&database).at("remove", &database)?;
@@ -127,7 +139,9 @@ struct Figures {
     flushes: u64,
     compactions: u64,
     compacted: u64,
+    /// Operations in each part of the time.
     parts: Vec<u64>,
+    part_millis: u64,
 }
 
 impl Figures {
@@ -150,7 +164,13 @@ impl Figures {
             compactions: number("compactions")?,
             compacted: number("compacted")?,
             parts: value["parts"].as_array()?.iter().filter_map(Value::as_u64).collect(),
+            part_millis: number("part_millis")?,
         })
+    }
+
+    /// Of the operations, since the work has settled.
+    fn trend(&self) -> Option<Trend> {
+        Trend::of(self.parts.get(self.parts.len() * SETTLED_PERCENT / 100..)?)
     }
 
     /// What the process may have resident.
@@ -172,7 +192,12 @@ impl Figures {
             ("reports found exact", self.checked.to_string()),
             ("reads, writes, walks refused for want of memory", self.refused.to_string()),
             ("compactions asked for that rested for want of it", self.rested.to_string()),
-            ("operations in each tenth of the time", format!("{:?}", self.parts)),
+            ("operations in each part of the time", format!("{:?}", self.parts)),
+            ("  a part is", format!("{:.1} s", self.part_millis as f64 / 1e3)),
+            (
+                "  trend when it has settled",
+                self.trend().map_or_else(|| "none".to_owned(), |trend| trend.to_string()),
+            ),
             (
                 "flushes, compactions, stalls",
                 format!("{}, {}, {}", self.flushes, self.compactions, self.stalls),
@@ -190,16 +215,13 @@ impl Figures {
         if self.anonymous > self.resident_max() {
             return wrong("more is resident than the budget, a tenth of it and 16 MiB");
         }
-        if !options.quick && (self.checked < REPORTS_MIN || self.data < 10 * self.budget) {
+        if self.checked < size.reports || (!options.quick && self.data < 10 * self.budget) {
             return wrong("too little was looked at, or the database is smaller than ten budgets");
         }
         if self.refused > 0 {
             return wrong("reads, writes or walks were refused for want of memory");
         }
-        let part =
-            |tenths: std::ops::Range<usize>| self.parts.get(tenths).unwrap_or_default().iter().sum::<u64>();
-        let (middle, end) = (part(4..6), part(8..10));
-        if end * 100 < middle * STEADY_PERCENT_MIN {
+        if !self.trend().is_some_and(|trend| trend.is_steady()) {
             return wrong("it does ever less");
         }
         Ok(())
@@ -245,7 +267,7 @@ mod tests {
     #[test]
     fn figures_are_read_and_judged() {
         let line = "{\"budget\":8388608,\"peak\":8388600,\"files\":7,\"data\":99,\"anonymous\":20000000,\"of_files\":5,\
-                    \"high_water\":6,\"checked\":9,\"refused\":0,\"rested\":0,\"parts\":[5,5,5,5,5,5,5,5,3,3],\"flushes\":1,\
+                    \"high_water\":6,\"checked\":500,\"refused\":0,\"rested\":0,\"parts\":[9,9,9,9,5,6,5,6,5,6],\"part_millis\":5,\"flushes\":1,\
                     \"compactions\":2,\"compacted\":3,\"stalls\":0}";
         let good = Figures::parse(line).unwrap();
         let options = Options { quick: true, ..Options::default() };
@@ -255,7 +277,9 @@ mod tests {
         assert!(!judge(Figures { peak: 8388609, ..good.clone() }));
         assert!(!judge(Figures { anonymous: 8 * MIB + 8 * MIB / 10 + 16 * MIB + 1, ..good.clone() }));
         assert!(!judge(Figures { refused: 1, ..good.clone() }));
-        assert!(!judge(Figures { parts: vec![5, 5, 5, 5, 5, 5, 5, 5, 2, 2], ..good }));
+        assert!(!judge(Figures { checked: 499, ..good.clone() }));
+        assert!(!judge(Figures { parts: vec![9, 9, 9, 9, 9, 8, 7, 6, 5, 4], ..good.clone() }));
+        assert!(!judge(Figures { parts: vec![0; 10], ..good }));
         assert_eq!(Figures::parse("killed"), None);
     }
 }

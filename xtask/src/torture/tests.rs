@@ -18,6 +18,8 @@ fn options_have_defaults_and_refuse_what_they_do_not_know() {
     assert_eq!(only, Options { syscalls: true, only: Some("fsync:EIO:3".into()), ..default() });
     let memory = parse(&["--memory", "--minutes", "2", "--quick"]).expect("a small form");
     assert_eq!(memory, Options { memory: true, minutes: 2, quick: true, ..default() });
+    let beside = parse(&["--memory", "--vs", "fjall,redb"]).expect("with others beside it");
+    assert_eq!(beside, Options { memory: true, versus: Some("fjall,redb".into()), ..default() });
     for wrong in [&["--kill"][..], &["--kills", "many"], &["--kills", "0"], &["--power=0"], &["7"]] {
         assert_eq!(parse(wrong).expect_err("refused").exit_code(), 2);
     }
