@@ -163,6 +163,20 @@ fn read_only() {
 }
 
 #[test]
+fn unsorted() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path());
+    let ingested = engine.ingest(|entries| {
+        entries.put(b"pear", b"green")?;
+        entries.put(b"apple\0", b"red")
+    });
+    insta::assert_snapshot!(
+        told(ingested, folder.path()),
+        @r#"the keys of an ingestion must ascend: "apple\x00" comes after "pear"; sort them"#
+    );
+}
+
+#[test]
 fn newer_format() {
     let folder = tempfile::tempdir().unwrap();
     open(folder.path()).close().unwrap();
