@@ -48,6 +48,7 @@ fn main() -> Outcome<()> {
         began: OnceLock::new(),
         ended: AtomicBool::new(false),
         operations: [const { AtomicU64::new(0) }; 2 * PARTS],
+        others: [const { AtomicU64::new(0) }; 2 * PARTS],
         checked: AtomicU64::new(0),
         refused: AtomicU64::new(0),
         rested: AtomicU64::new(0),
@@ -80,6 +81,8 @@ struct Work {
     ended: AtomicBool,
     /// In each part of the time, and in as many after it for a work that goes on.
     operations: [AtomicU64; 2 * PARTS],
+    /// Ticks of processor time that others had in each part: the machine's without this process's.
+    others: [AtomicU64; 2 * PARTS],
     /// Reports whose sums were found exact during the work.
     checked: AtomicU64,
     /// Reads, writes and walks that got no memory.
@@ -321,7 +324,16 @@ impl Work {
     }
 
     fn sample_resident(&self) -> Outcome<()> {
+        let mut before = ticks_of_others();
         while !self.ended.load(Ordering::SeqCst) {
+            let now = ticks_of_others();
+            let place =
+                self.began.get().map(|began| began.elapsed().as_nanos() / self.part().as_nanos().max(1));
+            if let Some(others) = place.and_then(|place| self.others.get(place as usize)) {
+                others.fetch_add(now.saturating_sub(before), Ordering::Relaxed);
+            }
+            // Both counts are read one after the other: what seems to go back comes again.
+            before = now.max(before);
             if let Some(now) = resident() {
                 self.resident.iter().zip(now).for_each(|(most, now)| {
                     most.fetch_max(now, Ordering::Relaxed);
@@ -338,11 +350,13 @@ impl Work {
         // What is done after the time, for the sake of the reports, is no part of it.
         let parts = self.operations[..PARTS].iter().map(|part| part.load(Ordering::Relaxed).to_string());
         let (parts, part_millis) = (parts.collect::<Vec<_>>().join(","), self.part().as_millis());
+        let others = self.others[..PARTS].iter().map(|part| (10 * part.load(Ordering::Relaxed)).to_string());
+        let others = others.collect::<Vec<_>>().join(",");
         let [anonymous, of_files] = self.resident.each_ref().map(|most| 1024 * most.load(Ordering::Relaxed));
         println!(
             "{{\"budget\":{budget},\"peak\":{},\"files\":{files},\"data\":{data_bytes},\"anonymous\":{anonymous},\
              \"of_files\":{of_files},\"high_water\":{},\"checked\":{},\"refused\":{},\"rested\":{},\"parts\":[{parts}],\
-             \"part_millis\":{part_millis},\"flushes\":{flushes},\"compactions\":{compactions},\"compacted\":{compaction_bytes_written},\
+             \"part_millis\":{part_millis},\"others_millis\":[{others}],\"flushes\":{flushes},\"compactions\":{compactions},\"compacted\":{compaction_bytes_written},\
              \"stalls\":{write_stalls}}}",
             report.root().used_max,
             1024 * status("VmHWM:").unwrap_or(0),
@@ -382,6 +396,21 @@ fn status(field: &str) -> Option<u64> {
     let text = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(field))?;
     line.split_whitespace().next()?.parse().ok()
+}
+
+/// Processor time that others had since the machine started, in hundredths of a second.
+fn ticks_of_others() -> u64 {
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let numbers =
+        |text: &str| -> Vec<u64> { text.split_whitespace().filter_map(|word| word.parse().ok()).collect() };
+    // All that is not idle or waiting for a disk; guests are in the first two already (proc_stat(5)).
+    let machine = numbers(read("/proc/stat").lines().next().unwrap_or_default());
+    let busy: u64 = [0, 1, 2, 5, 6, 7].into_iter().filter_map(|place| machine.get(place)).sum();
+    // Fields 14 and 15 from the first on; the second is a name, which may have spaces (proc_pid_stat(5)).
+    let own = read("/proc/self/stat");
+    let behind_name = own.rsplit_once(')').map_or("", |(_, rest)| rest).split_whitespace();
+    let own = behind_name.skip(11).take(2).filter_map(|word| word.parse::<u64>().ok()).sum();
+    busy.saturating_sub(own)
 }
 
 fn path_key(path: &Path) -> Vec<u8> {

@@ -7,6 +7,7 @@ use kausal_index::BlockIndex;
 
 use crate::core::Core;
 use crate::error::{DISK_FULL, Error};
+use crate::metrics::StallReason;
 use crate::scheduler::Lane;
 use crate::write::OBSTACLE_POLL;
 
@@ -32,6 +33,9 @@ impl<I: BlockIndex + 'static> Core<I> {
                 self.schedule_flush();
             }
             let obstacle = obstacle.or_else(|| self.background.obstacle(Lane::Flush));
+            // Nothing is left to be flushed and still no region is free: a reader keeps one, and nobody can tell for how long.
+            let is_kept = !is_rotated && self.memtables.frozen_count() == 0;
+            let obstacle = obstacle.or_else(|| is_kept.then(|| StallReason::Memtables.text()));
             let until = obstacle.map(|obstacle| self.next_look(obstacle, &mut deadline)).transpose()?;
             self.environment.scheduler.wait(&self.progress, ticket, until);
         }

@@ -72,9 +72,6 @@ impl Retention {
         if covering.is_some_and(|seqno| seqno > entry.seqno) {
             return false;
         }
-        if is_planted("keep_tombstones") {
-            return true;
-        }
         !(entry.kind == Kind::Delete && stripe == 0 && (is_bottom() || is_planted("drop_tombstone_early")))
     }
 }

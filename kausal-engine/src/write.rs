@@ -74,18 +74,23 @@ impl<I: BlockIndex + 'static> Core<I> {
         self.write_separated(prepared, options)
     }
 
-    /// Applies one change, without an allocation unless its value is large.
+    /// Applies one change, without an allocation unless its value is large: a chunk of that then.
     pub(crate) fn write_single(
         self: &Arc<Self>,
         change: &SingleChange<'_>,
         options: WriteOptions,
     ) -> Result<(), Error> {
-        if change.bytes() <= self.plan.inline_value_bytes_max {
-            return self.write_prepared(change, &[], options);
+        let inline_max = self.plan.inline_value_bytes_max;
+        let is_large =
+            |change: &ChangeRef<'_>| change.kind == ChangeKind::Put && change.value.len() > inline_max;
+        match change.changes().find(is_large) {
+            // From where the caller has it: a copy of all of it would be memory that no node accounts for.
+            Some(ChangeRef { keyspace, key, mut value, .. }) => {
+                let len = value.len() as u64;
+                self.put_reader(keyspace, key, &mut value, len, options)
+            }
+            None => self.write_prepared(change, &[], options),
         }
-        let mut batch = WriteBatch::new();
-        change.changes().try_for_each(|change| batch.push(change))?;
-        self.write_batch(&batch, options)
     }
 
     /// Sets `key` to the `len` bytes of `source`, holding at most a chunk of them in memory.

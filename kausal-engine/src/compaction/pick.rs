@@ -138,7 +138,7 @@ fn take_runs(tree: &Tree, level0: usize, through: usize, target: usize) -> Optio
 /// keys is written anew where it is, without tombstones and what they hid; one that is mostly tombstones, or has a range
 /// tombstone, is merged with what it hides.
 fn reclaim(tree: &Tree, oldest_snapshot: SeqNo) -> Option<Pick> {
-    if is_planted("no_reclaim") {
+    if is_planted("no_reclaim") || is_planted("keep_every_version") {
         return None;
     }
     for level in 1..LEVEL_COUNT {

@@ -33,6 +33,17 @@ fn a_log_ten_times_the_memtable_is_replayed_inside_the_budget() {
 }
 
 #[test]
+fn a_large_value_is_written_without_a_copy_of_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = StorageEngine::open(folder.path(), with(8 * MIB)).unwrap();
+    let value = vec![7; 6 * MIB];
+    let counted = allocation_counter::measure(|| engine.put(b"large", &value).unwrap());
+    assert!(counted.bytes_max < MIB as u64 / 2, "{} bytes at once for a value of 6 MiB", counted.bytes_max);
+    assert_eq!(engine.get(b"large").unwrap().unwrap(), value);
+    assert_inside_its_budget(&engine);
+}
+
+#[test]
 fn a_compaction_of_forty_budgets_stays_inside_one() {
     let folder = tempfile::tempdir().unwrap();
     let engine = StorageEngine::open(folder.path(), with(8 * MIB)).unwrap();
