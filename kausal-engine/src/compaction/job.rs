@@ -88,6 +88,10 @@ impl<I: BlockIndex + 'static> Core<I> {
         if waited == Waited::Signalled || self.visible() != written {
             return Ok(Rested::Interrupted);
         }
+        if self.read_view(|view| !view.frozen.is_empty()) {
+            // What would be begun now would be given up. The flush that takes the memtable away asks for compaction again.
+            return Ok(Rested::Done);
+        }
         let _turn = self.compaction_turn.lock();
         while !is_over() {
             self.health.check_poisoned()?;
