@@ -33,6 +33,13 @@ pub fn class() -> String {
     )
 }
 
+/// The file system that files are made on where a benchmark needs some.
+pub fn file_system() -> String {
+    let folder = std::env::temp_dir();
+    let shown = output("df", &["--output=fstype", &folder.to_string_lossy()]);
+    shown.lines().last().unwrap_or("unknown").to_owned()
+}
+
 /// Short name of the commit, marked if the sources differ from it.
 pub fn revision() -> String {
     output("git", &["describe", "--always", "--dirty"])

@@ -152,8 +152,8 @@ const PEERS_NOTES: &str = "\
   the store; `mapped_files` are those of files, which the kernel can take back.
 - LMDB's synced commit is a commit without one and a sync after it, which threads share. It is on the disk then, but a loss of
   power in between may damage the file, as it would not in its own synced mode: that flatters it in `fillsync`.
-- `load`: fjall and RocksDB write tables and take them in, LMDB appends, redb has one transaction; the others, kausal among
-  them, have no other way than batches.
+- `load`: kausal, fjall and RocksDB write tables and take them in, LMDB appends, redb has one transaction; the others have no
+  other way than batches. What kausal took in is on the disk when it answers, what LMDB appended is not.
 - `readwhilewriting`: a writer overwrites at 20,000 a second beside one reader, for everybody; `writes` is what it reached.
 - `latency/paced`: a put every 100 µs; its time is from when it was due.
 - `open`: all memtables had room for everything, so it is all in the log. Until the first look-up is answered.
@@ -167,10 +167,11 @@ pub fn shown(title: &str, command: &str, options: &Options, rows: &[Row]) -> Str
         out,
         "Made by `{command}`.\n\n\
          | | |\n|---|---|\n\
-         | date | {} |\n| machine | {} |\n| revision | {} |\n| compiler | {}, release profile of the workspace |\n\
+         | date | {} |\n| machine | {} |\n| file system | {} |\n| revision | {} |\n| compiler | {}, release profile of the workspace |\n\
          | C library | {} |\n| peers | {} |\n| seed | {} |\n| rounds | {} |\n",
         machine::date(),
         machine::class(),
+        machine::file_system(),
         machine::revision(),
         machine::rustc(),
         machine::libc_name(),

@@ -94,6 +94,28 @@ fn s30_the_record_has_the_sizes_of_the_row() {
 }
 
 #[test]
+fn s26_the_record_has_synced_writes_on_a_real_file_system_beside_the_peers() {
+    let rows = recorded("peers");
+    for threads in [1, 4, 16] {
+        for store in ["kausal", "fjall", "rocksdb", "redb"] {
+            let is_it = |row: &&Row| {
+                row.workload.starts_with(&format!("fillsync/{threads}/"))
+                    && row.subject == store
+                    && row.metric == "rate"
+            };
+            let row =
+                rows.iter().find(is_it).unwrap_or_else(|| panic!("no {store} with {threads} threads"));
+            assert!(row.value > 0.0, "{row:?}");
+        }
+    }
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/benchmarks/peers.md");
+    let record = std::fs::read_to_string(file).unwrap();
+    let line = record.lines().find_map(|line| line.strip_prefix("| file system | ")).expect("it is named");
+    let name = line.trim_end_matches(" |");
+    assert!(!["tmpfs", "ramfs", "unknown", ""].contains(&name), "{name} syncs nothing");
+}
+
+#[test]
 fn a_memtable_is_compared_in_every_workload() {
     let rows = memtable::release(&quick(), 1_000);
     assert!(
