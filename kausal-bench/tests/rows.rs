@@ -103,8 +103,7 @@ fn s26_the_record_has_synced_writes_on_a_real_file_system_beside_the_peers() {
                     && row.subject == store
                     && row.metric == "rate"
             };
-            let row =
-                rows.iter().find(is_it).unwrap_or_else(|| panic!("no {store} with {threads} threads"));
+            let row = rows.iter().find(is_it).unwrap_or_else(|| panic!("no {store} with {threads} threads"));
             assert!(row.value > 0.0, "{row:?}");
         }
     }

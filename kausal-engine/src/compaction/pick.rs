@@ -124,6 +124,10 @@ fn take_runs(tree: &Tree, level0: usize, through: usize, target: usize) -> Optio
     if runs.is_empty() {
         return None;
     }
+    // Rising keys leave tables that overlap nothing, not even each other: they may move without being read.
+    if let Some(run) = as_one_run(&runs).filter(|_| target > through) {
+        runs = vec![run];
+    }
     // Too many for one merge: the oldest first.
     let spare = runs.len().saturating_sub(RUNS_MAX - overlaps);
     runs.drain(..spare);
@@ -132,6 +136,17 @@ fn take_runs(tree: &Tree, level0: usize, through: usize, target: usize) -> Optio
         return (!is_one).then(|| Pick { keyspace: tree.keyspace(), level: target, runs, drops: false });
     }
     Some(with_lower(tree, target, runs))
+}
+
+/// The tables of `runs` in order of their keys, if there are several and no two of them share a key.
+fn as_one_run(runs: &[Vec<Arc<TableFile>>]) -> Option<Vec<Arc<TableFile>>> {
+    if runs.len() < 2 {
+        return None;
+    }
+    let mut files: Vec<_> = runs.iter().flatten().cloned().collect();
+    files.sort_by(|left, right| left.meta().key_min.cmp(&right.meta().key_min));
+    let are_apart = files.windows(2).all(|pair| pair[0].meta().ends_before(&pair[1].meta().key_min));
+    are_apart.then_some(files)
 }
 
 /// A table from which space comes back, now that no snapshot tells its versions apart: one that is the last to speak of its

@@ -172,6 +172,28 @@ fn a_tree_at_rest_is_brought_to_one_run() {
 }
 
 #[test]
+fn rising_keys_are_never_merged() {
+    let rest = Duration::from_millis(50);
+    let machine = Machine::with(options(Compaction::Leveled).level1_bytes(64 << 20).settle_after(Some(rest)));
+    for round in 0..12_u32 {
+        for number in 0..2_000 {
+            machine.engine.put(&(round * 2_000 + number).to_be_bytes(), &[1; 200]).unwrap();
+        }
+        machine.flush();
+    }
+    let stats = machine.engine.stats();
+    assert_eq!((run_count(&machine.engine), stats.compaction_bytes_written), (1, 0), "{stats:?}");
+    assert!(stats.tables_moved > 0, "{stats:?}");
+    let mut cursor = machine.engine.cursor(KeyRange::all()).unwrap();
+    let mut more = cursor.seek_to_first().unwrap();
+    for number in 0..24_000_u32 {
+        assert!(more && cursor.key() == Some(&number.to_be_bytes()[..]));
+        more = cursor.next().unwrap();
+    }
+    assert!(!more);
+}
+
+#[test]
 fn what_is_little_beside_a_level_is_left_above_it() {
     let rest = Duration::from_millis(50);
     let machine = Machine::with(options(Compaction::Leveled).level1_bytes(64 << 20).settle_after(Some(rest)));

@@ -52,6 +52,10 @@ impl TreeIndex {
     ) -> Option<Place<'m>> {
         loop {
             let word = node.word();
+            if word.len() == 0 && word.next() == NIL {
+                // Nothing was inserted yet: most memtables that are asked are full or this.
+                return None;
+            }
             let mut slot = self.memory.find(node, word, target);
             let mut entry = NIL;
             while slot < word.len() {
