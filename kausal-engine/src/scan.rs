@@ -10,10 +10,14 @@
 //! look-up needs.
 
 mod narrow;
+mod range;
+mod value;
+
+pub use range::KeyRange;
+pub use value::ValueReader;
 
 use std::convert::Infallible;
 use std::fmt;
-use std::io::Read;
 use std::ops::{Bound, Range};
 use std::sync::Arc;
 
@@ -22,9 +26,9 @@ use kausal_index::{BlockIndex, Cursor as EntryCursor, EntryRef, Kind, SeqNo};
 use kausal_sstable::{BlockSource, CachedBlocks, MergeMemory, MergingCursor, RunCursor, TableError};
 use smallvec::SmallVec;
 
-use crate::blob::{BlobReader, BlobRef};
+use crate::blob::BlobRef;
 use crate::core::Core;
-use crate::error::{Damage, Error};
+use crate::error::Error;
 use crate::ids::KeyspaceId;
 use crate::planted::is_planted;
 use crate::read::{Cover, View};
@@ -40,50 +44,6 @@ const CHUNK_ENTRIES_MAX: usize = 1024;
 
 /// Sources of a merge that need no allocation for their list: memtables, a due level 0 and every level below.
 const SOURCES_INLINE: usize = 12;
-
-/// Which keys a cursor walks over.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyRange {
-    /// The first key.
-    pub lower: Bound<Vec<u8>>,
-    /// The last key.
-    pub upper: Bound<Vec<u8>>,
-}
-
-impl KeyRange {
-    /// Every key.
-    pub fn all() -> Self {
-        Self { lower: Bound::Unbounded, upper: Bound::Unbounded }
-    }
-
-    /// Every key that begins with `prefix`.
-    pub fn prefix(prefix: &[u8]) -> Self {
-        // The first key behind them: the prefix with its last byte that can be raised, raised.
-        let raisable = prefix.iter().rposition(|&byte| byte < u8::MAX);
-        let upper = raisable.map_or(Bound::Unbounded, |place| {
-            let mut upper = prefix[..=place].to_vec();
-            upper[place] += 1;
-            Bound::Excluded(upper)
-        });
-        Self { lower: Bound::Included(prefix.to_vec()), upper }
-    }
-
-    fn admits_from_below(&self, key: &[u8]) -> bool {
-        match &self.lower {
-            Bound::Included(lower) => lower.as_slice() <= key,
-            Bound::Excluded(lower) => lower.as_slice() < key,
-            Bound::Unbounded => true,
-        }
-    }
-
-    fn admits_from_above(&self, key: &[u8]) -> bool {
-        match &self.upper {
-            Bound::Included(upper) => key <= upper.as_slice(),
-            Bound::Excluded(upper) => key < upper.as_slice(),
-            Bound::Unbounded => true,
-        }
-    }
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Direction {
@@ -649,70 +609,5 @@ impl std::convert::From<Error> for FillError {
 impl<I: BlockIndex> fmt::Debug for Cursor<I> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Cursor").field("snapshot", &self.snapshot.seqno()).finish_non_exhaustive()
-    }
-}
-
-/// Reads one value from front to back. A large one is read in pieces of 64 KiB, each checked before it is handed out.
-#[derive(Debug)]
-pub struct ValueReader {
-    source: ValueSource,
-}
-
-#[derive(Debug)]
-enum ValueSource {
-    Inline(std::io::Cursor<Vec<u8>>),
-    Blob(BlobReader),
-}
-
-impl ValueReader {
-    pub(crate) fn inline(value: Vec<u8>) -> Self {
-        Self { source: ValueSource::Inline(std::io::Cursor::new(value)) }
-    }
-
-    pub(crate) fn blob(reader: BlobReader) -> Self {
-        Self { source: ValueSource::Blob(reader) }
-    }
-
-    /// The whole value; one that lay beside its key is not copied again.
-    pub(crate) fn into_bytes(self, directory: &std::path::Path) -> Result<Vec<u8>, Error> {
-        let mut reader = match self.source {
-            ValueSource::Inline(value) => return Ok(value.into_inner()),
-            ValueSource::Blob(reader) => reader,
-        };
-        let mut value = Vec::new();
-        reader.read_to_end(&mut value).map_err(Error::read_value(directory))?;
-        Ok(value)
-    }
-
-    /// Length of the value in bytes.
-    pub fn len(&self) -> u64 {
-        match &self.source {
-            ValueSource::Inline(value) => value.get_ref().len() as u64,
-            ValueSource::Blob(reader) => reader.len(),
-        }
-    }
-
-    /// Whether the value has no bytes.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-}
-
-impl Read for ValueReader {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        match &mut self.source {
-            ValueSource::Inline(value) => value.read(buffer),
-            ValueSource::Blob(reader) => reader.read(buffer),
-        }
-    }
-}
-
-impl<I: BlockIndex> Core<I> {
-    /// Opens the blob that an entry's value refers to.
-    pub(crate) fn open_blob(&self, view: &View<I>, value: &[u8]) -> Result<BlobReader, Error> {
-        let reference = BlobRef::from_bytes(value)
-            .ok_or_else(|| Error::corruption(&self.directory, 0, Damage::BlobReference))?;
-        let blob = view.blob(reference.file);
-        BlobReader::open(&*self.environment.vfs, &self.directory, reference, blob)
     }
 }

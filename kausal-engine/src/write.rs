@@ -5,7 +5,8 @@
 //!    memtable if the active one has no room). The commit queue numbers it and brings its record to the log.
 //! 3. Without the lock the memtable is filled, which cannot fail any more, and the batch is published in order.
 //! 4. A writer that is ahead of what has to be done behind it is slowed down before it begins (`flow`). When no region is
-//!    free, level 0 is too deep or the disk is full, it waits for progress without any lock, up to the stall timeout. Nothing tells that somebody made room on the disk: that is looked at again and again.
+//!    free, level 0 is too deep or the disk is full, it waits for progress without any lock, up to the stall timeout.
+//!    Nothing tells that somebody made room on the disk: that is looked at again and again.
 //!
 //! A single put or delete is borrowed from its caller ([`SingleChange`]): with a warm memtable
 //! it makes no call to the global allocator.
