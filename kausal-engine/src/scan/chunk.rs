@@ -10,6 +10,7 @@ use kausal_index::{EntryRef, Kind};
 
 use super::FillError;
 use crate::error::Error;
+use crate::same_key::is_same_key;
 
 /// A chunk ends at this many bytes, or entries.
 const CHUNK_BYTES_MAX: usize = 64 << 10;
@@ -144,8 +145,8 @@ impl Chunk {
     pub(super) fn is_decided(&self, key: &[u8]) -> bool {
         match self.decided {
             Decided::None => false,
-            Decided::Kept => self.items.last().is_some_and(|item| is_same(&self.bytes[item.key()], key)),
-            Decided::Apart => is_same(&self.decided_key, key),
+            Decided::Kept => self.items.last().is_some_and(|item| is_same_key(&self.bytes[item.key()], key)),
+            Decided::Apart => is_same_key(&self.decided_key, key),
         }
     }
 
@@ -197,20 +198,6 @@ impl Chunk {
         self.bytes.reserve_exact(len - self.bytes.len());
         self.bytes.resize(len, 0);
         Ok(true)
-    }
-}
-
-/// Whether two keys are equal. Neighbours mostly differ in their first or last bytes, which are compared without a call.
-#[inline]
-fn is_same(left: &[u8], right: &[u8]) -> bool {
-    if left.len() != right.len() {
-        return false;
-    }
-    let ends = |key: &[u8]| Some((*key.first_chunk::<8>()?, *key.last_chunk::<8>()?));
-    match (ends(left), ends(right)) {
-        // Of a key of sixteen bytes these are all.
-        (Some(left_ends), Some(right_ends)) => left_ends == right_ends && (left.len() <= 16 || left == right),
-        _ => left == right,
     }
 }
 
