@@ -10,11 +10,13 @@
 //! A reader takes the view *before* it reads the visible sequence number: a version that was overwritten since may be
 //! gone from a later view, never from an earlier one.
 
+mod many;
+
 use std::sync::Arc;
 
 use kausal_index::{BlockIndex, EntryRef, Kind, SeqNo};
 use kausal_memtable::Memtable;
-use kausal_sstable::{BlockSource, KeyHash, LookupBlocks};
+use kausal_sstable::{Approach, BlockSource, KeyHash, LookupBlocks};
 
 use crate::blob::BlobReader;
 use crate::core::Core;
@@ -23,7 +25,7 @@ use crate::generation::Generation;
 use crate::ids::{FileNumber, KeyspaceId};
 use crate::scan::ValueReader;
 use crate::snapshot::Snapshot;
-use crate::version::{Level, Tree, Version};
+use crate::version::{Level, TableFile, Tree, Version};
 
 /// What a reader sees: memtables and tables of one moment.
 #[derive(Debug)]
@@ -81,46 +83,17 @@ impl<I: BlockIndex> View<I> {
                 _ => return Ok(None),
             }
         }
-        Self::get_from_tables(tree, key, at, blocks, found)
+        Self::get_from_tables(tree, key, at, blocks, None, found)
     }
 
-    /// What the memtables have of `keys`, of which there are at most [`SIDE_BY_SIDE`].
-    fn in_memtables<'v>(
-        &'v self,
-        keyspace: KeyspaceId,
-        keys: &[&[u8]],
-        at: SeqNo,
-    ) -> [InMemory<'v>; SIDE_BY_SIDE] {
-        let mut answers = [InMemory::Unknown; SIDE_BY_SIDE];
-        for memtable in self.memtables() {
-            let Some(part) = memtable.keyspace(keyspace) else { continue };
-            let (mut places, mut asked, mut count) = ([0; SIDE_BY_SIDE], [&[][..]; SIDE_BY_SIDE], 0);
-            for (place, key) in keys.iter().enumerate() {
-                if matches!(answers[place], InMemory::Unknown) {
-                    (places[count], asked[count]) = (place, *key);
-                    count += 1;
-                }
-            }
-            let ranges = part.range_tombstones();
-            part.get_many(&asked[..count], at, |turn, entry| {
-                let hidden = ranges.covering(asked[turn], at);
-                answers[places[turn]] = match entry {
-                    Some(entry) if hidden.is_none_or(|hidden| hidden < entry.seqno) => InMemory::Entry(entry),
-                    None if hidden.is_none() => InMemory::Unknown,
-                    _ => InMemory::Hidden,
-                };
-            });
-        }
-        answers
-    }
-
-    /// [`get_from`](Self::get_from) for a key that no memtable decides.
+    /// [`get_from`](Self::get_from) for a key that no memtable decides, and that may have been approached in one table.
     #[inline]
     fn get_from_tables<T>(
         tree: &Tree,
         key: &[u8],
         at: SeqNo,
         blocks: &mut impl BlockSource,
+        approached: Option<(&TableFile, Approach)>,
         found: impl FnOnce(EntryRef<'_>, Origin) -> T,
     ) -> Result<Option<T>, Error> {
         let hash = KeyHash::of(key);
@@ -130,7 +103,14 @@ impl<I: BlockIndex> View<I> {
                 0 => None,
                 _ => file.table().range_tombstones().covering(key, at),
             };
-            match file.table().get_hashed(key, hash, at, blocks) {
+            let table = file.table();
+            let entry = match approached {
+                Some((of, approach)) if std::ptr::eq(of, file) => {
+                    table.get_approached(approach, key, hash, at, blocks)
+                }
+                _ => table.get_hashed(key, hash, at, blocks),
+            };
+            match entry {
                 Ok(Some(entry)) if hidden.is_none_or(|hidden| hidden < entry.seqno) => {
                     let found = found.take()?;
                     Some(Ok(Some(found(entry, Origin::Table { level: file.meta().level }))))
@@ -172,19 +152,6 @@ impl<I: BlockIndex> View<I> {
             blobs.find(|blob| blob.number() == number).cloned()
         })
     }
-}
-
-/// Keys of one call whose memtables are asked side by side: enough for an index to overlap their misses, and little to clear.
-const SIDE_BY_SIDE: usize = 32;
-
-/// What the memtables have of a key.
-#[derive(Clone, Copy)]
-enum InMemory<'v> {
-    /// Nothing: the tables decide.
-    Unknown,
-    Entry(EntryRef<'v>),
-    /// A range tombstone over it.
-    Hidden,
 }
 
 /// Where an entry was found.
@@ -275,48 +242,6 @@ impl<I: BlockIndex + 'static> Core<I> {
             Kind::Blob => self.open_blob(view, entry.value).map(Found::Blob).map(Some),
             _ => inline(entry.value).map(Found::Inline).map(Some),
         }
-    }
-
-    /// The values of `keys` at a snapshot or now, all of one moment. `each` is given a key's place and what `inline` made of
-    /// its value, in the order of the keys: `order` is room for their places.
-    pub(crate) fn find_many<T>(
-        &self,
-        keyspace: KeyspaceId,
-        keys: &[&[u8]],
-        order: &mut [u32],
-        snapshot: Option<&Snapshot>,
-        mut inline: impl FnMut(&[u8]) -> Result<T, Error>,
-        mut each: impl FnMut(usize, Option<Found<T>>),
-    ) -> Result<(), Error> {
-        order.iter_mut().zip(0..).for_each(|(place, number)| *place = number);
-        order.sort_unstable_by_key(|&place| keys[place as usize]);
-        self.look_up(|view, blocks| {
-            let Some(tree) = view.version.tree(keyspace) else { return Err(Error::NoKeyspace { keyspace }) };
-            let at = self.moment(snapshot);
-            for places in order.chunks(SIDE_BY_SIDE) {
-                let mut asked = [&[][..]; SIDE_BY_SIDE];
-                asked.iter_mut().zip(places).for_each(|(key, &place)| *key = keys[place as usize]);
-                let in_memory = view.in_memtables(keyspace, &asked[..places.len()], at);
-                for (turn, &place) in places.iter().enumerate() {
-                    let mut origin = None;
-                    let mut value = |entry: EntryRef<'_>, from| {
-                        origin = Some(from);
-                        self.value_of(view, entry, &mut inline)
-                    };
-                    let found = match in_memory[turn] {
-                        InMemory::Entry(entry) => Some(value(entry, Origin::Memtable)),
-                        InMemory::Hidden => None,
-                        // In order of the keys: one in the same block as the one before finds it fetched.
-                        InMemory::Unknown => {
-                            View::<I>::get_from_tables(tree, asked[turn], at, blocks, value)?
-                        }
-                    };
-                    self.metrics.count_get(origin);
-                    each(place as usize, found.unwrap_or(Ok(None))?);
-                }
-            }
-            Ok(())
-        })
     }
 
     /// The value of `key` at a snapshot or now, to be read from front to back.

@@ -168,7 +168,8 @@ where
         let key = BlockKey { file: file.number(), offset: handle.offset };
         match step {
             0 => self.cache.ask_for_place(&key),
-            _ => self.cache.ask_for_header(&key),
+            1 => self.cache.ask_for_header(&key),
+            _ => self.cache.ask_for_block(&key),
         }
     }
 

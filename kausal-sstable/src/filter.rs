@@ -10,6 +10,7 @@
 //! | 0 | 64 × n | lines |
 //! | 64 × n | 1 | probes per key, 1 to 30; 0 with n = 0 means: may hold anything |
 
+use kausal_arena::prefetch_line;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::Damage;
@@ -150,6 +151,16 @@ pub(crate) fn check(block: &[u8]) -> Result<(), Damage> {
     let empty = lines.is_empty() && *probes == 0;
     let full = !lines.is_empty() && lines.len().is_multiple_of(LINE_BYTES) && (1..=30).contains(probes);
     if empty || full { Ok(()) } else { Err(Damage::Filter) }
+}
+
+/// Asks for the line that [`may_hold`] will look at.
+#[inline]
+pub(crate) fn ask(block: &[u8], hash: KeyHash) {
+    let Some((_, lines)) = block.split_last() else { return };
+    let (lines, _) = lines.as_chunks::<LINE_BYTES>();
+    if let Some(line) = lines.get(line_of(hash.0, lines.len())) {
+        prefetch_line(line.as_ptr());
+    }
 }
 
 /// Whether a checked filter block admits that its table holds the key.

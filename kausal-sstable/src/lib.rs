@@ -84,7 +84,7 @@ pub use merge::{MergeMemory, MergingCursor};
 pub use pooled::PooledBuffer;
 pub use properties::Properties;
 pub use range_tombstones::RangeTombstones;
-pub use reader::{Residency, Table};
+pub use reader::{Approach, Residency, Table};
 pub use run::RunCursor;
 pub use source::BlockSource;
 pub use verify::Verified;

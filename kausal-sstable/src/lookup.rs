@@ -207,6 +207,16 @@ impl BlockSource for LookupBlocks<'_, '_> {
     }
 
     #[inline]
+    fn approach(&self, file: &TableFile, handle: BlockHandle, step: u32) {
+        let key = BlockKey { file: file.number(), offset: handle.offset };
+        match step {
+            0 => self.cache.ask_for_place(&key),
+            1 => self.cache.ask_for_header(&key),
+            _ => self.cache.ask_for_block(&key),
+        }
+    }
+
+    #[inline]
     fn bytes(&self) -> &[u8] {
         match (&self.held, &self.peek, &self.buffer) {
             (Held::Peeked(_), Some(peek), _) => peek.bytes(),

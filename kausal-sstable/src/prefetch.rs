@@ -14,7 +14,13 @@ const LINES: usize = 3;
 /// Asks for the last lines of `contents`.
 #[inline]
 pub(crate) fn end(contents: &[u8]) {
-    let last = contents.as_ptr().wrapping_add(contents.len()).wrapping_sub(1);
+    before(contents.as_ptr_range().end);
+}
+
+/// Asks for the last lines of what ends before `end`, which need not be there any more.
+#[inline]
+pub(crate) fn before(end: *const u8) {
+    let last = end.wrapping_sub(1);
     for number in 0..LINES {
         prefetch_line(last.wrapping_sub(number * LINE_BYTES));
     }

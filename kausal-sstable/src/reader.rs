@@ -174,7 +174,62 @@ impl Table {
         at: SeqNo,
         source: &'b mut S,
     ) -> Result<Option<EntryRef<'b>>, TableError> {
-        let Some(handle) = self.locate(key, hash, at, source)? else { return Ok(None) };
+        let handle = self.locate(key, hash, at, source)?;
+        self.get_approached(Approach { handle }, key, hash, at, source)
+    }
+
+    /// Asks for the line of the filter that a look-up of `key` begins with, if the filter is in memory. For those who look many
+    /// keys up, in several tables: what each waits for comes while the others are attended to.
+    pub fn ask_for_filter(&self, key: &[u8], hash: KeyHash, at: SeqNo) {
+        let place = if self.segments.len() == 1 { Some(0) } else { self.segment_of(key, at).ok().flatten() };
+        if let Some(filter) = place.and_then(|place| self.segments[place].filter()) {
+            filter::ask(filter, hash);
+        }
+    }
+
+    /// Does what a look-up of `key` does before it looks into a block, and asks for the line that says where that is;
+    /// [`approach_further`](Self::approach_further) goes on. `None` if filters or indexes are not in memory.
+    ///
+    /// # Errors
+    ///
+    /// [`TableError`].
+    pub fn approach<S: BlockSource>(
+        &self,
+        key: &[u8],
+        hash: KeyHash,
+        at: SeqNo,
+        source: &mut S,
+    ) -> Result<Option<Approach>, TableError> {
+        if self.residency == Residency::Root {
+            return Ok(None);
+        }
+        let approach = Approach { handle: self.locate(key, hash, at, source)? };
+        self.approach_further(approach, 0, source);
+        Ok(Some(approach))
+    }
+
+    /// Asks for the line that the one before says: that of the block's header (`step` 1), the block's end (`step` 2).
+    pub fn approach_further<S: BlockSource>(&self, approach: Approach, step: u32, source: &S) {
+        if let Some(handle) = approach.handle {
+            source.approach(&self.file, handle, step);
+        }
+    }
+
+    /// Ends the look-up of the `key` that was [approached](Self::approach): answers what [`get_hashed`](Self::get_hashed) does.
+    ///
+    /// # Errors
+    ///
+    /// [`TableError`].
+    #[inline]
+    pub fn get_approached<'b, S: BlockSource>(
+        &self,
+        approach: Approach,
+        key: &'b [u8],
+        hash: KeyHash,
+        at: SeqNo,
+        source: &'b mut S,
+    ) -> Result<Option<EntryRef<'b>>, TableError> {
+        let Some(handle) = approach.handle else { return Ok(None) };
         source.fetch(&self.file, handle, BlockKind::Data, 0)?;
         prefetch::end(source.bytes());
         let found = self.find_in(handle, source.bytes(), key, hash, at)?;
@@ -371,6 +426,12 @@ impl Table {
         let found = Block::new(contents).and_then(|block| block.find(key, hash, at));
         found.map_err(|what| self.file.corrupt(handle.offset, what))
     }
+}
+
+/// A look-up of a key in a table that has asked filter and index, and has yet to look into a block, if into any.
+#[derive(Clone, Copy, Debug)]
+pub struct Approach {
+    handle: Option<BlockHandle>,
 }
 
 /// Reads and checks the footer. Also answers the file's length.

@@ -35,7 +35,7 @@ pub trait BlockSource: Sized {
     }
 
     /// Says that the block at `handle` is about to be fetched, so that what says where it is may be on its way: at first what
-    /// the source looks at first (`step` 0), the next time what that says (`step` 1).
+    /// the source looks at first (`step` 0), then what that says (`step` 1), and at last the block's end (`step` 2).
     #[inline]
     fn approach(&self, file: &TableFile, handle: BlockHandle, step: u32) {
         let _ = (file, handle, step);

@@ -85,7 +85,7 @@ impl Level {
 
     /// Of level 0: the tables that may hold `key`.
     #[inline]
-    fn files_over<'a>(&'a self, key: &'a [u8]) -> impl Iterator<Item = &'a Arc<TableFile>> {
+    fn files_over<'a, 'k>(&'a self, key: &'k [u8]) -> impl Iterator<Item = &'a Arc<TableFile>> + use<'a, 'k> {
         let head = self.fences.head(key);
         let may_hold = move |(place, file): &(usize, &Arc<TableFile>)| match self.fences.side(*place, head) {
             Side::Inside => true,
@@ -159,10 +159,10 @@ impl Tree {
     /// Shows `ask` the tables that may hold `key` or a range tombstone over it, those with the newer versions first, until it
     /// answers something.
     #[inline]
-    pub(crate) fn find_in_candidates<T>(
-        &self,
+    pub(crate) fn find_in_candidates<'t, T>(
+        &'t self,
         key: &[u8],
-        mut ask: impl FnMut(&TableFile) -> Option<T>,
+        mut ask: impl FnMut(&'t TableFile) -> Option<T>,
     ) -> Option<T> {
         // Two loops, and not one over a chain: that costs more than the levels themselves.
         if !self.levels[0].files.is_empty() {

@@ -193,6 +193,15 @@ impl Core {
         let _ = self.directory.find(key.hash(), ask);
     }
 
+    #[inline]
+    pub(super) fn ask_for_block(&self, key: &BlockKey) {
+        let ask = |frame: u32| {
+            self.headers[frame as usize].ask_for_end();
+            Some(())
+        };
+        let _ = self.directory.find(key.hash(), ask);
+    }
+
     /// What `see` makes of a frame that may hold the block `key`, with its number.
     #[inline]
     pub(super) fn find_frame<'a, T>(

@@ -41,6 +41,7 @@ use super::core::Core;
 use super::key::BlockKey;
 use super::peek::Hazards;
 use crate::ids::FileNumber;
+use crate::prefetch;
 
 /// The smallest frame, and what all of them are multiples of. A model's is smaller: it has to be made a hundred thousand
 /// times.
@@ -172,6 +173,15 @@ impl Header {
         let extent = self.extent.load(Ordering::Relaxed);
         let start = ptr::with_exposed_provenance_mut((extent >> LEN_BITS) as usize * PAGE_BYTES);
         Some(Seen { bytes: NonNull::new(start)?, len: (extent & ((1 << LEN_BITS) - 1)) as usize })
+    }
+
+    /// Asks for the end of the frame's block, where a look-up begins. If the frame is another block's by now the hint is wasted.
+    #[inline]
+    pub(super) fn ask_for_end(&self) {
+        // Relaxed, and of a frame that nothing keeps: the address is asked for, never read.
+        let extent = self.extent.load(Ordering::Relaxed);
+        let start = ptr::with_exposed_provenance::<u8>((extent >> LEN_BITS) as usize * PAGE_BYTES);
+        prefetch::before(start.wrapping_add((extent & ((1 << LEN_BITS) - 1)) as usize));
     }
 
     /// Credit of those who peeked since this was asked last. Under the shard's lock; one that comes at this moment may be

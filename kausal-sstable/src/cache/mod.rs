@@ -132,6 +132,13 @@ impl BlockCache {
         self.core.ask_for_header(key);
     }
 
+    /// Asks for the end of the block, if it is there. Its header is in the line that [`ask_for_header`](Self::ask_for_header) has
+    /// asked for.
+    #[inline]
+    pub(crate) fn ask_for_block(&self, key: &BlockKey) {
+        self.core.ask_for_block(key);
+    }
+
     /// Lets `work` look at blocks, one at a time, that nobody has to pin: what [`get`](Self::get) costs without its two
     /// atomic additions. Nothing that two readers share is written by a read-modify-write.
     ///
