@@ -46,12 +46,12 @@ use crate::memory::{MemoryPlan, REGION_COUNT};
 use crate::metrics::Recorder;
 use crate::options::{Durability, MEMORY_BUDGET_MIN, Options};
 use crate::planted::is_planted;
-use crate::replay::Gathered;
+use crate::replay::{Ahead, Filled, Gathered, LogReader, LogSource, Reading, Replayed};
 use crate::retention::Stripes;
 use crate::table_output::{NoPace, Workplace};
 use crate::version::{TableFile, Version, VersionSet};
 use crate::vfs::{OpenMode, Vfs};
-use crate::wal::{Extent, LogScan, PreviousLog, RecoveredLog, Scanned, WINDOW_BYTES, WalWriter};
+use crate::wal::{RecoveredLog, WINDOW_BYTES, WalWriter};
 
 /// With more recovered logs than these, the memtable that keeps them is flushed behind the open: each open that is not closed by a
 /// flush leaves one more, and each costs the next open a file.
@@ -271,108 +271,6 @@ fn rotate_error(refused: RotateRefused) -> Error {
     }
 }
 
-/// A log to be replayed, as its header and the logs after it have it.
-pub(crate) struct LogPlan {
-    pub(crate) number: FileNumber,
-    pub(crate) extent: Extent,
-    /// Where the log after it, or the manifest, says that this one ended.
-    pub(crate) expected_end: Option<u64>,
-    /// Tables hold its changes up to this one.
-    flushed: SeqNo,
-}
-
-/// Which logs count.
-pub(crate) struct LogPlans {
-    /// Oldest first.
-    pub(crate) logs: Vec<LogPlan>,
-    /// Logs that were synced and are not there, if that is let pass.
-    missing: Vec<FileNumber>,
-}
-
-/// Which logs count, and what is known of each. A chain that a missing log breaks ends before it.
-pub(crate) fn plan_logs(
-    directory: &Path,
-    state: &ManifestState,
-    files: &[FileKind],
-    salvages: bool,
-    scan: impl Fn(FileNumber, Extent) -> Result<LogScan, Error>,
-) -> Result<LogPlans, Error> {
-    let mut numbers: Vec<FileNumber> = files
-        .iter()
-        .filter_map(|kind| match kind {
-            // Behind the last log of a clean close there is only what an open left that crashed.
-            FileKind::Log(number) if state.current.clean_log.is_some_and(|log| *number > log.number) => None,
-            FileKind::Log(number) if state.needs_log(*number) => Some(*number),
-            _ => None,
-        })
-        .collect();
-    numbers.sort();
-    let mut plans: BTreeMap<FileNumber, LogPlan> = BTreeMap::new();
-    let mut is_synced = state.current.clean_log.is_some();
-    let mut trusted = state.current.clean_log.map_or(0, |log| log.len);
-    let mut missing = Vec::new();
-    let mut miss = |number| {
-        missing.push(number);
-        let path = file_path(directory, FileKind::Log(number));
-        if salvages { Ok(()) } else { Err(Error::corruption(&path, 0, Damage::LogMissing)) }
-    };
-    if let Some(log) = state.current.clean_log
-        && numbers.last() != Some(&log.number)
-    {
-        miss(log.number)?;
-    }
-    let mut expected_end = None;
-    for (place, &number) in numbers.iter().enumerate().rev() {
-        let recovered = state.recovered_logs.iter().find(|log| log.number == number);
-        let extent = Extent {
-            trusted: recovered.map_or(0, |log| log.synced).max(trusted),
-            limit: recovered.map(|log| log.len),
-        };
-        let flushed = recovered.map_or(SeqNo::ZERO, |log| log.flushed);
-        plans.insert(number, LogPlan { number, extent, expected_end, flushed });
-        let mut log = scan(number, extent)?;
-        let previous = previous_of(state, number, numbers.get(place.wrapping_sub(1)), &log);
-        if place == 0 && previous.is_none() {
-            // Nothing comes before it: the replay reads it.
-            break;
-        }
-        while let Scanned::Batch(_) = log.next()? {}
-        is_synced |= log.synced_through() > 0;
-        (trusted, expected_end) = (0, None);
-        let Some(previous) = previous else { continue };
-        let is_recovered = state.recovered_logs.iter().any(|log| log.number == previous.number);
-        if numbers.contains(&previous.number) {
-            trusted = if is_synced { previous.len } else { 0 };
-            expected_end = Some(previous.len);
-        } else {
-            // The name of a recovered log is durable.
-            if is_synced || is_recovered {
-                miss(previous.number)?;
-            }
-            // A hole: this log and all later ones come after something that is lost.
-            plans.retain(|&kept, _| kept < number);
-        }
-    }
-    Ok(LogPlans { logs: plans.into_values().collect(), missing })
-}
-
-/// The log before the one that is being scanned, whose number comes behind `before` among those that are there: as the manifest has
-/// it if that one was recovered, else as the header has it.
-fn previous_of(
-    state: &ManifestState,
-    number: FileNumber,
-    before: Option<&FileNumber>,
-    log: &LogScan,
-) -> Option<PreviousLog> {
-    if number < state.oldest_log || before.is_none_or(|&before| before < state.oldest_log) {
-        let mut recovered = state.recovered_logs.iter().rev();
-        if let Some(last) = recovered.find(|log| log.number < number) {
-            return Some(PreviousLog { number: last.number, len: last.len });
-        }
-    }
-    log.previous().filter(|previous| previous.number >= state.oldest_log)
-}
-
 impl<I: BlockIndex + 'static> Opening<'_, I> {
     fn new_number(&self) -> FileNumber {
         FileNumber(self.next_file.fetch_add(1, Ordering::Relaxed))
@@ -400,81 +298,52 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
         Ok(())
     }
 
+    /// Inserts what the logs hold, and meanwhile lets the next part of them be read, if there is more than one.
     fn replay(&mut self, state: &ManifestState, files: &[FileKind]) -> Result<(), Error> {
-        let (vfs, directory) = (Arc::clone(&self.environment.vfs), self.directory);
-        let (wal, salvages) = (&self.plan.wal, self.options.salvage);
-        let scan = |number, extent| {
-            let path = file_path(directory, FileKind::Log(number));
-            let file = vfs.open(&path, OpenMode::Read).map_err(Error::io("open", &path))?;
-            let (id, charge) = (state.current.database_id, wal.reserve(64 << 10)?);
-            LogScan::open(file, &path, number, id, extent, salvages, charge)
-        };
-        let plans = plan_logs(directory, state, files, salvages, scan)?;
-        let salvaged =
-            |number, offset| Salvaged { file: file_path(directory, FileKind::Log(number)), offset };
-        self.report.salvaged.extend(plans.missing.into_iter().map(|number| salvaged(number, 0)));
-        let count = plans.logs.len();
         // At open nothing compacts.
         let compaction = self.plan.compaction.budget();
-        let mut gathered = Gathered::new(compaction, compaction.ceiling() / 2);
-        for (place, plan) in plans.logs.into_iter().enumerate() {
-            self.report.log_count += 1;
-            let mut log = scan(plan.number, plan.extent)?;
-            let mut last = SeqNo::ZERO;
-            let end = loop {
-                let offset = log.offset();
-                match log.next()? {
-                    Scanned::Batch(batch) => {
-                        self.report.batch_count += 1;
-                        if is_planted("replay_holds_the_log") {
-                            let values = batch.changes().map(|(_, change)| change.value.len());
-                            std::mem::forget(compaction.reserve(values.sum())?);
-                        }
-                        for (seqno, change) in batch.changes() {
-                            if change.keyspace >= self.next_keyspace {
-                                let path = file_path(directory, FileKind::Log(plan.number));
-                                let what = Damage::Keyspace(change.keyspace);
-                                return Err(Error::corruption(&path, offset, what));
-                            }
-                            if seqno > plan.flushed {
-                                self.gather(&mut gathered, change, seqno)?;
-                            }
-                        }
-                        last = last.max(batch.last());
-                        self.frame_bytes_max = self.frame_bytes_max.max(log.offset() - offset);
-                    }
-                    Scanned::End { end, dropped } => {
-                        self.report.dropped_bytes += dropped;
-                        break end;
-                    }
-                }
+        let half = compaction.ceiling() / 2;
+        let source = LogSource {
+            vfs: Arc::clone(&self.environment.vfs),
+            directory: self.directory.to_owned(),
+            database_id: self.database_id,
+            salvages: self.options.salvage,
+            wal: self.plan.wal.clone(),
+            compaction: compaction.clone(),
+        };
+        let mut reader = LogReader::new(source, state, files)?;
+        let (mut gathered, mut spare) = (Gathered::new(compaction, half), None);
+        let mut filled = reader.fill(&mut gathered)?;
+        while filled != Filled::End {
+            let next = match filled {
+                Filled::Full => spare.take().unwrap_or_else(|| Gathered::new(compaction, half)),
+                _ => Gathered::none(),
             };
-            self.last_seqno = self.last_seqno.max(last);
-            let synced = plan.extent.trusted.max(log.synced_through()).min(end);
-            let recovered = RecoveredLog { number: plan.number, len: end, synced, flushed: plan.flushed };
-            self.replayed.push((recovered, last));
-            if let Some(offset) = log.damaged() {
-                self.report.salvaged.push(salvaged(plan.number, offset));
+            if !next.has_room() {
+                self.insert_gathered(&mut gathered)?;
+                if filled == Filled::TooLarge {
+                    reader.one(|change, seqno| self.insert(change, seqno))?;
+                }
+                filled = reader.fill(&mut gathered)?;
+                continue;
             }
-            if plan.expected_end.is_some_and(|expected| expected != end) {
-                self.report.dropped_log_count = count - place - 1;
-                break;
-            }
+            let environment = self.environment;
+            let ahead = Ahead::begin(&*environment.scheduler, Reading { reader, gathered: next });
+            let inserted = self.insert_gathered(&mut gathered);
+            let (read, outcome) = ahead.end()?;
+            inserted?;
+            filled = outcome?;
+            reader = read.reader;
+            spare = Some(std::mem::replace(&mut gathered, read.gathered));
         }
-        self.insert_gathered(&mut gathered)
-    }
-
-    /// Takes one change of the log. A change of a keyspace that was dropped later is gone with it.
-    fn gather(&mut self, gathered: &mut Gathered, change: ChangeRef<'_>, seqno: SeqNo) -> Result<(), Error> {
-        let keyspace = change.keyspace;
-        if keyspace != KeyspaceId::DEFAULT && !self.keyspaces.contains_key(&keyspace) {
-            return Ok(());
-        }
-        if gathered.add(change, seqno) {
-            return Ok(());
-        }
-        self.insert_gathered(gathered)?;
-        if gathered.add(change, seqno) { Ok(()) } else { self.insert(change, seqno) }
+        self.insert_gathered(&mut gathered)?;
+        let Replayed { logs, last_seqno, frame_bytes_max, report } = reader.end();
+        self.last_seqno = self.last_seqno.max(last_seqno);
+        (self.replayed, self.frame_bytes_max) = (logs, frame_bytes_max);
+        let manifest = std::mem::replace(&mut self.report, report);
+        self.report.was_clean = manifest.was_clean;
+        self.report.dropped_bytes += manifest.dropped_bytes;
+        Ok(())
     }
 
     /// Inserts what was gathered: in as large parts as there are permits for, each in the order of a memtable; see `replay`.
@@ -488,11 +357,13 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
                 let mut changes = gathered.changes(part.clone());
                 changes.try_for_each(|(change, seqno)| self.insert_into(&active, &permit, change, seqno))?;
             } else if part.len() > REPLAYED_SINGLY_MAX {
+                gathered.unsort();
                 count = part.len() / 2;
                 continue;
             } else {
                 let full = Arc::as_ptr(&active);
                 drop(active);
+                gathered.unsort();
                 gathered.changes(part.clone()).try_for_each(|(change, seqno)| self.insert(change, seqno))?;
                 if Arc::as_ptr(&self.memtables.active()) != full {
                     count = gathered.len();

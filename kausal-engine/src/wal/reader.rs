@@ -139,6 +139,11 @@ impl LogScan {
         self.offset
     }
 
+    /// Reads on from `offset`, where a frame begins that was read before.
+    pub(crate) fn go_back(&mut self, offset: u64) {
+        self.offset = offset;
+    }
+
     /// Largest synced length that a frame of this log claims.
     pub(crate) fn synced_through(&self) -> u64 {
         self.synced_through

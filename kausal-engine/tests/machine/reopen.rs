@@ -265,6 +265,43 @@ fn logs_beyond_a_memtable_are_flushed_as_it_goes_and_the_rest_is_not_replayed_tw
     }
 }
 
+/// Replay gathers less than half a mebibyte at a time here.
+#[test]
+fn batches_longer_than_a_part_of_the_replay_are_found_again() {
+    let vfs = SimVfs::new();
+    let engine = try_open(&vfs, Options::new().memory_budget(128 << 20)).0.unwrap();
+    let mut state = State::new();
+    for round in 0..3_u8 {
+        let mut batch = WriteBatch::new();
+        for number in 0..2000_u16 {
+            let (key, value) = (number.to_be_bytes().to_vec(), vec![round; 500]);
+            batch.put(&key, &value).unwrap();
+            state.insert(key, value);
+        }
+        batch.delete_range(&100_u16.to_be_bytes(), &200_u16.to_be_bytes()).unwrap();
+        state.retain(|key, _| !(100_u16..200).contains(&u16::from_be_bytes(key[..2].try_into().unwrap())));
+        for number in [150_u16, 5000] {
+            let (key, value) = (number.to_be_bytes().to_vec(), vec![round; 150_000]);
+            batch.put(&key, &value).unwrap();
+            state.insert(key, value);
+        }
+        engine.write(&batch, WriteOptions::default()).unwrap();
+        let (key, value) = (vec![0xFF, 0xFF, round], vec![round; 150_000]);
+        engine.put(&key, &value).unwrap();
+        state.insert(key, value);
+    }
+    let mut vfs = killed(&vfs);
+    for round in 0..3_u8 {
+        let engine = open(&vfs);
+        assert_eq!(engine.recovery_report().batch_count, if round == 0 { 6 } else { 1 });
+        assert!(read_all(&engine) == state, "round {round}");
+        engine.flush().unwrap();
+        engine.put(&[round], b"later").unwrap();
+        state.insert(vec![round], b"later".to_vec());
+        vfs = killed(&vfs);
+    }
+}
+
 #[test]
 fn what_is_synced_behind_a_recovered_log_is_not_ahead_of_it() {
     let vfs = SimVfs::new();
