@@ -4,7 +4,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use kausal_engine::event::{Event, Ticket};
+use kausal_engine::scheduler::{Job, Lane, Scheduler, Waited};
 use kausal_engine::sim::{self, CrashMode, Fault, SimRandom, SimScheduler, SimVfs};
 use kausal_engine::vfs::{OpenMode, Vfs};
 use kausal_engine::{
@@ -262,6 +266,58 @@ fn logs_beyond_a_memtable_are_flushed_as_it_goes_and_the_rest_is_not_replayed_tw
         state.insert(vec![round], b"later".to_vec());
         vfs = killed(&vfs);
         check(&vfs);
+    }
+}
+
+/// Runs jobs at once, as a second thread would that is faster than the first, or drops them unrun; and waits as the simulation.
+#[derive(Debug)]
+struct AtOnce {
+    simulated: Arc<SimScheduler>,
+    job_count: AtomicUsize,
+    runs: bool,
+}
+
+impl Scheduler for AtOnce {
+    fn spawn(&self, _lane: Lane, job: Job) {
+        self.job_count.fetch_add(1, Ordering::Relaxed);
+        if self.runs {
+            job();
+        }
+    }
+
+    fn wait(&self, event: &Event, ticket: Ticket, deadline: Option<Duration>) -> Waited {
+        self.simulated.wait(event, ticket, deadline)
+    }
+
+    fn shutdown(&self) {
+        self.simulated.shutdown();
+    }
+
+    fn panic_count(&self) -> usize {
+        0
+    }
+}
+
+#[test]
+fn parts_of_the_logs_are_read_ahead_or_not_and_that_makes_no_difference() {
+    let vfs = SimVfs::new();
+    let engine = try_open(&vfs, Options::new().memory_budget(128 << 20)).0.unwrap();
+    let mut state = State::new();
+    for number in 0..6000_u32 {
+        let (key, value) = ((number % 4000).to_be_bytes().to_vec(), vec![number as u8; 700]);
+        engine.put(&key, &value).unwrap();
+        state.insert(key, value);
+    }
+    let vfs = killed(&vfs);
+    for runs in [true, false] {
+        let (mut environment, simulated) = sim::environment(&killed(&vfs), 1);
+        let scheduler = Arc::new(AtOnce { simulated, job_count: AtomicUsize::new(0), runs });
+        environment.scheduler = Arc::clone(&scheduler) as Arc<dyn Scheduler>;
+        // Nothing is compacted.
+        let options = small().level0_compaction_count(100);
+        let engine: StorageEngine = Builder::new(FOLDER, options).environment(environment).open().unwrap();
+        assert!(scheduler.job_count.load(Ordering::Relaxed) > 3, "{scheduler:?}");
+        assert!(read_all(&engine) == state, "jobs run: {runs}");
     }
 }
 
