@@ -480,6 +480,12 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
         let needed = self.replayed.iter().filter(|(_, last)| *last > flushed);
         let mut logs: Vec<RecoveredLog> =
             needed.map(|(log, _)| RecoveredLog { flushed: log.flushed.max(flushed), ..*log }).collect();
+        // Nobody has let the flush behind an open come to its end.
+        if logs.len() > 2 * RECOVERED_LOGS_MAX {
+            drop(active);
+            self.flush_active()?;
+            return Ok(Vec::new());
+        }
         let is_asked_for = self.options.durability == Durability::Power;
         if is_asked_for || logs.iter().any(|log| log.synced > 0) {
             let _charge = self.plan.wal.reserve(WINDOW_BYTES)?;

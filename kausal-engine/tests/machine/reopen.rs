@@ -161,6 +161,20 @@ fn killed_again_and_again_before_any_flush_it_shows_what_it_showed() {
 }
 
 #[test]
+fn short_lives_pile_up_no_logs_though_no_job_ever_runs() {
+    let mut vfs = SimVfs::new();
+    let mut counts = Vec::new();
+    for round in 0..40_u8 {
+        let engine = open(&vfs);
+        assert_eq!(read_all(&engine).len(), usize::from(round));
+        engine.put(&[round], b"value").unwrap();
+        vfs = killed(&vfs);
+        counts.push(files(&vfs, "wal").len());
+    }
+    assert!(counts.iter().all(|&count| count <= 18) && counts.contains(&9), "{counts:?}");
+}
+
+#[test]
 fn a_crash_at_any_call_of_a_second_recovery_is_recovered_from() {
     let vfs = SimVfs::new();
     let (mut state, mut users) = (State::new(), State::new());
