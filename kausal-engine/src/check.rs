@@ -103,7 +103,7 @@ impl Check<'_> {
             self.directory,
             meta.clone(),
             Vec::new(),
-            &TableMemory::new(self.budget.clone(), None),
+            &TableMemory::new(self.budget.clone(), None, 1),
             OpenMode::Read,
         )?;
         let properties = file.table().properties();

@@ -77,6 +77,7 @@ mod remedy;
 mod replay;
 mod request;
 mod retention;
+mod same_key;
 mod scan;
 pub mod scheduler;
 #[cfg(any(test, feature = "sim"))]

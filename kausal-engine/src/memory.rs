@@ -36,6 +36,7 @@ use kausal_arena::{AllocError, Budget, MemoryEvent, MemoryEvents};
 use kausal_sstable::{BlockCache, BlockCacheOptions, Residency};
 
 use crate::job_memory::JobMemory;
+use crate::version::OpenFiles;
 
 /// Number of memtable regions: one takes writes while the other is flushed. A third one would be there when a memtable is full before
 /// that is done, but three of an eighth make smaller tables in level 0, so more merges: puts came at 0.9 of the rate of two of 3/16,
@@ -69,8 +70,8 @@ pub(crate) struct MemoryPlan {
 }
 
 impl MemoryPlan {
-    /// Divides `bytes`.
-    pub(crate) fn new(bytes: usize) -> Result<Self, AllocError> {
+    /// Divides `bytes`. At most `open_tables_max` files of tables are open at a time.
+    pub(crate) fn new(bytes: usize, open_tables_max: usize) -> Result<Self, AllocError> {
         // Rounded down, so that rounding to pages stays within it.
         let region_bytes = (bytes / 16 * 3).min(u32::MAX as usize & !0xFFFF) & !0xFFFF;
         let root = Budget::root("database", bytes);
@@ -86,7 +87,7 @@ impl MemoryPlan {
         Ok(Self {
             memtables: root.child("memtables", memtables, memtables)?,
             wal: first("wal", bytes / 32, bytes / 4)?,
-            tables: TableMemory::new(first("tables", bytes / 32, bytes / 4)?, Some(&cache)),
+            tables: TableMemory::new(first("tables", bytes / 32, bytes / 4)?, Some(&cache), open_tables_max),
             cache,
             flush: JobMemory::new(first("flush", bytes / 16, bytes / 8)?),
             compaction: JobMemory::new(first("compaction", bytes / 8, bytes / 4)?),
@@ -103,17 +104,22 @@ impl MemoryPlan {
     }
 }
 
-/// Where open tables keep what stays, and whose cache their blocks are in.
+/// Where tables keep what stays, whose cache their blocks are in, and which of their files are open.
 #[derive(Clone, Debug)]
 pub(crate) struct TableMemory {
     budget: Budget,
     cache: Option<Arc<BlockCache>>,
+    files: Arc<OpenFiles>,
 }
 
 impl TableMemory {
     /// Tables that are charged to `budget`. Without a cache they are read through to be checked, and no more.
-    pub(crate) fn new(budget: Budget, cache: Option<&Arc<BlockCache>>) -> Self {
-        Self { budget, cache: cache.cloned() }
+    pub(crate) fn new(budget: Budget, cache: Option<&Arc<BlockCache>>, open_max: usize) -> Self {
+        Self { budget, cache: cache.cloned(), files: OpenFiles::new(open_max) }
+    }
+
+    pub(crate) fn files(&self) -> &Arc<OpenFiles> {
+        &self.files
     }
 
     pub(crate) fn budget(&self) -> &Budget {

@@ -72,6 +72,7 @@ pub struct Options {
     compression: [Compression; COMPRESSION_LEVELS],
     pub(crate) compaction: Compaction,
     pub(crate) table_bytes: Option<u64>,
+    pub(crate) open_tables_max: usize,
     pub(crate) level1_bytes: Option<u64>,
     pub(crate) level0_compaction_count: usize,
     pub(crate) level0_stall_count: usize,
@@ -102,6 +103,7 @@ impl Options {
             compression: [Compression::None; COMPRESSION_LEVELS],
             compaction: Compaction::Leveled,
             table_bytes: None,
+            open_tables_max: 512,
             level1_bytes: None,
             level0_compaction_count: 4,
             level0_stall_count: 12,
@@ -201,6 +203,13 @@ impl Options {
     /// memory budget, and at least 1 MiB. A table is longer where a key has many versions.
     pub fn table_bytes(mut self, bytes: u64) -> Self {
         self.table_bytes = Some(bytes);
+        self
+    }
+
+    /// Files of tables that are open at a time, beside one for each thread that reads; at least 1. Default 512, half of what most
+    /// systems let a process have. A table whose file is not open opens it for its next read that the cache cannot answer.
+    pub fn open_tables_max(mut self, files: usize) -> Self {
+        self.open_tables_max = files;
         self
     }
 

@@ -124,21 +124,23 @@ impl<I: BlockIndex> View<I> {
         found: impl FnOnce(EntryRef<'_>, Origin) -> T,
     ) -> Result<Option<T>, Error> {
         let hash = KeyHash::of(key);
-        for file in tree.candidates(key) {
+        let mut found = Some(found);
+        let answer = tree.find_in_candidates(key, |file| {
             let hidden = match file.meta().range_tombstone_count {
                 0 => None,
                 _ => file.table().range_tombstones().covering(key, at),
             };
-            let entry = file.table().get_hashed(key, hash, at, blocks);
-            match entry.map_err(|error| Error::table(file.path(), error))? {
-                Some(entry) if hidden.is_none_or(|hidden| hidden < entry.seqno) => {
-                    return Ok(Some(found(entry, Origin::Table { level: file.meta().level })));
+            match file.table().get_hashed(key, hash, at, blocks) {
+                Ok(Some(entry)) if hidden.is_none_or(|hidden| hidden < entry.seqno) => {
+                    let found = found.take()?;
+                    Some(Ok(Some(found(entry, Origin::Table { level: file.meta().level }))))
                 }
-                None if hidden.is_none() => {}
-                _ => return Ok(None),
+                Ok(None) if hidden.is_none() => None,
+                Ok(_) => Some(Ok(None)),
+                Err(error) => Some(Err(Error::table(file.path(), error))),
             }
-        }
-        Ok(None)
+        });
+        answer.unwrap_or(Ok(None))
     }
 
     /// What may hide entries of `keyspace`: every place that has range tombstones. Empty, most often.

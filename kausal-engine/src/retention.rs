@@ -8,6 +8,7 @@ use kausal_index::{EntryRef, Kind, SeqNo};
 
 use crate::planted::is_planted;
 use crate::range_fragments::RangeFragments;
+use crate::same_key::is_same_key;
 
 /// The stripes that live snapshots cut the history into.
 #[derive(Clone, Debug, Default)]
@@ -59,7 +60,7 @@ impl Retention {
         fragments: &RangeFragments,
         is_bottom: impl FnOnce() -> bool,
     ) -> bool {
-        if self.stripe.is_none() || self.key != entry.key {
+        if self.stripe.is_none() || !is_same_key(&self.key, entry.key) {
             self.key.clear();
             self.key.extend_from_slice(entry.key);
             self.stripe = None;

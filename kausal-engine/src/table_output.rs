@@ -22,6 +22,7 @@ use crate::memory::TableMemory;
 use crate::options::Options;
 use crate::planted::is_planted;
 use crate::range_fragments::RangeFragments;
+use crate::same_key::is_same_key;
 use crate::table_syncs::TableSyncs;
 use crate::version::TableFile;
 use crate::vfs::{OpenMode, VfsFile};
@@ -137,10 +138,9 @@ impl<'a> TableOutput<'a> {
 
     /// Adds the next entry. A table ends at its target size, but never between two versions of a key.
     pub(crate) fn add(&mut self, entry: EntryRef<'_>) -> Result<(), Error> {
-        let is_older_version = self
-            .open
-            .as_ref()
-            .is_some_and(|open| open.writer.entry_count() > 0 && open.writer.last_key() == entry.key);
+        let is_older_version = self.open.as_ref().is_some_and(|open| {
+            open.writer.entry_count() > 0 && is_same_key(open.writer.last_key(), entry.key)
+        });
         let full = self.open.as_ref().is_some_and(|open| {
             !is_older_version && open.writer.estimated_file_bytes() >= self.target.file_bytes
         });

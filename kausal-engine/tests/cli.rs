@@ -9,6 +9,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::process::{Command, Output};
 
+use kausal_engine::{Options, StorageEngine};
+
 fn kausal(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_kausal")).args(arguments).current_dir(folder).output().unwrap()
 }
@@ -84,6 +86,27 @@ fn single_commands_and_their_exit_codes() {
     let table = fs::read_dir(folder.path().join("T.db")).unwrap().map(|entry| entry.unwrap().path());
     let table = table.filter(|path| path.extension().is_some_and(|end| end == "sst")).max().unwrap();
     assert!(run(0, &["sst", table.to_str().unwrap()]).0.ends_with("sound\n"));
+}
+
+#[test]
+fn tables_beyond_what_the_system_lets_a_process_open_are_read_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options::new().level0_compaction_count(1000).level0_stall_count(1000).settle_after(None);
+    let engine: StorageEngine = StorageEngine::open(folder.path().join("T.db"), options).unwrap();
+    for number in 0..60 {
+        engine.put(format!("key {number}").as_bytes(), b"value").unwrap();
+        engine.flush().unwrap();
+    }
+    engine.close().unwrap();
+    // Fewer files than tables, and the engine was told nothing of it.
+    let run = "ulimit -n 30 && exec \"$0\" get T.db 'key 0'";
+    let output = Command::new("sh")
+        .args(["-c", run, env!("CARGO_BIN_EXE_kausal")])
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stderr), "");
+    assert_eq!(output.stdout, b"value");
 }
 
 #[test]

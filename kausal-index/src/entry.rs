@@ -144,7 +144,14 @@ impl EntryRef<'_> {
 }
 
 /// Compares two positions: key ascending, then sequence number *descending*.
+#[inline]
 pub fn compare_positions(left: (&[u8], SeqNo), right: (&[u8], SeqNo)) -> Ordering {
+    // Without a call, where the first bytes decide.
+    if let (Some(left), Some(right)) = (left.0.first_chunk(), right.0.first_chunk())
+        && left != right
+    {
+        return u64::from_be_bytes(*left).cmp(&u64::from_be_bytes(*right));
+    }
     left.0.cmp(right.0).then_with(|| right.1.cmp(&left.1))
 }
 

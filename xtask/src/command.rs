@@ -3,14 +3,28 @@
 use std::ffi::OsStr;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::failure::Failure;
+
+/// Whether cargo is left to keep, for the next build, what it finds out in this one.
+static IS_INCREMENTAL: AtomicBool = AtomicBool::new(true);
 
 /// A `cargo` command in `root`: the same cargo that runs this task.
 pub(crate) fn cargo(root: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.current_dir(root).args(arguments);
+    // Relaxed: it is set before there is a second thread.
+    if !IS_INCREMENTAL.load(Ordering::Relaxed) {
+        command.env("CARGO_INCREMENTAL", "0");
+    }
     command
+}
+
+/// Lets all further [`cargo`] commands compile for this build alone: a tenth less work for a first build, and more for
+/// one after a small change.
+pub(crate) fn compile_for_once() {
+    IS_INCREMENTAL.store(false, Ordering::Relaxed);
 }
 
 /// Runs `command` with its output on ours.

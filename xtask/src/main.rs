@@ -59,7 +59,7 @@ Usage: cargo xtask TASK
                     counts [--check]  instructions of the hot paths: writes, or compares with,
                                   docs/benchmarks/counts.json; needs valgrind
   layers          proves the rules of ARCHITECTURE.md on dependencies, arenas, files and unsafe code
-  mem diff A B    compares two reports that `kausal memory DB --json` printed, and names the first node that differs
+  mem diff A B    compares two reports that `kausal memory DB --json --events` printed, and names the first event and node that differ
   model [loom|shuttle]  explores interleavings of the models (default: loom, all of them)
                     --crate NAME  only this crate's; may be repeated
                     --planted X   builds the defect X in, and demands that a model finds it

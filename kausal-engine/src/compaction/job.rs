@@ -7,7 +7,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kausal_index::{BlockIndex, Cursor};
+use kausal_index::{BlockIndex, Cursor, EntryRef};
 use kausal_sstable::{MergingCursor, PooledBuffer, RunCursor, Table, TableError};
 
 use crate::compaction::{Goal, Pick, TreeShape, pick};
@@ -256,25 +256,40 @@ impl<I: BlockIndex + 'static> Core<I> {
             sources.push(Source::Run(cursor));
         }
         let mut merge = MergingCursor::new(sources);
-        let mut more = merge.seek_to_first().map_err(damage)?;
-        let mut entries = 0_u64;
-        while more {
+        let is_there = merge.seek_to_first().map_err(damage)?;
+        let (mut entries, mut ended) = (0_u64, Ok(()));
+        let mut keep = |entry: EntryRef<'_>| {
             entries += 1;
             if entries.is_multiple_of(LOOK_ENTRIES) && pace.is_over() {
-                return Ok(None);
+                return Err(Ended::GivenUp);
             }
-            if let Some(entry) = merge.entry()
-                && retention.keeps(entry, output.fragments(), || {
-                    !tree.reaches_below(picked.level, entry.key, Bound::Included(entry.key))
-                })
-            {
-                output.add(entry)?;
+            let is_bottom = || !tree.reaches_below(picked.level, entry.key, Bound::Included(entry.key));
+            if retention.keeps(entry, output.fragments(), is_bottom) {
+                output.add(entry).map_err(Ended::Failed)?;
             }
             output.step();
-            more = merge.next().map_err(damage)?;
+            Ok(())
+        };
+        if is_there {
+            merge
+                .walk(|entry| {
+                    ended = keep(entry);
+                    ended.is_ok()
+                })
+                .map_err(damage)?;
         }
-        output.finish().map(Some)
+        match ended {
+            Ok(()) => output.finish().map(Some),
+            Err(Ended::GivenUp) => Ok(None),
+            Err(Ended::Failed(error)) => Err(error),
+        }
     }
+}
+
+/// Why a merge ended before all was read.
+enum Ended {
+    GivenUp,
+    Failed(Error),
 }
 
 /// Whether the tables can go to their new level as they are: they are one run, and a merge would leave nothing out.

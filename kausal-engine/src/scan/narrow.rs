@@ -7,29 +7,26 @@
 //! So the walk needs what one look-up needs, however many tables there are, and a seek of each of them for every key. It
 //! fills one chunk; the next one tries to hold a block of each source again.
 
-use std::sync::Arc;
-
 use kausal_index::{BlockIndex, Cursor as EntryCursor, EntryRef, Kind};
 use kausal_sstable::{CachedBlocks, TableError};
 
-use super::{Cursor, Direction, FillError, From, sources};
+use super::fill::{Direction, FillError, Filling, From, sources};
 use crate::read::View;
 
-impl<I: BlockIndex + 'static> Cursor<I> {
+impl<I: BlockIndex + 'static> Filling<'_, I> {
     /// As `fill`, in the memory of a look-up.
     #[cold]
-    pub(super) fn fill_narrowly(&mut self, view: &View<I>, from: From<'_>) -> Result<(), FillError> {
+    pub(super) fn fill_narrowly(&mut self, view: &View<I>, from: From<'_>) -> Result<bool, FillError> {
         let (mut nearest, mut key) = (Vec::new(), Vec::new());
         let mut more = self.find_nearest(view, from, &mut nearest)?;
         while more && self.admits(&nearest) {
-            if self.is_full() || !self.push_visible(view, &nearest)? {
-                self.is_last = false;
-                break;
+            if self.chunk.is_full() || !self.push_visible(view, &nearest)? {
+                return Ok(false);
             }
             std::mem::swap(&mut nearest, &mut key);
             more = self.find_nearest(view, From::Beyond(&key), &mut nearest)?;
         }
-        Ok(())
+        Ok(true)
     }
 
     fn admits(&self, key: &[u8]) -> bool {
@@ -41,7 +38,7 @@ impl<I: BlockIndex + 'static> Cursor<I> {
 
     /// Puts the key that comes next into `nearest`, tombstones included. Answers whether there is one.
     fn find_nearest(&self, view: &View<I>, from: From<'_>, nearest: &mut Vec<u8>) -> Result<bool, FillError> {
-        let core = &self.core;
+        let core = self.core;
         let blocks = || CachedBlocks::new(&*core.plan.cache, &core.buffers);
         let mut is_found = false;
         for source in sources(view, self.keyspace, &blocks)? {
@@ -77,7 +74,7 @@ impl<I: BlockIndex + 'static> Cursor<I> {
             },
             Direction::Backward => self.seek_backward(source, from)?,
         };
-        while stands && source.entry().is_some_and(|entry| entry.seqno > self.snapshot.seqno()) {
+        while stands && source.entry().is_some_and(|entry| entry.seqno > self.at) {
             stands = match self.direction {
                 Direction::Forward => source.next()?,
                 Direction::Backward => source.prev()?,
@@ -89,11 +86,11 @@ impl<I: BlockIndex + 'static> Cursor<I> {
     /// Copies the entry of `key` into the chunk, if the snapshot sees one. Answers `false` if memory is so short that the
     /// chunk has to end before it.
     fn push_visible(&mut self, view: &View<I>, key: &[u8]) -> Result<bool, FillError> {
-        let core = Arc::clone(&self.core);
+        let core = self.core;
         let mut blocks = CachedBlocks::new(&*core.plan.cache, &core.buffers);
-        let at = self.snapshot.seqno();
+        let at = self.at;
         let pushed = view.get(self.keyspace, key, at, &mut blocks, |entry| {
-            if entry.kind == Kind::Delete { Ok(true) } else { self.push(entry) }
+            if entry.kind == Kind::Delete { Ok(true) } else { self.chunk.push(entry) }
         });
         pushed?.unwrap_or(Ok(true))
     }

@@ -9,12 +9,14 @@
 //! | room | what lives there |
 //! |---|---|
 //! | `table_file` | one table on disk with its metadata; removed when obsolete and unread |
+//! | `open_files` | which of their files are open, no more than so many |
 //! | `tree` | the levels of one keyspace and their look-ups |
 //! | `fences` | where the tables of a level begin and end, as numbers |
 //! | `mod` | a version: the trees |
 //! | `set` | the current version and the manifest behind it |
 
 mod fences;
+mod open_files;
 mod set;
 mod table_file;
 mod tree;
@@ -22,6 +24,7 @@ mod tree;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+pub(crate) use open_files::OpenFiles;
 pub(crate) use set::{Change, Place, VersionSet};
 pub(crate) use table_file::{Source, TableFile};
 pub(crate) use tree::{LEVEL_COUNT, Level, Tree};

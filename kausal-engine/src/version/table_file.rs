@@ -13,7 +13,8 @@ use crate::file_names::{FileKind, file_path};
 use crate::manifest::TableMeta;
 use crate::memory::TableMemory;
 use crate::planted::is_planted;
-use crate::vfs::{Advice, OpenMode, Vfs, VfsFile};
+use crate::version::open_files::TableHandle;
+use crate::vfs::{OpenMode, Vfs, VfsFile};
 
 /// A table of some version. The last holder removes the file if it has become obsolete.
 #[derive(Debug)]
@@ -57,14 +58,14 @@ impl TableFile {
         mode: OpenMode,
     ) -> Result<Self, Error> {
         let path = file_path(directory, FileKind::Table(meta.file));
-        let file = vfs.open(&path, mode).map_err(Error::io("open", &path))?;
+        let handle = TableHandle::new(memory.files(), vfs, path.clone(), mode);
+        let file = handle.file().map_err(Error::io("open", &path))?;
         if is_planted("open_reads_tables") {
             file.read_exact_at(&mut vec![0; meta.file_bytes as usize], 0)
                 .map_err(Error::io("read", &path))?;
         }
-        file.advise(Advice::Random);
         let expected = Some((meta.table_id, meta.file_bytes));
-        let source: Arc<dyn TableSource> = Arc::new(Source(file));
+        let source: Arc<dyn TableSource> = handle;
         let read = |residency| {
             Table::open_with(Arc::clone(&source), meta.file, expected, residency, memory.budget())
         };

@@ -107,6 +107,8 @@ pub(crate) struct Tree {
     keyspace: KeyspaceId,
     name: Arc<str>,
     levels: Vec<Level>,
+    /// Those below level 0 that have tables: most trees have two or three, and every look-up asks.
+    deeper: Box<[u8]>,
 }
 
 impl Tree {
@@ -121,7 +123,10 @@ impl Tree {
         for level in &mut levels[1..] {
             level.sort_by(|left, right| left.meta().key_min.cmp(&right.meta().key_min));
         }
-        Self { keyspace, name, levels: levels.into_iter().map(Level::new).collect() }
+        let levels: Vec<Level> = levels.into_iter().map(Level::new).collect();
+        let deeper = (1..LEVEL_COUNT).filter(|&level| !levels[level].files.is_empty());
+        let deeper = deeper.map(|level| level as u8).collect();
+        Self { keyspace, name, levels, deeper }
     }
 
     pub(crate) fn keyspace(&self) -> KeyspaceId {
@@ -145,10 +150,36 @@ impl Tree {
         self.levels.iter().flat_map(|level| &level.files)
     }
 
-    /// The tables that may hold `key` or a range tombstone over it, those with the newer versions first.
-    pub(crate) fn candidates<'a>(&'a self, key: &'a [u8]) -> impl Iterator<Item = &'a Arc<TableFile>> {
-        let (newest, deeper) = self.levels.split_first().expect("a tree has its levels");
-        newest.files_over(key).chain(deeper.iter().filter_map(|level| level.file_of(key)))
+    /// The levels below level 0 that have tables.
+    #[inline]
+    pub(crate) fn deeper(&self) -> impl Iterator<Item = &Level> {
+        self.deeper.iter().map(|&level| &self.levels[usize::from(level)])
+    }
+
+    /// Shows `ask` the tables that may hold `key` or a range tombstone over it, those with the newer versions first, until it
+    /// answers something.
+    #[inline]
+    pub(crate) fn find_in_candidates<T>(
+        &self,
+        key: &[u8],
+        mut ask: impl FnMut(&TableFile) -> Option<T>,
+    ) -> Option<T> {
+        // Two loops, and not one over a chain: that costs more than the levels themselves.
+        if !self.levels[0].files.is_empty() {
+            for file in self.levels[0].files_over(key) {
+                let answer = ask(file);
+                if answer.is_some() {
+                    return answer;
+                }
+            }
+        }
+        for level in self.deeper() {
+            let answer = level.file_of(key).and_then(|file| ask(file));
+            if answer.is_some() {
+                return answer;
+            }
+        }
+        None
     }
 
     /// The deepest level that a new table of keys from `lower` to `upper` may go to: no table there, or above it, may hold one of

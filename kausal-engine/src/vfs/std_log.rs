@@ -11,6 +11,10 @@ use super::LogFile;
 use super::std_mapped::Window;
 use super::std_vfs::write_all_at;
 
+/// What is written into space that is allocated ahead.
+#[cfg(target_os = "linux")]
+static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+
 /// A log's file.
 #[derive(Debug)]
 pub(super) struct StdLog {
@@ -47,8 +51,20 @@ impl StdLog {
 impl LogFile for StdLog {
     #[cfg(target_os = "linux")]
     fn reserve(&self, len: u64) -> io::Result<()> {
+        let before = self.file.metadata()?.len();
         // A file system that cannot is no error: the store finds out.
-        super::std_mapped::allocate(&self.file, 0, len).map(|_| ())
+        if !super::std_mapped::allocate(&self.file, 0, len)? {
+            return Ok(());
+        }
+        // Blocks that were never written are marked so, and the sync of each store into them has a mark to take off, in a
+        // journal that others write to. All of them are written here at once; no frame lies behind the file's end.
+        let mut offset = before;
+        while offset < len {
+            let piece = (len - offset).min(ZEROS.len() as u64) as usize;
+            write_all_at(&self.file, &ZEROS[..piece], offset)?;
+            offset += piece as u64;
+        }
+        Ok(())
     }
 
     #[cfg(not(target_os = "linux"))]
@@ -88,5 +104,31 @@ impl LogFile for StdLog {
     fn truncate(&self, len: u64) -> io::Result<()> {
         self.unmap();
         self.file.set_len(len)
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use rustix::fs::SeekFrom;
+
+    use super::*;
+
+    #[test]
+    fn what_is_reserved_has_been_written_and_what_was_there_stays() {
+        let mut file = tempfile::tempfile().unwrap();
+        io::Write::write_all(&mut file, &[7; 5000]).unwrap();
+        let log = StdLog::new(file);
+        for len in [20_000, 300_000] {
+            log.reserve(len).unwrap();
+            let mut bytes = Vec::new();
+            let mut reader = log.file.try_clone().unwrap();
+            io::Seek::rewind(&mut reader).unwrap();
+            io::Read::read_to_end(&mut reader, &mut bytes).unwrap();
+            let (frames, ahead) = bytes.split_at(5000);
+            assert!(frames.iter().all(|&byte| byte == 7) && ahead.iter().all(|&byte| byte == 0));
+            assert_eq!(bytes.len() as u64, len);
+            // Blocks that were only allocated are a hole to whoever looks for data.
+            assert_eq!(rustix::fs::seek(&log.file, SeekFrom::Hole(0)).unwrap(), len);
+        }
     }
 }

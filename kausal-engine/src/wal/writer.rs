@@ -21,8 +21,9 @@ use crate::vfs::LogFile;
 use crate::wal::format::{HEADER_BYTES, Header, PreviousLog};
 use crate::wal::frame::{FrameBytes, FramePlace, write_frame};
 
-/// Disk space that is asked for ahead of synced frames.
-const RESERVE_BYTES: u64 = 256 << 10;
+/// Disk space that is asked for ahead of synced frames, at most and at least. As much again as the log has, in between.
+const RESERVE_BYTES_MAX: u64 = 256 << 10;
+const RESERVE_BYTES_MIN: u64 = 16 << 10;
 
 /// The writer of one log.
 #[derive(Debug)]
@@ -223,7 +224,8 @@ pub(crate) fn store_frames(
 
 fn reserve(file: &dyn LogFile, end: u64, reserved: &mut u64) -> io::Result<()> {
     if end > *reserved {
-        let target = (end + RESERVE_BYTES).next_multiple_of(RESERVE_BYTES);
+        let ahead = end.clamp(RESERVE_BYTES_MIN, RESERVE_BYTES_MAX);
+        let target = (end + ahead).next_multiple_of(RESERVE_BYTES_MIN);
         file.reserve(target)?;
         *reserved = target;
     }

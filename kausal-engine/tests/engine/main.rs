@@ -15,6 +15,7 @@ mod large_batches;
 mod memory;
 mod model;
 mod observability;
+mod open_files;
 mod pins;
 mod range_deletes;
 mod read_only;

@@ -104,7 +104,12 @@ impl RangeTombstones {
     /// region of `capacity` bytes: the copied path to a place is never longer than a balanced tree of the smallest possible
     /// nodes in such a region is deep. 1.9 KiB each in a region of 1 MiB, 2.6 KiB in one of 64 MiB; most of it comes back with
     /// the permit.
+    #[inline]
     pub fn bytes_max(count: usize, key_bytes: usize, capacity: usize) -> usize {
+        // Nearly every batch has none: the height of a tree is not to be found out for it.
+        if count == 0 {
+            return key_bytes;
+        }
         count.saturating_mul(tree::bytes_max(capacity)).saturating_add(key_bytes)
     }
 
@@ -157,8 +162,9 @@ impl RangeTombstones {
     ///
     /// One load if there is none in the keyspace. Otherwise a short lock and a walk of O(log n) steps and one for each that
     /// covers the key and is not ruled out by a newer one found before.
+    #[inline]
     pub fn covering(&self, key: &[u8], at: SeqNo) -> Option<SeqNo> {
-        self.tree().newest(self.root(), key, at)
+        if self.is_empty() { None } else { self.tree().newest(self.root(), key, at) }
     }
 
     /// All of them, as fragments in ascending order of their ranges, those of one range with descending sequence numbers: as
@@ -173,11 +179,13 @@ impl RangeTombstones {
     }
 
     /// How many were added.
+    #[inline]
     pub fn len(&self) -> usize {
         self.count.load(Ordering::Acquire)
     }
 
     /// Whether there is none.
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -31,14 +31,18 @@ impl BlockBuilder {
         self.offsets.push(self.contents.len() as u32);
         self.tags.push(tag(hash.0));
         let further = &key[shared..];
-        // Both lengths in one piece where they are short, which is nearly always.
+        let packed = packed.to_u64().to_le_bytes();
+        // All in one piece where lengths are short, which is nearly always.
         if shared < 0x80 && further.len() < 0x80 {
-            self.contents.extend_from_slice(&[shared as u8, further.len() as u8]);
+            let mut head = [0; 10];
+            (head[0], head[1]) = (shared as u8, further.len() as u8);
+            head[2..].copy_from_slice(&packed);
+            self.contents.extend_from_slice(&head);
         } else {
             put_varint(&mut self.contents, shared as u64);
             put_varint(&mut self.contents, further.len() as u64);
+            self.contents.extend_from_slice(&packed);
         }
-        self.contents.extend_from_slice(&packed.to_u64().to_le_bytes());
         self.contents.extend_from_slice(further);
         self.contents.extend_from_slice(value);
     }

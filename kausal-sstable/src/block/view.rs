@@ -40,10 +40,14 @@ impl Position {
     /// The entry stood on; `contents` are those the position was reached in.
     #[inline]
     pub(crate) fn entry<'a>(&'a self, contents: &'a [u8]) -> Option<EntryRef<'a>> {
-        let packed = self.packed?;
-        let key = if self.shared == 0 { &contents[self.further.clone()] } else { self.key.bytes() };
-        let value = &contents[self.further.end..self.value_end];
-        Some(EntryRef { key, seqno: packed.seqno(), kind: packed.kind(), value })
+        Some(self.raw()?.entry(&self.key, contents))
+    }
+
+    /// Where the entry stood on lies.
+    #[inline]
+    fn raw(&self) -> Option<Raw> {
+        let (further, value_end) = (self.further.clone(), self.value_end);
+        Some(Raw { shared: self.shared, packed: self.packed?, further, value_end })
     }
 
     #[inline]
@@ -140,6 +144,16 @@ struct Raw {
     packed: PackedSeqNo,
     further: Range<usize>,
     value_end: usize,
+}
+
+impl Raw {
+    /// The entry; `key` is its key, if it had to be put together.
+    #[inline(always)]
+    fn entry<'a>(&self, key: &'a WholeKey, contents: &'a [u8]) -> EntryRef<'a> {
+        let key = if self.shared == 0 { &contents[self.further.clone()] } else { key.bytes() };
+        let value = &contents[self.further.end..self.value_end];
+        EntryRef { key, seqno: self.packed.seqno(), kind: self.packed.kind(), value }
+    }
 }
 
 /// Heads that are asked for before they are searched: those of a block of 4 KiB with short values, and more.
@@ -311,14 +325,13 @@ impl<'a> Block<'a> {
     /// [`next`](Self::next) knows what it is.
     #[inline]
     pub(crate) fn step(&self, position: &mut Position) -> bool {
-        if position.packed.is_none() {
+        let Some(raw) = position.raw() else { return false };
+        let Some(next) = self.raw_behind(position.place, raw.value_end) else { return false };
+        let Position { key, head, place, .. } = position;
+        if !self.put_key(key, head, *place, &raw, &next) {
             return false;
         }
-        let Some(raw) = self.raw_behind(position.place, position.value_end) else { return false };
-        if !self.put_key(position, &raw) {
-            return false;
-        }
-        position.stand(position.place + 1, raw);
+        position.stand(position.place + 1, next);
         true
     }
 
@@ -326,15 +339,22 @@ impl<'a> Block<'a> {
     /// that entry. Otherwise it answers `true`, and stands on the last entry that [`step`](Self::step) would come to.
     #[inline]
     pub(crate) fn walk(&self, position: &mut Position, mut each: impl FnMut(EntryRef<'_>) -> bool) -> bool {
-        while let Some(entry) = position.entry(self.contents) {
-            if !each(entry) {
-                return false;
+        let Some(mut raw) = position.raw() else { return true };
+        // The position is brought up to date at the end: kept in memory, it costs as much as all the rest.
+        let (key, mut known, mut place) = (&mut position.key, position.head, position.place);
+        let is_through = loop {
+            if !each(raw.entry(key, self.contents)) {
+                break false;
             }
-            if !self.step(position) {
-                break;
+            let Some(next) = self.raw_behind(place, raw.value_end) else { break true };
+            if !self.put_key(key, &mut known, place, &raw, &next) {
+                break true;
             }
-        }
-        true
+            (place, raw) = (place + 1, next);
+        };
+        position.head = known;
+        position.stand(place, raw);
+        is_through
     }
 
     /// The entry behind the one at `place`, which ends at `start`, if there is one and its lengths take a byte each.
@@ -348,27 +368,34 @@ impl<'a> Block<'a> {
         self.raw_at(start, end)
     }
 
-    /// Puts the key of the entry behind the one stood on together, if it shares bytes with its head. Answers `false` if it takes
-    /// more than what is at hand.
+    /// Puts the key of `next`, the entry behind `raw` at `place`, together in `key`, if it shares bytes with its head. `known` is
+    /// the group whose head `key` begins with, and with how many bytes. Answers `false` if it takes more than what is at hand.
     #[inline(always)]
-    fn put_key(&self, position: &mut Position, raw: &Raw) -> bool {
-        if raw.shared == 0 {
+    fn put_key(
+        &self,
+        key: &mut WholeKey,
+        known: &mut (usize, usize),
+        place: usize,
+        raw: &Raw,
+        next: &Raw,
+    ) -> bool {
+        let shared = next.shared;
+        if shared == 0 {
             return true;
         }
-        let place = position.place + 1;
-        let (group, shared) = (place / GROUP, raw.shared);
-        if position.shared == 0 && position.place == group * GROUP {
+        let group = (place + 1) / GROUP;
+        if raw.shared == 0 && place == group * GROUP {
             // From the head, whose key lies in the contents, to the first that shares with it.
-            let head = &self.contents[position.further.clone()];
+            let head = &self.contents[raw.further.clone()];
             if shared > head.len() {
                 return false;
             }
-            position.key.put_from(0, head, 0..shared);
-        } else if position.head.0 != group || position.head.1 < shared || place.is_multiple_of(GROUP) {
+            key.put_from(0, head, 0..shared);
+        } else if known.0 != group || known.1 < shared || (place + 1).is_multiple_of(GROUP) {
             return false;
         }
-        position.key.put_from(shared, self.contents, raw.further.clone());
-        position.head = (group, shared);
+        key.put_from(shared, self.contents, next.further.clone());
+        *known = (group, shared);
         true
     }
 
