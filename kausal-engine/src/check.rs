@@ -15,7 +15,8 @@ use crate::file_names::{FileKind, file_path};
 use crate::ids::FileNumber;
 use crate::manifest::{ManifestState, TableMeta, read_manifest};
 use crate::memory::TableMemory;
-use crate::recovery::{files_of, plan_logs};
+use crate::recovery::files_of;
+use crate::replay::plan_logs;
 use crate::version::TableFile;
 use crate::vfs::{OpenMode, Vfs};
 use crate::wal::{LogScan, Scanned};
@@ -135,15 +136,15 @@ impl Check<'_> {
     }
 
     fn logs(&mut self, state: &ManifestState, files: &[FileKind]) -> Result<(), Error> {
-        let scan = |number, trusted| {
+        let scan = |number, extent| {
             let path = file_path(self.directory, FileKind::Log(number));
             let file = self.vfs.open(&path, OpenMode::Read).map_err(Error::io("open", &path))?;
             let charge = self.budget.reserve(64 << 10)?;
-            LogScan::open(file, &path, number, state.current.database_id, trusted, false, charge)
+            LogScan::open(file, &path, number, state.current.database_id, extent, false, charge)
         };
         let plans = plan_logs(self.directory, state, files, false, scan)?;
         for plan in plans.logs {
-            let mut log = scan(plan.number, plan.trusted)?;
+            let mut log = scan(plan.number, plan.extent)?;
             self.report.log_count += 1;
             let end = loop {
                 match log.next()? {
@@ -198,7 +199,7 @@ impl Check<'_> {
         let unnamed = files.iter().filter(|kind| match kind {
             FileKind::Table(number) => !state.tables.contains_key(number),
             FileKind::Blob(number) => !self.blobs.contains_key(number),
-            FileKind::Log(number) => *number < state.oldest_log,
+            FileKind::Log(number) => !state.needs_log(*number),
             FileKind::Manifest(number) => *number != state.current.manifest,
             FileKind::CurrentTemporary => true,
             FileKind::Current | FileKind::Lock => false,

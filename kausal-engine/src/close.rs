@@ -42,7 +42,7 @@ impl<I: BlockIndex + 'static> Core<I> {
     }
 
     /// Puts an empty memtable in the place of the active one, unless it is empty itself. Answers `false` if no region is free.
-    fn rotate_if_possible(self: &Arc<Self>) -> Result<bool, Error> {
+    pub(crate) fn rotate_if_possible(self: &Arc<Self>) -> Result<bool, Error> {
         let mut state = self.lock_quiet()?;
         if self.memtables.active().is_empty() {
             return Ok(true);

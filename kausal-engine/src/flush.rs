@@ -3,7 +3,7 @@
 //! 1. Walk each keyspace of the memtable in order into a table of its own, leaving out what no snapshot can see, and
 //!    keyspaces that were dropped.
 //! 2. Sync the tables, then their names, then the manifest edit that adds them and forgets the log.
-//! 3. Exchange the view; the memtable's region returns with its last reader. Remove the log.
+//! 3. Exchange the view; the memtable's region returns with its last reader. Remove the log, and those it was recovered from.
 
 use std::sync::Arc;
 
@@ -27,6 +27,7 @@ use crate::retention::{Retention, Stripes};
 use crate::scheduler::Lane;
 use crate::table_output::{Pace, TableOutput, Target, Workplace, Written};
 use crate::version::{Change, Place, TableFile};
+use crate::wal::RecoveredLog;
 
 /// Writes what the `stripes` let somebody see of `memtable` into tables of level 0, one for each keyspace that `is_there`.
 pub(crate) fn write_memtable<I: BlockIndex>(
@@ -158,11 +159,7 @@ impl<I: BlockIndex + 'static> Core<I> {
             std::mem::forget(Arc::clone(memtable));
         }
         retire_blobs(&blobs, &change.added);
-        // A log that stays is removed by the next open: the manifest has forgotten it.
-        let log = file_path(&self.directory, FileKind::Log(memtable.attached().log()));
-        if !is_planted("keep_flushed_log") {
-            let _ = self.environment.vfs.remove(&log);
-        }
+        self.remove_logs(memtable.attached());
         self.forget_flushed_logs();
         self.counters.flushes.add(1);
         self.counters.flush_bytes_written.add(bytes);
@@ -171,6 +168,17 @@ impl<I: BlockIndex + 'static> Core<I> {
         let table_count = change.added.len();
         self.events.tell(|| EngineEvent::FlushCompleted { log: sealed, table_count, bytes, took });
         Ok(())
+    }
+
+    /// Removes the logs of a memtable that is in tables. One that stays is removed by the next open: the manifest has
+    /// forgotten it.
+    fn remove_logs(&self, flushed: &Generation) {
+        let recovered = flushed.recovered();
+        for number in recovered.iter().map(|log| log.number).chain([flushed.log()]) {
+            if !is_planted("keep_flushed_log") {
+                let _ = self.environment.vfs.remove(&file_path(&self.directory, FileKind::Log(number)));
+            }
+        }
     }
 
     /// Length from which on a table below level 0 ends.
@@ -248,6 +256,7 @@ impl<I: BlockIndex + 'static> Core<I> {
                 next_file: Some(self.next_file_number()),
                 last_seqno: Some(last_seqno),
                 oldest_log: Some(self.oldest_log()),
+                recovered_logs: self.recovered_logs(),
                 ..VersionEdit::default()
             };
             let (vfs, directory) = (&self.environment.vfs, self.directory.as_path());
@@ -282,6 +291,12 @@ impl<I: BlockIndex + 'static> Core<I> {
             moments.remove(0);
         }
         Stripes::new(moments)
+    }
+
+    /// The logs that the oldest memtable was recovered from, if it was and is not in tables. No later one was.
+    pub(crate) fn recovered_logs(&self) -> Vec<RecoveredLog> {
+        let view = self.view();
+        view.frozen.first().unwrap_or(&view.active).attached().recovered()
     }
 
     /// The log of the oldest memtable that is not in tables.

@@ -15,7 +15,7 @@ use crate::ids::{FileNumber, KeyspaceId, TableId};
 use crate::manifest::read_manifest;
 use crate::version::Source;
 use crate::vfs::{OpenMode, Vfs};
-use crate::wal::{LogScan, Scanned};
+use crate::wal::{Extent, LogScan, Scanned};
 
 /// Memory that looking into a file may take.
 const BUDGET_BYTES: usize = 256 << 20;
@@ -102,6 +102,8 @@ pub struct ManifestDescription {
     pub last_seqno: u64,
     /// The oldest log that still counts.
     pub oldest_log: FileNumber,
+    /// Logs before it that count until the memtable they were recovered into is in tables.
+    pub recovered_logs: Vec<FileNumber>,
     /// The keyspaces beside the default one.
     pub keyspaces: Vec<(KeyspaceId, String)>,
     /// Every table.
@@ -157,7 +159,9 @@ pub fn log(vfs: &dyn Vfs, path: &Path) -> Result<LogDescription, Error> {
     let state = read_manifest(vfs, &directory)?.ok_or(Error::NotFound { path: directory })?;
     let file = vfs.open(path, OpenMode::Read).map_err(Error::io("open", path))?;
     let charge = Budget::root("inspect", BUDGET_BYTES).reserve(0)?;
-    let mut scan = LogScan::open(file, path, number_of(path)?, state.current.database_id, 0, false, charge)?;
+    let extent = Extent::default();
+    let mut scan =
+        LogScan::open(file, path, number_of(path)?, state.current.database_id, extent, false, charge)?;
     let mut described = LogDescription {
         batch_count: 0,
         put_count: 0,
@@ -221,6 +225,7 @@ pub fn manifest(vfs: &dyn Vfs, directory: &Path) -> Result<ManifestDescription, 
         record_count: state.record_count,
         last_seqno: state.last_seqno.get(),
         oldest_log: state.oldest_log,
+        recovered_logs: state.recovered_logs.iter().map(|log| log.number).collect(),
         keyspaces: state.keyspaces.into_iter().collect(),
         tables: tables.collect(),
     })

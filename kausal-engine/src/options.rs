@@ -120,7 +120,9 @@ impl Options {
         self
     }
 
-    /// What a write survives unless it says otherwise. Default [`Durability::Process`].
+    /// What a write survives unless it says otherwise, and what the database shows when it has been opened. Default
+    /// [`Durability::Process`]: what an open after a kill shows survives another kill, and is durable with the next sync or close.
+    /// With [`Durability::Power`] it is durable when the open returns.
     pub fn durability(mut self, durability: Durability) -> Self {
         self.durability = durability;
         self

@@ -4,11 +4,18 @@
 //! 2. Replay the logs in order into memtables, many changes at a time and sorted ([`Gathered`]), flushing each full one to a table of level 0, so that memory is bounded
 //!    whatever the logs' size. The synced-through rule of the log decides between torn tail and corruption; behind a
 //!    torn tail every later log is dropped.
-//! 3. Flush the last memtable too, begin a new log, and switch to a new manifest that names all of it: one atomic step.
-//!    A crash before it leaves the old state as it was, to be recovered again.
+//! 3. Begin a new log, and switch to a new manifest that names all of it: one atomic step. A crash before it leaves the old state
+//!    as it was, to be recovered again.
 //! 4. Remove what the new manifest does not name.
+//! 5. The last memtable stays and takes writes. The logs it came from stay with it: the manifest says of each where it ended
+//!    ([`RecoveredLog`]), the next open reads that much of it and no more, and the flush of the memtable, whenever it is full,
+//!    forgets them. So an open writes no table that a memtable has room for. If somebody syncs what he writes here, what of the
+//!    logs was not synced is made durable first.
 //!
-//! A recovered log is never appended to. A database that is only read is replayed into memory, and that is all: steps 3 and 4
+//! The memtable is flushed at once if that would not do: what salvage let pass would be damage again, and a record too long for a
+//! smaller budget would be in its way. It is flushed behind the open if there are many logs.
+//!
+//! A recovered log is never appended to. A database that is only read is replayed into memory, and that is all: steps 3 to 5
 //! are for those who write.
 
 use std::collections::BTreeMap;
@@ -37,14 +44,22 @@ use crate::listener::Events;
 use crate::manifest::{ManifestState, ManifestWriter, VersionEdit, read_manifest};
 use crate::memory::{MemoryPlan, REGION_COUNT};
 use crate::metrics::Recorder;
-use crate::options::{MEMORY_BUDGET_MIN, Options};
+use crate::options::{Durability, MEMORY_BUDGET_MIN, Options};
 use crate::planted::is_planted;
-use crate::replay::Gathered;
+use crate::replay::{Ahead, Filled, Gathered, LogReader, LogSource, Reading, Replayed};
 use crate::retention::Stripes;
 use crate::table_output::{NoPace, Workplace};
 use crate::version::{TableFile, Version, VersionSet};
 use crate::vfs::{OpenMode, Vfs};
-use crate::wal::{LogScan, Scanned, WalWriter};
+use crate::wal::{RecoveredLog, WINDOW_BYTES, WalWriter};
+
+/// With more recovered logs than these, the memtable that keeps them is flushed behind the open: each open that is not closed by a
+/// flush leaves one more, and each costs the next open a file.
+const RECOVERED_LOGS_MAX: usize = 8;
+
+/// A log with a longer frame is not kept: the database may be opened with the smallest budget next, whose memtables and buffers take
+/// this much in any case.
+const KEPT_FRAME_BYTES_MAX: u64 = MEMORY_BUDGET_MIN as u64 / 16;
 
 /// So few changes of the logs are not halved again to find a permit.
 const REPLAYED_SINGLY_MAX: usize = 128;
@@ -86,12 +101,21 @@ struct Opening<'a, I: BlockIndex> {
     directory: &'a Path,
     options: &'a Options,
     plan: &'a MemoryPlan,
+    database_id: u64,
     next_file: AtomicU64,
     memtables: MemtableManager<I, Generation>,
     tables: Vec<Arc<TableFile>>,
     keyspaces: BTreeMap<KeyspaceId, String>,
     next_keyspace: KeyspaceId,
     last_seqno: SeqNo,
+    /// The number of the log that is to begin.
+    log: FileNumber,
+    /// The logs that were replayed, with the last sequence number of each.
+    replayed: Vec<(RecoveredLog, SeqNo)>,
+    /// What of them is in tables.
+    flushed: SeqNo,
+    /// Length of the longest frame of them.
+    frame_bytes_max: u64,
     report: RecoveryReport,
 }
 
@@ -136,38 +160,41 @@ pub(crate) fn open<I: BlockIndex + 'static>(
         signal.signal();
     };
     let regions = RegionPool::new(&plan.memtables, region_bytes, REGION_COUNT, on_return)?;
-    let generation = Generation::new(FileNumber(0));
+    let files = files_of(&*vfs, &directory)?;
+    let highest = files.iter().filter_map(|kind| kind.number()).max().unwrap_or(FileNumber(0));
+    let log = state.as_ref().map_or(1, |state| state.next_file.0).max(highest.0 + 1);
+    let generation = Generation::new(FileNumber(log));
     let memtables =
         MemtableManager::with_keyspaces(regions.coordinator(), KEYSPACES_PER_MEMTABLE, generation)
             .map_err(rotate_error)?;
-    let files = files_of(&*vfs, &directory)?;
-    let highest = files.iter().filter_map(|kind| kind.number()).max().unwrap_or(FileNumber(0));
-    let next_file = state.as_ref().map_or(1, |state| state.next_file.0).max(highest.0 + 1);
+    let database_id = state.as_ref().map(|state| state.current.database_id);
+    let database_id = database_id.unwrap_or_else(|| environment.entropy.u64());
     let mut opening = Opening::<I> {
         environment: &environment,
         directory: &directory,
         options: &options,
         plan: &plan,
-        next_file: AtomicU64::new(next_file),
+        database_id,
+        next_file: AtomicU64::new(log + 1),
         memtables,
         tables: Vec::new(),
         keyspaces: BTreeMap::new(),
         next_keyspace: KeyspaceId(1),
         last_seqno: SeqNo::ZERO,
+        log: FileNumber(log),
+        replayed: Vec::new(),
+        flushed: SeqNo::ZERO,
+        frame_bytes_max: 0,
         report: RecoveryReport::default(),
     };
-    let database_id = match &state {
-        Some(state) => {
-            opening.open_tables(state)?;
-            opening.replay(state, &files)?;
-            state.current.database_id
-        }
-        None => environment.entropy.u64(),
-    };
+    if let Some(state) = &state {
+        opening.open_tables(state)?;
+        opening.replay(state, &files)?;
+    }
     let (writer, versions) = if options.read_only {
         opening.stay()?
     } else {
-        let begun = opening.begin(database_id)?;
+        let begun = opening.begin()?;
         opening.remove_unnamed(&files)?;
         begun
     };
@@ -191,6 +218,10 @@ pub(crate) fn open<I: BlockIndex + 'static>(
         events,
     }));
     core.schedule_compaction();
+    if core.recovered_logs().len() > RECOVERED_LOGS_MAX {
+        // If the disk is full, the next open tries again.
+        let _ = core.rotate_if_possible();
+    }
     Ok((core, report))
 }
 
@@ -240,82 +271,6 @@ fn rotate_error(refused: RotateRefused) -> Error {
     }
 }
 
-/// A log to be replayed, as its header and the logs after it have it.
-pub(crate) struct LogPlan {
-    pub(crate) number: FileNumber,
-    /// Bytes that must be good.
-    pub(crate) trusted: u64,
-    /// Where the log after it says that this one ended.
-    pub(crate) expected_end: Option<u64>,
-}
-
-/// Which logs count.
-pub(crate) struct LogPlans {
-    /// Oldest first.
-    pub(crate) logs: Vec<LogPlan>,
-    /// Logs that were synced and are not there, if that is let pass.
-    missing: Vec<FileNumber>,
-}
-
-/// Which logs count, and what is known of each. A chain that a missing log breaks ends before it.
-pub(crate) fn plan_logs(
-    directory: &Path,
-    state: &ManifestState,
-    files: &[FileKind],
-    salvages: bool,
-    scan: impl Fn(FileNumber, u64) -> Result<LogScan, Error>,
-) -> Result<LogPlans, Error> {
-    let mut numbers: Vec<FileNumber> = files
-        .iter()
-        .filter_map(|kind| match kind {
-            // Behind the last log of a clean close there is only what an open left that crashed.
-            FileKind::Log(number) if state.current.clean_log.is_some_and(|log| *number > log.number) => None,
-            FileKind::Log(number) if *number >= state.oldest_log => Some(*number),
-            _ => None,
-        })
-        .collect();
-    numbers.sort();
-    let mut plans: BTreeMap<FileNumber, LogPlan> = BTreeMap::new();
-    let mut is_synced = state.current.clean_log.is_some();
-    let mut trusted = state.current.clean_log.map_or(0, |log| log.len);
-    let mut missing = Vec::new();
-    let mut miss = |number| {
-        missing.push(number);
-        let path = file_path(directory, FileKind::Log(number));
-        if salvages { Ok(()) } else { Err(Error::corruption(&path, 0, Damage::LogMissing)) }
-    };
-    if let Some(log) = state.current.clean_log
-        && numbers.last() != Some(&log.number)
-    {
-        miss(log.number)?;
-    }
-    let mut expected_end = None;
-    for (place, &number) in numbers.iter().enumerate().rev() {
-        plans.insert(number, LogPlan { number, trusted, expected_end });
-        let mut log = scan(number, trusted)?;
-        let previous = log.previous().filter(|previous| previous.number >= state.oldest_log);
-        if place == 0 && previous.is_none() {
-            // Nothing comes before it: the replay reads it.
-            break;
-        }
-        while let Scanned::Batch(_) = log.next()? {}
-        is_synced |= log.synced_through() > 0;
-        (trusted, expected_end) = (0, None);
-        let Some(previous) = previous else { continue };
-        if numbers.contains(&previous.number) {
-            trusted = if is_synced { previous.len } else { 0 };
-            expected_end = Some(previous.len);
-        } else {
-            if is_synced {
-                miss(previous.number)?;
-            }
-            // A hole: this log and all later ones come after something that is lost.
-            plans.retain(|&kept, _| kept < number);
-        }
-    }
-    Ok(LogPlans { logs: plans.into_values().collect(), missing })
-}
-
 impl<I: BlockIndex + 'static> Opening<'_, I> {
     fn new_number(&self) -> FileNumber {
         FileNumber(self.next_file.fetch_add(1, Ordering::Relaxed))
@@ -343,73 +298,52 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
         Ok(())
     }
 
+    /// Inserts what the logs hold, and meanwhile lets the next part of them be read, if there is more than one.
     fn replay(&mut self, state: &ManifestState, files: &[FileKind]) -> Result<(), Error> {
-        let (vfs, directory) = (Arc::clone(&self.environment.vfs), self.directory);
-        let (wal, salvages) = (&self.plan.wal, self.options.salvage);
-        let scan = |number, trusted| {
-            let path = file_path(directory, FileKind::Log(number));
-            let file = vfs.open(&path, OpenMode::Read).map_err(Error::io("open", &path))?;
-            let (id, charge) = (state.current.database_id, wal.reserve(64 << 10)?);
-            LogScan::open(file, &path, number, id, trusted, salvages, charge)
-        };
-        let plans = plan_logs(directory, state, files, salvages, scan)?;
-        let salvaged =
-            |number, offset| Salvaged { file: file_path(directory, FileKind::Log(number)), offset };
-        self.report.salvaged.extend(plans.missing.into_iter().map(|number| salvaged(number, 0)));
-        let count = plans.logs.len();
         // At open nothing compacts.
         let compaction = self.plan.compaction.budget();
-        let mut gathered = Gathered::new(compaction, compaction.ceiling() / 2);
-        for (place, plan) in plans.logs.into_iter().enumerate() {
-            self.report.log_count += 1;
-            let mut log = scan(plan.number, plan.trusted)?;
-            let end = loop {
-                let offset = log.offset();
-                match log.next()? {
-                    Scanned::Batch(batch) => {
-                        self.report.batch_count += 1;
-                        if is_planted("replay_holds_the_log") {
-                            let values = batch.changes().map(|(_, change)| change.value.len());
-                            std::mem::forget(compaction.reserve(values.sum())?);
-                        }
-                        for (seqno, change) in batch.changes() {
-                            if change.keyspace >= self.next_keyspace {
-                                let path = file_path(directory, FileKind::Log(plan.number));
-                                let what = Damage::Keyspace(change.keyspace);
-                                return Err(Error::corruption(&path, offset, what));
-                            }
-                            self.gather(&mut gathered, change, seqno)?;
-                        }
-                        self.last_seqno = self.last_seqno.max(batch.last());
-                    }
-                    Scanned::End { end, dropped } => {
-                        self.report.dropped_bytes += dropped;
-                        break end;
-                    }
-                }
+        let half = compaction.ceiling() / 2;
+        let source = LogSource {
+            vfs: Arc::clone(&self.environment.vfs),
+            directory: self.directory.to_owned(),
+            database_id: self.database_id,
+            salvages: self.options.salvage,
+            wal: self.plan.wal.clone(),
+            compaction: compaction.clone(),
+        };
+        let mut reader = LogReader::new(source, state, files)?;
+        let (mut gathered, mut spare) = (Gathered::new(compaction, half), None);
+        let mut filled = reader.fill(&mut gathered)?;
+        while filled != Filled::End {
+            let next = match filled {
+                Filled::Full => spare.take().unwrap_or_else(|| Gathered::new(compaction, half)),
+                _ => Gathered::none(),
             };
-            if let Some(offset) = log.damaged() {
-                self.report.salvaged.push(salvaged(plan.number, offset));
+            if !next.has_room() {
+                self.insert_gathered(&mut gathered)?;
+                if filled == Filled::TooLarge {
+                    reader.one(|change, seqno| self.insert(change, seqno))?;
+                }
+                filled = reader.fill(&mut gathered)?;
+                continue;
             }
-            if plan.expected_end.is_some_and(|expected| expected != end) {
-                self.report.dropped_log_count = count - place - 1;
-                break;
-            }
+            let environment = self.environment;
+            let ahead = Ahead::begin(&*environment.scheduler, Reading { reader, gathered: next });
+            let inserted = self.insert_gathered(&mut gathered);
+            let (read, outcome) = ahead.end()?;
+            inserted?;
+            filled = outcome?;
+            reader = read.reader;
+            spare = Some(std::mem::replace(&mut gathered, read.gathered));
         }
-        self.insert_gathered(&mut gathered)
-    }
-
-    /// Takes one change of the log. A change of a keyspace that was dropped later is gone with it.
-    fn gather(&mut self, gathered: &mut Gathered, change: ChangeRef<'_>, seqno: SeqNo) -> Result<(), Error> {
-        let keyspace = change.keyspace;
-        if keyspace != KeyspaceId::DEFAULT && !self.keyspaces.contains_key(&keyspace) {
-            return Ok(());
-        }
-        if gathered.add(change, seqno) {
-            return Ok(());
-        }
-        self.insert_gathered(gathered)?;
-        if gathered.add(change, seqno) { Ok(()) } else { self.insert(change, seqno) }
+        self.insert_gathered(&mut gathered)?;
+        let Replayed { logs, last_seqno, frame_bytes_max, report } = reader.end();
+        self.last_seqno = self.last_seqno.max(last_seqno);
+        (self.replayed, self.frame_bytes_max) = (logs, frame_bytes_max);
+        let manifest = std::mem::replace(&mut self.report, report);
+        self.report.was_clean = manifest.was_clean;
+        self.report.dropped_bytes += manifest.dropped_bytes;
+        Ok(())
     }
 
     /// Inserts what was gathered: in as large parts as there are permits for, each in the order of a memtable; see `replay`.
@@ -423,11 +357,13 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
                 let mut changes = gathered.changes(part.clone());
                 changes.try_for_each(|(change, seqno)| self.insert_into(&active, &permit, change, seqno))?;
             } else if part.len() > REPLAYED_SINGLY_MAX {
+                gathered.unsort();
                 count = part.len() / 2;
                 continue;
             } else {
                 let full = Arc::as_ptr(&active);
                 drop(active);
+                gathered.unsort();
                 gathered.changes(part.clone()).try_for_each(|(change, seqno)| self.insert(change, seqno))?;
                 if Arc::as_ptr(&self.memtables.active()) != full {
                     count = gathered.len();
@@ -490,7 +426,7 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
         if self.options.read_only {
             return self.keep_active();
         }
-        let frozen = self.memtables.rotate(Generation::new(FileNumber(0))).map_err(rotate_error)?;
+        let frozen = self.memtables.rotate(Generation::new(self.log)).map_err(rotate_error)?;
         let place = Workplace {
             environment: self.environment,
             directory: self.directory,
@@ -503,6 +439,7 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
         };
         // What was dropped is not inserted.
         let (tables, _) = write_memtable(&frozen, place, &Stripes::default(), |_| true)?;
+        self.flushed = frozen.seqno_bounds().map_or(self.flushed, |(_, last)| last);
         self.memtables.release(&frozen);
         self.tables.extend(tables);
         Ok(())
@@ -510,7 +447,7 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
 
     /// Keeps the active memtable and goes on in an empty one, if there is one more.
     fn keep_active(&mut self) -> Result<(), Error> {
-        match self.memtables.rotate(Generation::new(FileNumber(0))) {
+        match self.memtables.rotate(Generation::new(self.log)) {
             Ok(frozen) => Ok(frozen.freeze()?),
             Err(RotateRefused::Alloc(error)) => Err(error.into()),
             Err(_) => Err(Error::invalid(
@@ -523,28 +460,67 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
     /// The state of a database that is only read: nothing begins.
     fn stay(&mut self) -> Result<(WriteState, VersionSet), Error> {
         let version = Arc::new(Version::of(self.tables.drain(..), &self.keyspaces));
-        let writer = WriteState::new(WalWriter::read_only(self.directory), self.last_seqno, &self.plan.wal);
+        let log = WalWriter::read_only(self.directory);
+        let writer = WriteState::new(log, self.last_seqno, &self.plan.wal, &[])?;
         Ok((writer, VersionSet::new(None, version, self.next_keyspace)))
     }
 
-    /// Begins a new log and a new manifest: from here on the new state counts.
-    fn begin(&mut self, database_id: u64) -> Result<(WriteState, VersionSet), Error> {
-        if !self.memtables.active().is_empty() {
-            self.flush_active()?;
+    /// Which logs the active memtable needs: those with changes that no table has. None if it is flushed instead.
+    fn keep_logs(&mut self) -> Result<Vec<RecoveredLog>, Error> {
+        let active = self.memtables.active();
+        if active.is_empty() {
+            return Ok(Vec::new());
         }
-        let number = self.new_number();
+        if !self.report.salvaged.is_empty() || self.frame_bytes_max > KEPT_FRAME_BYTES_MAX {
+            drop(active);
+            self.flush_active()?;
+            return Ok(Vec::new());
+        }
+        let flushed = self.flushed;
+        let needed = self.replayed.iter().filter(|(_, last)| *last > flushed);
+        let mut logs: Vec<RecoveredLog> =
+            needed.map(|(log, _)| RecoveredLog { flushed: log.flushed.max(flushed), ..*log }).collect();
+        // Nobody has let the flush behind an open come to its end.
+        if logs.len() > 2 * RECOVERED_LOGS_MAX {
+            drop(active);
+            self.flush_active()?;
+            return Ok(Vec::new());
+        }
+        let is_asked_for = self.options.durability == Durability::Power;
+        if is_asked_for || logs.iter().any(|log| log.synced > 0) {
+            let _charge = self.plan.wal.reserve(WINDOW_BYTES)?;
+            logs.iter_mut().filter(|log| !log.is_synced()).try_for_each(|log| self.confirm(log))?;
+        }
+        active.attached().recover(logs.clone());
+        Ok(logs)
+    }
+
+    /// Makes a log durable: who syncs what he writes may act on what an open shows, as he does on what was acknowledged.
+    fn confirm(&self, log: &mut RecoveredLog) -> Result<(), Error> {
+        if is_planted("recovered_log_not_synced") {
+            return Ok(());
+        }
+        let confirmed = log.confirm(&*self.environment.vfs, self.directory, self.database_id);
+        let path = file_path(self.directory, FileKind::Log(log.number));
+        confirmed.map_err(|(error, _)| Error::io("write again and sync", &path)(error))?;
+        log.synced = log.len;
+        Ok(())
+    }
+
+    /// Begins a new log and a new manifest: from here on the new state counts.
+    fn begin(&mut self) -> Result<(WriteState, VersionSet), Error> {
+        let recovered = self.keep_logs()?;
+        let (number, database_id) = (self.log, self.database_id);
         let path = file_path(self.directory, FileKind::Log(number));
         let vfs = &self.environment.vfs;
         let file = vfs.open_log(&path, OpenMode::CreateNew).map_err(Error::io("create", &path))?;
         let log = WalWriter::create(file, path, number, database_id, None)?;
-        let empty = self.memtables.rotate(Generation::new(number)).map_err(rotate_error)?;
-        self.memtables.release(&empty);
-        drop(empty);
         let manifest = self.new_number();
         let state = VersionEdit {
             next_file: Some(FileNumber(self.next_file.load(Ordering::Relaxed))),
             last_seqno: Some(self.last_seqno),
             oldest_log: Some(number),
+            recovered_logs: if is_planted("forget_recovered_logs") { Vec::new() } else { recovered.clone() },
             added_tables: self.tables.iter().map(|file| file.meta().clone()).collect(),
             next_keyspace: Some(self.next_keyspace),
             added_keyspaces: self.keyspaces.iter().map(|(&id, name)| (id, name.clone())).collect(),
@@ -553,7 +529,7 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
         let manifest = ManifestWriter::begin(vfs, self.directory, database_id, manifest, &state)?;
         let version = Arc::new(Version::of(self.tables.drain(..), &self.keyspaces));
         // The manifest's switch has synced the directory.
-        let writer = WriteState::new(log, self.last_seqno, &self.plan.wal);
+        let writer = WriteState::new(log, self.last_seqno, &self.plan.wal, &recovered)?;
         Ok((writer, VersionSet::new(Some(manifest), version, self.next_keyspace)))
     }
 
@@ -561,12 +537,14 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
     fn remove_unnamed(&mut self, files: &[FileKind]) -> Result<(), Error> {
         let vfs = &self.environment.vfs;
         let Some(state) = read_manifest(&**vfs, self.directory)? else { return Ok(()) };
-        let blobs: Vec<FileNumber> = state.tables.values().flat_map(|table| table.blobs.clone()).collect();
+        let mut blobs: Vec<FileNumber> =
+            state.tables.values().flat_map(|table| table.blobs.clone()).collect();
+        blobs.extend(self.memtables.active().attached().blobs().iter().map(|blob| blob.number()));
         for &kind in files {
             let named = match kind {
                 FileKind::Table(number) => state.tables.contains_key(&number),
                 FileKind::Blob(number) => blobs.contains(&number),
-                FileKind::Log(number) => number >= state.oldest_log,
+                FileKind::Log(number) => state.needs_log(number),
                 FileKind::Manifest(number) => number == state.current.manifest,
                 FileKind::CurrentTemporary => false,
                 FileKind::Current | FileKind::Lock => true,

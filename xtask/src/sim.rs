@@ -19,7 +19,7 @@ use crate::workspace::Workspace;
 pub(crate) const CI_ARGUMENTS: [&str; 6] = ["--seed", "1", "--seeds", "100", "--points", "6000"];
 
 /// The defects that the driver has to find.
-const DEFECTS: [&str; 14] = [
+const DEFECTS: [&str; 17] = [
     "skip_sync",
     "rename_before_sync",
     "forget_directory_sync",
@@ -34,6 +34,9 @@ const DEFECTS: [&str; 14] = [
     "wrong_snapshot_floor",
     "lose_last_of_group",
     "require_without_fence",
+    "forget_recovered_logs",
+    "recovered_log_not_synced",
+    "recovered_log_is_only_synced",
 ];
 
 /// Seeds that a defect has to be found in.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kausal_engine::sim::{self, SimRandom, SimScheduler, SimVfs};
-use kausal_engine::{Builder, Compaction, Error, MEMORY_BUDGET_MIN, Options, StorageEngine};
+use kausal_engine::{Builder, Compaction, Durability, Error, MEMORY_BUDGET_MIN, Options, StorageEngine};
 
 use crate::reads;
 use crate::script::Flavour;
@@ -32,6 +32,12 @@ fn options(seed: u64, opening: u64) -> Options {
         // Time passes at once here, so a tree that may settle is always settled.
         .settle_after([None, Some(Duration::from_millis(50))][random.below(2) as usize])
         .open_tables_max([1, 3, 512][random.below(3) as usize])
+        .durability(if is_power(seed, opening) { Durability::Power } else { Durability::Process })
+}
+
+/// Whether the `opening`-th open is by one who syncs what he writes, and so may act on what it shows.
+pub(crate) fn is_power(seed: u64, opening: u64) -> bool {
+    SimRandom::new(seed ^ opening.rotate_left(32)).below(2) == 0
 }
 
 /// Opens the database for the `opening`-th time.

@@ -226,9 +226,10 @@ impl Model {
         self.mark(call, |mark| (mark.killed_floor, mark.power_floor) = (current, current));
     }
 
-    /// The database was opened after a failure and shows the state with this digest. `None` if that may not be.
-    pub(crate) fn settle(&mut self, call: u64, found: u64) -> Option<Known> {
-        let Mark { begun, killed_floor, .. } = self.last();
+    /// The database was opened after a failure and shows the state with this digest. `None` if that may not be. What it shows
+    /// survives a kill from here on, and a loss of power as well if the open `makes_durable` what it shows.
+    pub(crate) fn settle(&mut self, call: u64, found: u64, makes_durable: bool) -> Option<Known> {
+        let Mark { begun, killed_floor, power_floor, .. } = self.last();
         let matching =
             |&place: &usize| self.steps[place].digest == found && self.steps[place].dead_from == u64::MAX;
         let is_this =
@@ -243,10 +244,16 @@ impl Model {
         for step in &mut self.steps[known.write + 1..] {
             step.dead_from = step.dead_from.min(call);
         }
-        self.forget_strays(call);
+        // What comes before a stray in the log may be a stray itself.
+        if makes_durable || !known.is_stray {
+            self.forget_strays(call);
+        }
         let found = state.map_or(known.write, |state| self.push(state));
         self.current = found;
-        self.mark(call, |mark| (mark.begun, mark.killed_floor, mark.power_floor) = (found, found, found));
+        let power_floor = if makes_durable { found } else { power_floor };
+        self.mark(call, |mark| {
+            (mark.begun, mark.killed_floor, mark.power_floor) = (found, found, power_floor);
+        });
         Some(known)
     }
 

@@ -11,7 +11,7 @@ use kausal_engine::sim::{Fault, FaultCounts, SimScheduler, SimVfs};
 use kausal_engine::{Durability, Error, StorageEngine, WriteBatch, WriteOptions};
 
 use crate::counts::Counts;
-use crate::machine::{Checkpoint, FOLDER, Outcome, check_memory, open, open_read_only};
+use crate::machine::{Checkpoint, FOLDER, Outcome, check_memory, is_power, open, open_read_only};
 use crate::model::{Model, State, name};
 use crate::reads::{self, Walk};
 use crate::script::{Change, Key, Member, OTHER, Op, Script, Value};
@@ -290,7 +290,9 @@ impl<'a> Run<'a> {
             match digest {
                 Ok((engine, digest)) => {
                     let calls = self.vfs.call_count();
-                    let Some(known) = self.model.settle(calls, digest) else {
+                    let Some(known) =
+                        self.model.settle(calls, digest, is_power(self.script.seed, self.openings))
+                    else {
                         if self.has_lied() && self.model.is_prefix(digest) {
                             self.lie_was_seen = true;
                             return Ok(());

@@ -28,7 +28,7 @@ use kausal_index::{BlockIndex, SeqNo};
 
 pub(crate) use order::{IsFreezing, Order, OrderBroken};
 pub(crate) use queue::WriteState;
-use queue::{DiskFull, Group, Turn};
+use queue::{DiskFull, Group, Recovered, Turn};
 
 use crate::changes::Changes;
 use crate::core::Core;
@@ -329,8 +329,11 @@ impl<I: BlockIndex + 'static> Core<I> {
         let is_cut = group.members > 1 && is_planted("lose_last_of_group");
         let frames = &group.frames.bytes[..group.frames.bytes.len() - usize::from(is_cut)];
         let reserved = group.wants_sync.then_some(&mut turn.reserved_bytes);
-        let stored =
-            if frames.is_empty() { Ok(()) } else { store_frames(&*file, group.begin, frames, reserved) };
+        let recovered = if group.wants_sync { self.confirm_recovered(&mut turn.recovered) } else { Ok(()) };
+        let stored = recovered.and_then(|()| match frames {
+            [] => Ok(()),
+            frames => store_frames(&*file, group.begin, frames, reserved),
+        });
         let synced = match stored {
             Ok(()) if group.wants_sync => {
                 let begun = self.environment.clock.now();
@@ -374,6 +377,31 @@ impl<I: BlockIndex + 'static> Core<I> {
             self.queue_events.turn.signal();
         }
         outcome
+    }
+
+    /// Makes the logs durable that the oldest memtable was recovered from, unless it is in tables meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// As the system gives them, and whether nothing has happened and it may be tried again.
+    fn confirm_recovered(&self, recovered: &mut Option<Recovered>) -> Result<(), (std::io::Error, bool)> {
+        if is_planted("recovered_log_not_synced") {
+            return Ok(());
+        }
+        while let Some(log) = recovered.as_ref().and_then(|recovered| recovered.logs.last()) {
+            if self.recovered_logs().is_empty() {
+                break;
+            }
+            match log.confirm(&*self.environment.vfs, &self.directory, self.database_id) {
+                // The flush that ended meanwhile has removed it.
+                Err((error, _))
+                    if error.kind() == std::io::ErrorKind::NotFound && self.recovered_logs().is_empty() => {}
+                confirmed => confirmed?,
+            }
+            recovered.as_mut().and_then(|recovered| recovered.logs.pop());
+        }
+        *recovered = None;
+        Ok(())
     }
 
     /// Makes everything up to the end of `group` durable: the name of the log, older logs, then itself.
@@ -456,7 +484,11 @@ impl<I: BlockIndex + 'static> Core<I> {
         let mut state = self.writer.lock();
         // Who has the turn keeps them until the next flush, or syncs and forgets them himself.
         let gone: Vec<WalWriter> = match state.turn.as_mut() {
-            Some(turn) => turn.unsynced.extract_if(.., |log| log.number() < oldest).collect(),
+            Some(turn) => {
+                // What was recovered is in the oldest memtable.
+                turn.recovered.take_if(|_| self.recovered_logs().is_empty());
+                turn.unsynced.extract_if(.., |log| log.number() < oldest).collect()
+            }
             None => Vec::new(),
         };
         drop(state);

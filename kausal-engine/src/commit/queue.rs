@@ -6,7 +6,7 @@ use kausal_arena::{AllocError, Budget, Reservation};
 use kausal_index::SeqNo;
 
 use super::delay::CommitDelay;
-use crate::wal::WalWriter;
+use crate::wal::{RecoveredLog, WINDOW_BYTES, WalWriter};
 
 /// Memory of a group that is kept for the next one.
 const GROUP_BYTES_KEPT: usize = 64 << 10;
@@ -45,12 +45,21 @@ pub(super) struct Turn {
     /// Logs of frozen memtables that were not synced to their end: a sync of the current one syncs them first, so that what
     /// survives has no hole.
     pub(super) unsynced: Vec<WalWriter>,
+    /// Logs of before the database was opened, whose memtable was not in tables then: a sync makes them durable first.
+    pub(super) recovered: Option<Recovered>,
     /// Whether the name of the current log is durable.
     pub(super) is_name_synced: bool,
     /// Bytes of the current log's file that have blocks.
     pub(super) reserved_bytes: u64,
     /// Memory of the last group.
     spare: Frames,
+}
+
+/// Recovered logs that are not known to be durable, with the memory that it takes to make them so.
+#[derive(Debug)]
+pub(super) struct Recovered {
+    pub(super) logs: Vec<RecoveredLog>,
+    _charge: Reservation,
 }
 
 /// Frames in memory that is paid for.
@@ -88,7 +97,16 @@ pub(super) struct DiskFull;
 
 impl WriteState {
     /// The state of a database whose log is empty, and whose names are durable.
-    pub(crate) fn new(log: WalWriter, last_seqno: SeqNo, budget: &Budget) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// If `budget` has no room for what it takes to make the `recovered` logs durable.
+    pub(crate) fn new(
+        log: WalWriter,
+        last_seqno: SeqNo,
+        budget: &Budget,
+        recovered: &[RecoveredLog],
+    ) -> Result<Self, AllocError> {
         let group = Group {
             number: 1,
             begin: log.len(),
@@ -99,8 +117,9 @@ impl WriteState {
             wants_sync: false,
         };
         let spare = Frames::new(budget);
-        let turn = Turn { unsynced: Vec::new(), is_name_synced: true, reserved_bytes: 0, spare };
-        Self {
+        let recovered = Recovered::new(recovered, budget)?;
+        let turn = Turn { unsynced: Vec::new(), recovered, is_name_synced: true, reserved_bytes: 0, spare };
+        Ok(Self {
             log,
             last_seqno,
             turn: Some(turn),
@@ -112,7 +131,7 @@ impl WriteState {
             awaited: 0,
             is_fenced: false,
             fenced_by: None,
-        }
+        })
     }
 
     /// Whether nobody stores, and no member waits for it: the log's end is in the file, but for acknowledged buffered writes.
@@ -200,6 +219,16 @@ impl WriteState {
         turn.spare = std::mem::replace(&mut self.group, group).frames;
         turn.spare.shrink();
         self.turn = Some(turn);
+    }
+}
+
+impl Recovered {
+    fn new(logs: &[RecoveredLog], budget: &Budget) -> Result<Option<Self>, AllocError> {
+        let logs: Vec<RecoveredLog> = logs.iter().copied().filter(|log| !log.is_synced()).collect();
+        if logs.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Self { logs, _charge: budget.reserve(WINDOW_BYTES)? }))
     }
 }
 

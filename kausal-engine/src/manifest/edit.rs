@@ -2,7 +2,8 @@
 //! does not know and refuse it by name.
 //!
 //! Tags: 1 next file number, 2 last sequence number, 3 oldest live log, 4 added table, 5 removed table, 6 added keyspace,
-//! 7 removed keyspace with all its tables, 10 next keyspace. Reserved: 8 synced-through mark, 9 blob statistics.
+//! 7 removed keyspace with all its tables, 10 next keyspace, 11 recovered log that counts beside the live ones until an edit names
+//! an oldest live log. Reserved: 8 synced-through mark, 9 blob statistics.
 
 use std::cmp::Ordering;
 use std::ops::Bound;
@@ -11,6 +12,7 @@ use kausal_index::SeqNo;
 
 use crate::codec::{Decoder, put_bytes, put_varint};
 use crate::ids::{FileNumber, KeyspaceId, TableId};
+use crate::wal::RecoveredLog;
 
 /// What the manifest knows of a table.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,7 +137,9 @@ impl TableMeta {
 pub(crate) struct VersionEdit {
     pub(crate) next_file: Option<FileNumber>,
     pub(crate) last_seqno: Option<SeqNo>,
+    /// Forgets the recovered logs of earlier edits.
     pub(crate) oldest_log: Option<FileNumber>,
+    pub(crate) recovered_logs: Vec<RecoveredLog>,
     pub(crate) removed_tables: Vec<(u8, FileNumber)>,
     pub(crate) added_tables: Vec<TableMeta>,
     pub(crate) next_keyspace: Option<KeyspaceId>,
@@ -189,6 +193,13 @@ impl VersionEdit {
         if let Some(id) = self.next_keyspace {
             field(10, &|target| put_varint(target, u64::from(id.0)));
         }
+        for log in &self.recovered_logs {
+            field(11, &|target| {
+                [log.number.0, log.len, log.synced, log.flushed.get()]
+                    .into_iter()
+                    .for_each(|word| put_varint(target, word));
+            });
+        }
         bytes
     }
 
@@ -223,6 +234,12 @@ impl VersionEdit {
             }
             7 => self.removed_keyspaces.push(take_keyspace(contents)?),
             10 => self.next_keyspace = Some(take_keyspace(contents)?),
+            11 => self.recovered_logs.push(RecoveredLog {
+                number: FileNumber(contents.varint()?),
+                len: contents.varint()?,
+                synced: contents.varint()?,
+                flushed: SeqNo::new(contents.varint()?)?,
+            }),
             _ => return Some(false),
         }
         Some(true)

@@ -12,6 +12,7 @@ use crate::manifest::edit::BadEdit;
 use crate::manifest::writer::{HEADER_BYTES, RECORD_HEADER_BYTES, VERSION, header, record_checksum};
 use crate::manifest::{Current, TableMeta, VersionEdit};
 use crate::vfs::{OpenMode, Vfs};
+use crate::wal::RecoveredLog;
 
 /// The state of a database as its manifest has it.
 #[derive(Clone, Debug)]
@@ -20,6 +21,8 @@ pub(crate) struct ManifestState {
     pub(crate) next_file: FileNumber,
     pub(crate) last_seqno: SeqNo,
     pub(crate) oldest_log: FileNumber,
+    /// Logs before the oldest one whose memtable is not in tables, oldest first.
+    pub(crate) recovered_logs: Vec<RecoveredLog>,
     pub(crate) tables: BTreeMap<FileNumber, TableMeta>,
     /// The keyspaces beside the default one.
     pub(crate) keyspaces: BTreeMap<KeyspaceId, String>,
@@ -54,6 +57,7 @@ pub(crate) fn read_manifest(vfs: &dyn Vfs, directory: &Path) -> Result<Option<Ma
         next_file: FileNumber(1),
         last_seqno: SeqNo::ZERO,
         oldest_log: FileNumber(0),
+        recovered_logs: Vec::new(),
         tables: BTreeMap::new(),
         keyspaces: BTreeMap::new(),
         next_keyspace: KeyspaceId(1),
@@ -117,12 +121,26 @@ impl ManifestState {
         keyspace == KeyspaceId::DEFAULT || self.keyspaces.contains_key(&keyspace)
     }
 
+    /// Whether a log counts.
+    pub(crate) fn needs_log(&self, number: FileNumber) -> bool {
+        number >= self.oldest_log || self.recovered_logs.iter().any(|log| log.number == number)
+    }
+
     /// `None` if the edit removes what is not there, adds what is, or adds a table to no keyspace.
     fn apply(&mut self, edit: VersionEdit) -> Option<()> {
         self.record_count += 1;
         self.next_file = edit.next_file.unwrap_or(self.next_file);
         self.last_seqno = edit.last_seqno.unwrap_or(self.last_seqno);
-        self.oldest_log = edit.oldest_log.unwrap_or(self.oldest_log);
+        if let Some(oldest) = edit.oldest_log {
+            self.oldest_log = oldest;
+            self.recovered_logs.clear();
+        }
+        self.recovered_logs.extend(edit.recovered_logs);
+        // They are read one after the other, before the live ones.
+        let numbers = self.recovered_logs.iter().map(|log| log.number);
+        if !numbers.chain([self.oldest_log]).is_sorted_by(|left, right| left < right) {
+            return None;
+        }
         for (level, file) in edit.removed_tables {
             self.tables.remove(&file).filter(|table| table.level == level)?;
         }

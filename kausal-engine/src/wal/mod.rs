@@ -38,7 +38,7 @@
 //! have been synced (from any valid frame of the log, before or behind it, from a later log, or from the manifest)
 //! is corruption and is refused. Above that it is the torn tail of a crash: the log is cut there, and everything later is
 //! dropped and reported. Zeros up to the file's end are neither: that space was allocated ahead. The engine never appends
-//! to a log that it recovered: it begins a new one.
+//! to a log that it recovered: it begins a new one, and the manifest says where the recovered ones ended.
 //!
 //! | room | what lives there |
 //! |---|---|
@@ -46,13 +46,16 @@
 //! | `frame` | a batch to its frame, in one copy |
 //! | `writer` | where the next frame goes, and how far the log is durable |
 //! | `reader` | recovers one log |
+//! | `recovered` | a log that counts on after it was recovered, until its memtable is in tables |
 
 mod format;
 mod frame;
 mod reader;
+mod recovered;
 mod writer;
 
 pub(crate) use format::PreviousLog;
 pub(crate) use frame::FrameBytes;
-pub(crate) use reader::{LogScan, Scanned};
+pub(crate) use reader::{Extent, LogScan, Scanned, WINDOW_BYTES};
+pub(crate) use recovered::RecoveredLog;
 pub(crate) use writer::{WalWriter, store_frames};

@@ -44,6 +44,15 @@ pub(crate) struct LogScan {
     charge: Reservation,
 }
 
+/// What is known of a log before it is read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Extent {
+    /// Bytes that must be good.
+    pub(crate) trusted: u64,
+    /// Where it ends, if it was recovered before.
+    pub(crate) limit: Option<u64>,
+}
+
 /// What the next step of a scan found.
 #[derive(Debug)]
 pub(crate) enum Scanned<'a> {
@@ -54,7 +63,8 @@ pub(crate) enum Scanned<'a> {
 }
 
 impl LogScan {
-    /// Opens a log of which `trusted` bytes are known to have been synced. With `salvages` damage to them is where the log ends.
+    /// Opens a log of which `trusted` bytes are known to have been synced, and bytes behind `limit`, if it is known, do not
+    /// count. With `salvages` damage to them is where the log ends.
     /// `charge` pays for the window, and has [`WINDOW_BYTES`].
     ///
     /// # Errors
@@ -65,11 +75,12 @@ impl LogScan {
         path: &Path,
         number: FileNumber,
         database_id: u64,
-        trusted: u64,
+        Extent { trusted, limit }: Extent,
         salvages: bool,
         charge: Reservation,
     ) -> Result<Self, Error> {
         let file_bytes = file.len().map_err(Error::io("read the length of", path))?;
+        let file_bytes = limit.map_or(file_bytes, |limit| file_bytes.min(limit));
         let mut scan = Self {
             file,
             path: path.to_owned(),
@@ -126,6 +137,11 @@ impl LogScan {
     /// Where the next frame begins.
     pub(crate) fn offset(&self) -> u64 {
         self.offset
+    }
+
+    /// Reads on from `offset`, where a frame begins that was read before.
+    pub(crate) fn go_back(&mut self, offset: u64) {
+        self.offset = offset;
     }
 
     /// Largest synced length that a frame of this log claims.

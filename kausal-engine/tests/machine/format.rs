@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kausal_engine::sim::{self, SimVfs};
+use kausal_engine::sim::{self, CrashMode, SimVfs};
 use kausal_engine::vfs::{OpenMode, StdVfs, Vfs};
 use kausal_engine::{Builder, Durability, Error, Options, StorageEngine, WriteBatch, WriteOptions};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
@@ -14,12 +14,18 @@ fn golden() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1")
 }
 
+/// The same database after an open that was killed as well: with a recovered log.
+fn golden_recovered() -> PathBuf {
+    golden().with_file_name("v1-recovered")
+}
+
 fn options() -> Options {
     Options::new().memory_budget(8 << 20)
 }
 
-/// Every file but the lock of a database that was killed after it had written one of each kind.
-fn write_one_of_each() -> BTreeMap<String, Vec<u8>> {
+/// Every file but the lock of a database that was killed after it had written one of each kind; and of that after it was opened
+/// and killed again.
+fn write_one_of_each() -> [BTreeMap<String, Vec<u8>>; 2] {
     let vfs = SimVfs::new();
     let (environment, scheduler) = sim::environment(&vfs, 7);
     let engine: StorageEngine = Builder::new("/db", options()).environment(environment).open().unwrap();
@@ -41,6 +47,15 @@ fn write_one_of_each() -> BTreeMap<String, Vec<u8>> {
     batch.delete_range_in(users, b"8", b"9").unwrap();
     write(&batch);
     while scheduler.run_one() {}
+    let again = vfs.crash(CrashMode::KeepUnsynced, 0);
+    let (environment, _scheduler) = sim::environment(&again, 7);
+    let opened: StorageEngine = Builder::new("/db", options()).environment(environment).open().unwrap();
+    let files = [read_all(&vfs), read_all(&again)];
+    drop(opened);
+    files
+}
+
+fn read_all(vfs: &SimVfs) -> BTreeMap<String, Vec<u8>> {
     let names =
         vfs.list(Path::new("/db")).unwrap().into_iter().map(|entry| entry.name.into_string().unwrap());
     let read = |name: String| {
@@ -65,40 +80,45 @@ fn write_folder(folder: &Path, files: &BTreeMap<String, Vec<u8>>) {
 
 #[test]
 fn the_golden_files_are_written_to_the_byte() {
-    let written = write_one_of_each();
-    if std::env::var_os("KAUSAL_WRITE_GOLDEN").is_some() {
-        // After a decision to change the format, and only then.
-        let _ = std::fs::remove_dir_all(golden());
-        std::fs::create_dir_all(golden()).unwrap();
-        write_folder(&golden(), &written);
-    }
-    let golden = read_folder(&golden());
-    let names = |files: &BTreeMap<String, Vec<u8>>| files.keys().cloned().collect::<Vec<_>>();
-    assert_eq!(names(&written), names(&golden));
-    for kind in ["CURRENT", "MANIFEST-", ".wal", ".sst", ".blob"] {
-        assert!(golden.keys().any(|name| name.contains(kind)), "one of each kind: {kind}");
-    }
-    for (name, bytes) in &golden {
-        let place = bytes.iter().zip(&written[name]).position(|(one, other)| one != other);
-        assert!(*bytes == written[name], "{name} differs from byte {place:?} on");
+    for (folder, written) in [golden(), golden_recovered()].iter().zip(write_one_of_each()) {
+        if std::env::var_os("KAUSAL_WRITE_GOLDEN").is_some() {
+            // After a decision to change the format, and only then.
+            let _ = std::fs::remove_dir_all(folder);
+            std::fs::create_dir_all(folder).unwrap();
+            write_folder(folder, &written);
+        }
+        let golden = read_folder(folder);
+        let names = |files: &BTreeMap<String, Vec<u8>>| files.keys().cloned().collect::<Vec<_>>();
+        assert_eq!(names(&written), names(&golden));
+        for kind in ["CURRENT", "MANIFEST-", ".wal", ".sst", ".blob"] {
+            assert!(golden.keys().any(|name| name.contains(kind)), "one of each kind: {kind}");
+        }
+        for (name, bytes) in &golden {
+            let place = bytes.iter().zip(&written[name]).position(|(one, other)| one != other);
+            assert!(*bytes == written[name], "{name} differs from byte {place:?} on");
+        }
     }
 }
 
 #[test]
 fn the_golden_files_are_read() {
-    let folder = tempfile::tempdir().unwrap();
-    write_folder(folder.path(), &read_folder(&golden()));
-    let vfs: Arc<dyn Vfs> = Arc::new(StdVfs);
-    kausal_engine::check(&vfs, folder.path(), 64 << 20).unwrap();
-    let engine = StorageEngine::open(folder.path(), options()).unwrap();
-    for number in 0..100_u32 {
-        let is_there = !(10..20).contains(&number) && number != 50;
-        let expected = is_there.then(|| vec![number as u8; 9]);
-        assert_eq!(engine.get(&number.to_be_bytes()).unwrap(), expected, "{number}");
+    for golden in [golden(), golden_recovered()] {
+        let folder = tempfile::tempdir().unwrap();
+        write_folder(folder.path(), &read_folder(&golden));
+        let vfs: Arc<dyn Vfs> = Arc::new(StdVfs);
+        kausal_engine::check(&vfs, folder.path(), 64 << 20).unwrap();
+        let engine = StorageEngine::open(folder.path(), options()).unwrap();
+        for number in 0..100_u32 {
+            let is_there = !(10..20).contains(&number) && number != 50;
+            let expected = is_there.then(|| vec![number as u8; 9]);
+            assert_eq!(engine.get(&number.to_be_bytes()).unwrap(), expected, "{number}");
+        }
+        assert_eq!(engine.get(b"large").unwrap().unwrap(), [5; 150_000]);
+        assert_eq!(engine.keyspace("users").unwrap().get(b"7").unwrap().unwrap(), b"Ada");
+        assert!(engine.keyspace("gone").is_none());
     }
-    assert_eq!(engine.get(b"large").unwrap().unwrap(), [5; 150_000]);
-    assert_eq!(engine.keyspace("users").unwrap().get(b"7").unwrap().unwrap(), b"Ada");
-    assert!(engine.keyspace("gone").is_none());
+    let recovered = kausal_engine::inspect::manifest(&StdVfs, &golden_recovered()).unwrap().recovered_logs;
+    assert_eq!(recovered.len(), 1, "{recovered:?}");
 }
 
 fn seed(database_id: u64, number: u64, offset: u64) -> u64 {

@@ -5,3 +5,4 @@
 mod compaction;
 mod flush;
 mod format;
+mod reopen;

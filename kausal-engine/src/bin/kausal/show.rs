@@ -213,6 +213,7 @@ pub(crate) fn manifest(directory: &Path, json: bool) -> Result<Outcome, Failure>
             "records": manifest.record_count,
             "last_seqno": manifest.last_seqno,
             "oldest_log": manifest.oldest_log.0,
+            "recovered_logs": manifest.recovered_logs.iter().map(|log| log.0).collect::<Vec<_>>(),
             "keyspaces": manifest.keyspaces.iter().map(|(id, name)| json!({"id": id.0, "name": name})).collect::<Vec<_>>(),
             "tables": tables,
         }));
@@ -222,6 +223,9 @@ pub(crate) fn manifest(directory: &Path, json: bool) -> Result<Outcome, Failure>
     println!("manifest {} of database {:016x}, {end}", manifest.number, manifest.database_id);
     println!("{} records, last sequence number {}", manifest.record_count, manifest.last_seqno);
     println!("logs count from {} on", manifest.oldest_log);
+    for log in &manifest.recovered_logs {
+        println!("so does log {log}, which was recovered into memory");
+    }
     for (id, name) in &manifest.keyspaces {
         println!("keyspace {id}: {name}");
     }

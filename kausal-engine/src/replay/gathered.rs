@@ -29,6 +29,8 @@ const CHANGE_BYTES: usize = 64;
 pub(crate) struct Gathered {
     bytes: Vec<u8>,
     places: Vec<Place>,
+    /// Whether they are in the order of a memtable, all of them.
+    is_sorted: bool,
     _charge: Option<Reservation>,
 }
 
@@ -55,10 +57,16 @@ impl Gathered {
             Ok(charge) => Self {
                 bytes: Vec::with_capacity(bytes),
                 places: Vec::with_capacity(count),
+                is_sorted: false,
                 _charge: Some(charge),
             },
-            Err(_) => Self { bytes: Vec::new(), places: Vec::new(), _charge: None },
+            Err(_) => Self::none(),
         }
+    }
+
+    /// Room for nothing.
+    pub(crate) fn none() -> Self {
+        Self { bytes: Vec::new(), places: Vec::new(), is_sorted: false, _charge: None }
     }
 
     /// Copies a change, if there is room for it.
@@ -109,6 +117,9 @@ impl Gathered {
 
     /// Puts those of a part in the order of a memtable: keyspace, key, number.
     pub(crate) fn sort(&mut self, part: Range<usize>) {
+        if self.is_sorted {
+            return;
+        }
         let bytes = &self.bytes;
         self.places[part].sort_unstable_by(|left, right| {
             let by_key = || left.key(bytes).cmp(right.key(bytes));
@@ -117,6 +128,24 @@ impl Gathered {
                 .then_with(by_key)
                 .then(left.seqno.cmp(&right.seqno))
         });
+    }
+
+    /// Puts all of them in that order.
+    pub(crate) fn sort_all(&mut self) {
+        self.sort(0..self.len());
+        self.is_sorted = true;
+    }
+
+    /// Puts them in the order of the log again, if all of them were sorted: its numbers rise.
+    pub(crate) fn unsort(&mut self) {
+        if std::mem::take(&mut self.is_sorted) {
+            self.places.sort_unstable_by_key(|place| place.seqno);
+        }
+    }
+
+    /// Whether there is memory for any change.
+    pub(crate) fn has_room(&self) -> bool {
+        self.places.capacity() > 0
     }
 
     /// The changes of a part with their numbers: in the order of the log, or as they were sorted.
@@ -131,6 +160,7 @@ impl Gathered {
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.places.clear();
+        self.is_sorted = false;
     }
 }
 
