@@ -151,7 +151,9 @@ impl Check<'_> {
                     Scanned::Batch(batch) => {
                         self.report.batch_count += 1;
                         let is_blob = |change: &ChangeRef<'_>| change.kind == ChangeKind::Blob;
-                        let changes = batch.changes().map(|(_, change)| change);
+                        // What tables hold of the log, they name; what they do not name any more is gone, with its file.
+                        let changes = batch.changes().filter(|(seqno, _)| *seqno > plan.flushed);
+                        let changes = changes.map(|(_, change)| change);
                         for change in changes.filter(is_blob).filter(|change| state.has(change.keyspace)) {
                             if let Some(reference) = BlobRef::from_bytes(change.value) {
                                 self.blobs.insert(reference.file, reference);

@@ -19,7 +19,7 @@ pub(crate) struct LogPlan {
     /// Where the log after it, or the manifest, says that this one ended.
     pub(crate) expected_end: Option<u64>,
     /// Tables hold its changes up to this one.
-    pub(super) flushed: SeqNo,
+    pub(crate) flushed: SeqNo,
 }
 
 /// Which logs count.
