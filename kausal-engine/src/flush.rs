@@ -295,13 +295,11 @@ impl<I: BlockIndex + 'static> Core<I> {
 
     /// The logs that the oldest memtable was recovered from, if it was and is not in tables. No later one was.
     pub(crate) fn recovered_logs(&self) -> Vec<RecoveredLog> {
-        let view = self.view();
-        view.frozen.first().unwrap_or(&view.active).attached().recovered()
+        self.view().oldest_memtable().attached().recovered()
     }
 
     /// The log of the oldest memtable that is not in tables.
     pub(crate) fn oldest_log(&self) -> FileNumber {
-        let view = self.view();
-        view.frozen.first().unwrap_or(&view.active).attached().log()
+        self.view().oldest_memtable().attached().log()
     }
 }

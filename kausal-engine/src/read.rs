@@ -49,6 +49,11 @@ impl<I: BlockIndex> View<I> {
         std::iter::once(&self.active).chain(self.frozen.iter().rev())
     }
 
+    /// The memtable that is flushed next.
+    pub(crate) fn oldest_memtable(&self) -> &Arc<Memtable<I, Generation>> {
+        self.frozen.first().unwrap_or(&self.active)
+    }
+
     /// Looks `key` of `keyspace` up and hands the newest entry at or below `at` to `found`, tombstones included, unless a
     /// range tombstone hides it.
     pub(crate) fn get<T>(

@@ -208,12 +208,7 @@ impl BlockSource for LookupBlocks<'_, '_> {
 
     #[inline]
     fn approach(&self, file: &TableFile, handle: BlockHandle, step: u32) {
-        let key = BlockKey { file: file.number(), offset: handle.offset };
-        match step {
-            0 => self.cache.ask_for_place(&key),
-            1 => self.cache.ask_for_header(&key),
-            _ => self.cache.ask_for_block(&key),
-        }
+        self.cache.approach(&BlockKey { file: file.number(), offset: handle.offset }, step);
     }
 
     #[inline]

@@ -140,7 +140,8 @@ pub trait VfsFile: Send + Sync + fmt::Debug {
 /// fills or cuts.
 pub trait LogFile: Send + Sync + fmt::Debug {
     /// Asks for disk space for the first `len` bytes, so that a later store within them does not fail for lack of space, and
-    /// its sync has no length to write. The file may become that long, by bytes that read as zeros.
+    /// its sync has no length to write. The file may become that long, by bytes that read as zeros, and may be written behind its end:
+    /// nobody else fills or stores meanwhile.
     fn reserve(&self, len: u64) -> io::Result<()>;
 
     /// Stores `bytes` at `offset`. They survive the end of the process when this returns.

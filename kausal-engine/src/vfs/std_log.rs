@@ -120,6 +120,10 @@ mod tests {
         let log = StdLog::new(file);
         for len in [20_000, 300_000] {
             log.reserve(len).unwrap();
+            if log.file.metadata().unwrap().len() < len {
+                println!("skipped: a file system that allocates nothing");
+                return;
+            }
             let mut bytes = Vec::new();
             let mut reader = log.file.try_clone().unwrap();
             io::Seek::rewind(&mut reader).unwrap();

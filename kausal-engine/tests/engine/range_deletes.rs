@@ -8,7 +8,7 @@ fn key(number: u32) -> [u8; 4] {
     number.to_be_bytes()
 }
 
-fn keys(engine: &StorageEngine) -> Vec<u32> {
+pub(crate) fn keys(engine: &StorageEngine) -> Vec<u32> {
     let mut cursor = engine.cursor(KeyRange::all()).unwrap();
     let mut seen = Vec::new();
     let mut more = cursor.seek_to_first().unwrap();

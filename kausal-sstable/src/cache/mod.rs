@@ -119,24 +119,15 @@ impl BlockCache {
         self.core.get(key)
     }
 
-    /// Asks for the cache line in which it is noted where the block is.
+    /// Asks for a line that a look at the block will need: the one where it is noted where the block is (`step` 0), then that
+    /// of the block's header (`step` 1), and at last the block's end (`step` 2). Each is said by the one before.
     #[inline]
-    pub(crate) fn ask_for_place(&self, key: &BlockKey) {
-        self.core.ask_for_place(key);
-    }
-
-    /// Asks for the cache line that a pin of the block changes, if the block is there. Its place is noted in a line that
-    /// [`ask_for_place`](Self::ask_for_place) has asked for.
-    #[inline]
-    pub(crate) fn ask_for_header(&self, key: &BlockKey) {
-        self.core.ask_for_header(key);
-    }
-
-    /// Asks for the end of the block, if it is there. Its header is in the line that [`ask_for_header`](Self::ask_for_header) has
-    /// asked for.
-    #[inline]
-    pub(crate) fn ask_for_block(&self, key: &BlockKey) {
-        self.core.ask_for_block(key);
+    pub(crate) fn approach(&self, key: &BlockKey, step: u32) {
+        match step {
+            0 => self.core.ask_for_place(key),
+            1 => self.core.ask_for_header(key),
+            _ => self.core.ask_for_block(key),
+        }
     }
 
     /// Lets `work` look at blocks, one at a time, that nobody has to pin: what [`get`](Self::get) costs without its two
