@@ -356,15 +356,16 @@ impl<I: BlockIndex + 'static> StorageEngine<I> {
         self.core.flush_all()
     }
 
-    /// Flushes, and merges all tables into one level. Where others hold the memory or the disk is full, it waits up to the
-    /// stall timeout.
+    /// Flushes, and merges tables until all that was written before is on one level; what is written meanwhile is not waited for.
+    /// Where others hold the memory or the disk is full, it waits up to the stall timeout.
     ///
     /// # Errors
     ///
     /// As [`flush`](Self::flush); [`Error::MemoryBudget`] if memory did not come back in that time.
     pub fn compact(&self) -> Result<(), Error> {
+        let through = self.core.visible();
         self.core.flush_all()?;
-        self.core.retry_past_obstacles(|| self.core.compact_everything())
+        self.core.retry_past_obstacles(|| self.core.compact_everything(through))
     }
 
     /// Flushes, and merges tables until no key of `range` is in more than one level: what it costs is in proportion to the tables

@@ -213,8 +213,9 @@ impl<'engine, I: BlockIndex + 'static> Keyspace<'engine, I> {
     /// # }
     /// ```
     pub fn compact_range(&self, range: &KeyRange) -> Result<(), Error> {
+        let through = self.core().visible();
         self.core().flush_all()?;
-        self.core().compact_range(self.id, range)
+        self.core().compact_range(self.id, range, through)
     }
 
     /// A copy of the value of `key`.

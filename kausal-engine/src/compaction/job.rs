@@ -7,7 +7,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kausal_index::{BlockIndex, Cursor, EntryRef};
+use kausal_index::{BlockIndex, Cursor, EntryRef, SeqNo};
 use kausal_sstable::{MergingCursor, PooledBuffer, RunCursor, Table, TableError};
 
 use crate::compaction::{Goal, Pick, TreeShape, pick};
@@ -104,9 +104,9 @@ impl<I: BlockIndex + 'static> Core<I> {
         Ok(Rested::Done)
     }
 
-    /// Compacts until all tables of a keyspace are on one level.
-    pub(crate) fn compact_everything(&self) -> Result<(), Error> {
-        self.compact_while_picked(Goal::Everything)
+    /// Compacts until all that was written up to `through` is on one level of its keyspace.
+    pub(crate) fn compact_everything(&self, through: SeqNo) -> Result<(), Error> {
+        self.compact_while_picked(Goal::Everything(through))
     }
 
     fn compact_while_picked(&self, goal: Goal) -> Result<(), Error> {

@@ -17,6 +17,9 @@ use crate::version::{LEVEL_COUNT, TableFile, Tree, Version};
 /// Runs merged at once: what the memory plan has room for with the longest values.
 const RUNS_MAX: usize = 5;
 
+/// How many times as large as level 0 a level is that level 0 is not merged with at once.
+const IN_PARTS_FROM: u64 = 4;
+
 /// What is asked of compaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Goal {
@@ -24,8 +27,9 @@ pub(crate) enum Goal {
     Due,
     /// Whatever is due, and beyond that what the policy finds worth doing when nobody writes.
     Settled,
-    /// All tables of a keyspace on one level.
-    Everything,
+    /// Whatever is due, and all that was written up to this number on one level of each keyspace. What comes later is not waited
+    /// for: beside a writer there would be no end.
+    Everything(SeqNo),
 }
 
 /// Tables to be merged into `level`.
@@ -78,17 +82,37 @@ pub(crate) fn pick(
         });
         return steps.next();
     }
-    version.trees().iter().find_map(|tree| {
-        let mut filled = (0..LEVEL_COUNT).filter(|&level| !tree.level(level).files().is_empty());
-        match (filled.next()?, filled.next()) {
-            (0, below) => {
-                let level0 = tree.level(0).files().len();
-                take(tree, Step::Runs { level0, through: 0, target: below.unwrap_or(LEVEL_COUNT - 1) })
-            }
-            (level, Some(target)) => take(tree, Step::Runs { level0: 0, through: level, target }),
-            (_, None) => None,
-        }
-    })
+    let Goal::Everything(through) = goal else { return None };
+    version.trees().iter().find_map(|tree| downwards(tree, through))
+}
+
+/// A step towards all of `tree` that was written up to `through` being on one level.
+///
+/// Level 0 goes down whole, deeper levels table by table: what becomes due meanwhile comes in between.
+fn downwards(tree: &Tree, through: SeqNo) -> Option<Pick> {
+    let is_old = |file: &Arc<TableFile>| file.meta().seqno_min <= through;
+    let below = |level: usize| (level + 1..LEVEL_COUNT).find(|&level| !tree.level(level).files().is_empty());
+    let level0 = level0_from(tree, is_old);
+    if level0 > 0 {
+        let bytes = |level: usize| -> u64 {
+            tree.level(level).files().iter().map(|file| file.meta().file_bytes).sum()
+        };
+        let target = match below(0) {
+            // All of a large level in one merge would let level 0 wait for too long: sorted it goes down in parts.
+            Some(level) if bytes(level) > IN_PARTS_FROM * bytes(0) => 1,
+            below => below.unwrap_or(LEVEL_COUNT - 1),
+        };
+        return take(tree, Step::Runs { level0, through: 0, target });
+    }
+    let (level, file) = (1..LEVEL_COUNT)
+        .find_map(|level| Some((level, tree.level(level).files().iter().find(|&file| is_old(file))?)))?;
+    Some(with_lower(tree, below(level)?, vec![vec![Arc::clone(file)]]))
+}
+
+/// Tables of level 0 from the newest on that is asked for: the older ones lie behind it.
+pub(super) fn level0_from(tree: &Tree, is_asked_for: impl Fn(&Arc<TableFile>) -> bool) -> usize {
+    let files = tree.level(0).files();
+    files.iter().position(is_asked_for).map_or(0, |newest| files.len() - newest)
 }
 
 /// The tables of a step, if it is one.

@@ -1,7 +1,9 @@
-//! Compacting a part of a keyspace: nothing changes for a reader, the part ends on one level, and the rest stays where it was.
+//! Compacting what is asked for, all or a part: nothing changes for a reader, the part ends on one level, the rest stays where it
+//! was, and what is written meanwhile is not waited for.
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use kausal_engine::{Error, KeyRange, KeyspaceId, Options, StorageEngine};
 
@@ -107,4 +109,46 @@ fn a_range_of_nothing_costs_nothing_and_a_keyspace_has_to_be_there() {
     engine.drop_keyspace("other").unwrap();
     let refused = other.compact_range(&KeyRange::all());
     assert!(matches!(refused, Err(Error::NoKeyspace { keyspace }) if keyspace != KeyspaceId::DEFAULT));
+}
+
+/// What compaction writes while `compact` runs beside somebody who flushes without a pause, in units of the data.
+fn written_beside_a_writer(compact: impl Fn(&StorageEngine)) -> f64 {
+    let folder = tempfile::tempdir().unwrap();
+    let options = small().table_bytes(256 << 10).level1_bytes(256 << 10).settle_after(None);
+    let options = options.level0_compaction_count(100);
+    let engine = StorageEngine::open(folder.path(), options).unwrap();
+    (0..20_000_u32).for_each(|key| engine.put(&key.to_be_bytes(), &[1; 200]).unwrap());
+    engine.compact().unwrap();
+    let data: u64 = engine.stats().levels.iter().map(|level| level.bytes).sum();
+    let before = engine.stats().compaction_bytes_written;
+    let (begun, ended) = (AtomicBool::new(false), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for key in 0..300_u32 {
+                // Spread over all tables.
+                (0..20_000).step_by(500).for_each(|place| {
+                    engine.put(&(place + key % 500).to_be_bytes(), &[2; 200]).unwrap();
+                });
+                engine.flush().unwrap();
+                begun.store(true, Ordering::SeqCst);
+                if ended.load(Ordering::SeqCst) {
+                    break;
+                }
+            }
+        });
+        while !begun.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+        compact(&engine);
+        ended.store(true, Ordering::SeqCst);
+    });
+    (engine.stats().compaction_bytes_written - before) as f64 / data as f64
+}
+
+#[test]
+fn a_writer_does_not_keep_a_compaction_from_ending() {
+    let all = written_beside_a_writer(|engine| engine.compact().unwrap());
+    let range = written_beside_a_writer(|engine| engine.compact_range(&KeyRange::all()).unwrap());
+    println!("written while all was compacted: {all:.2} of the data; a range of everything: {range:.2}");
+    assert!(all < 4.0 && range < 4.0, "all {all}, range {range}");
 }
