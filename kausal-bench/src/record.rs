@@ -120,7 +120,8 @@ const TABLE_NOTES: &str = "\
   database's own cursor. That flatters us. Its writer and cursors are called through C, once or twice an entry.
 - lsm-tree's tables are written and opened by its own table types, without its tree, and merged by its own merger: that
   flatters it. Its writer takes entries in buffers it can keep, made anew for each, which is what its tree does as well.
-- Ours pins the cache's frame and lends the value, RocksDB pins likewise (`get_pinned`), lsm-tree hands out counted slices.
+- Ours looks at the block in the cache and lends the value for as long as that lasts, as the engine does; RocksDB pins it (`get_pinned`), lsm-tree
+  hands out counted slices. Walks of ours pin.
 - `look_up/page_cache` has a cache of 1 MiB: nearly each look-up reads 4 KiB of the file, at the same price for everybody.
 - `4 dependent misses`: loads of which each needs the one before, over as many bytes as the entries have. Successive
   look-ups do not depend on each other, so that their computing may overlap; the chain's loads may not. `hit_near` looks a

@@ -94,11 +94,10 @@ impl FilterBuilder {
         block.reserve_exact(bytes + crate::format::TRAILER_BYTES);
         block.resize(bytes, 0);
         let probes = probes(bits_per_key);
-        let lines = block.len() / LINE_BYTES;
+        let (lines, _) = block.as_chunks_mut::<LINE_BYTES>();
+        let count = lines.len();
         for hash in self.hashes.drain(..) {
-            let start = line_of(hash, lines) * LINE_BYTES;
-            let line = &mut block[start..start + LINE_BYTES];
-            for_each_bit(hash, probes, |bit| line[bit / 8] |= 1 << (bit % 8));
+            set_bits(&mut lines[line_of(hash, count)], hash, probes);
         }
         block[bytes - 1] = probes;
         self.last = [None; 2];
@@ -142,6 +141,23 @@ fn for_each_bit(hash: u64, probes: u8, mut each: impl FnMut(usize)) {
             slices >>= 9;
         }
         left -= left.min(7);
+    }
+}
+
+/// Sets the bits of a hash in its line.
+#[inline]
+fn set_bits(line: &mut [u8; LINE_BYTES], hash: u64, probes: u8) {
+    let (words, _) = line.as_chunks_mut::<8>();
+    let mut set = |slices: u64| {
+        let word = &mut words[(slices >> 6 & 7) as usize];
+        *word = (u64::from_le_bytes(*word) | 1_u64.wrapping_shl(slices as u32)).to_le_bytes();
+    };
+    if probes == 6 {
+        // Ten bits a key, as `may_hold` has them: all in one word, one after the other without a loop.
+        let slices = mix(hash);
+        [0, 9, 18, 27, 36, 45].into_iter().for_each(|shift| set(slices >> shift));
+    } else {
+        for_each_bit(hash, probes, |bit| set(bit as u64));
     }
 }
 

@@ -74,6 +74,8 @@ pub fn index(contents: &[u8], key: &[u8], at: SeqNo) {
     let mut separator = Vec::new();
     if let Ok(index) = IndexBlock::of_segment(contents) {
         let _ = index.seek(key, at);
+        let samples = index.samples();
+        let _ = IndexBlock::with(contents, index.shape(), &samples).seek(key, at);
         for place in 0..index.count() {
             let _ = index.data_block(place, at.get());
             if let Ok(seqno) = index.separator(place, &mut separator) {
@@ -110,10 +112,14 @@ pub fn build_index(keys: &[&[u8]], probes: &[(&[u8], SeqNo)]) -> Vec<u8> {
         return contents;
     }
     let index = IndexBlock::of_segment(&contents).expect("sound");
+    // As an index that stays in memory is searched.
+    let samples = index.samples();
+    let sampled = IndexBlock::with(&contents, index.shape(), &samples);
     for &(key, at) in probes {
         let is_before =
             |(held, seqno): &(Vec<u8>, SeqNo)| compare_positions((held, *seqno), (key, at)) == Ordering::Less;
-        assert_eq!(index.seek(key, at), Ok(separators.iter().take_while(|held| is_before(held)).count()));
+        let linear = separators.iter().take_while(|held| is_before(held)).count();
+        assert_eq!((index.seek(key, at), sampled.seek(key, at)), (Ok(linear), Ok(linear)));
     }
     let mut held = Vec::new();
     for (place, separator) in separators.iter().enumerate() {

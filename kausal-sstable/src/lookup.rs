@@ -199,7 +199,12 @@ impl BlockSource for LookupBlocks<'_, '_> {
             return Ok(());
         }
         self.held = Held::Nothing;
-        if self.peek.as_mut().is_some_and(|peek| peek.block(&key, class(kind))) {
+        let seen = self.peek.as_mut().is_some_and(|peek| match kind {
+            // A compressed block is longer than what is stored of it: then the hint is wasted.
+            BlockKind::Data => peek.block_from_end(&key, class(kind), handle.len as usize),
+            _ => peek.block(&key, class(kind)),
+        });
+        if seen {
             self.held = Held::Peeked(key);
             return Ok(());
         }

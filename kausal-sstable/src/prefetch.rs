@@ -26,6 +26,20 @@ pub(crate) fn before(end: *const u8) {
     }
 }
 
+/// Asks for the line behind the one in which something begins that is about to be looked at: where its parts are is known only
+/// when that has come.
+#[inline]
+pub(crate) fn second_line(contents: &[u8], start: usize) {
+    prefetch_line(contents.as_ptr().wrapping_add(start + LINE_BYTES));
+}
+
+/// Asks for the lines of the first and the last of the first `bytes` bytes of `contents`, which may be shorter.
+#[inline]
+pub(crate) fn both_ends_of(contents: &[u8], bytes: usize) {
+    prefetch_line(contents.as_ptr());
+    prefetch_line(contents.as_ptr().wrapping_add(bytes - 1));
+}
+
 /// Lines after which the processor has seen by itself where a walk goes.
 const LINES_AHEAD: usize = 6;
 

@@ -347,7 +347,7 @@ impl Table {
 
     #[inline]
     pub(crate) fn root(&self) -> IndexBlock<'_> {
-        IndexBlock::with(&self.root, self.root_shape)
+        IndexBlock::with(&self.root, self.root_shape, &[])
     }
 
     pub(crate) fn root_damage(&self, what: Damage) -> TableError {

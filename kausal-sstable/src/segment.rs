@@ -27,6 +27,7 @@ struct Resident {
     filter: Box<[u8]>,
     index: Box<[u8]>,
     index_shape: IndexShape,
+    index_samples: Box<[u64]>,
 }
 
 impl Segment {
@@ -58,8 +59,11 @@ impl Segment {
         filter::check(&filter).map_err(|what| file.corrupt(self.filter_handle.offset, what))?;
         let index = file.load(self.index_handle, BlockKind::Index, charge)?;
         let block = IndexBlock::of_segment(&index);
-        let index_shape = block.map_err(|what| file.corrupt(self.index_handle.offset, what))?.shape();
-        self.resident = Some(Resident { filter, index, index_shape });
+        let block = block.map_err(|what| file.corrupt(self.index_handle.offset, what))?;
+        let grown = charge.bytes() + block.samples_count() * size_of::<u64>();
+        charge.resize(grown).map_err(|error| file.no_memory(error))?;
+        let (index_shape, index_samples) = (block.shape(), block.samples());
+        self.resident = Some(Resident { filter, index, index_shape, index_samples });
         Ok(())
     }
 
@@ -71,7 +75,8 @@ impl Segment {
     /// The index, if it is resident.
     #[inline]
     pub(crate) fn index(&self) -> Option<IndexBlock<'_>> {
-        self.resident.as_ref().map(|resident| IndexBlock::with(&resident.index, resident.index_shape))
+        let resident = self.resident.as_ref()?;
+        Some(IndexBlock::with(&resident.index, resident.index_shape, &resident.index_samples))
     }
 
     /// The data block at `place` of this segment, whose index is `index`. It lies before the filter.

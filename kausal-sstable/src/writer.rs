@@ -19,7 +19,7 @@ use std::io;
 use kausal_arena::{Budget, Reservation};
 use kausal_index::{EntryRef, KeyspaceId, Kind, PackedSeqNo, RangeTombstone, SeqNo, compare_positions};
 
-use crate::block::BlockBuilder;
+use crate::block::{BlockBuilder, copy_short};
 use crate::compression::{Compression, Compressor, RAW};
 use crate::error::WriteError;
 use crate::filter::{FilterBuilder, KeyHash};
@@ -284,12 +284,11 @@ impl<W: TableSink> TableWriter<W> {
         if !first && compare_positions(last, (entry.key, entry.seqno)) != Ordering::Less {
             return Err(WriteError::OutOfOrder);
         }
-        if !self.memory.block.is_empty()
-            && self.memory.block.bytes() + bytes + ENTRY_BYTES > self.options.block_bytes
-        {
+        let mut block_bytes = self.memory.block.bytes() + bytes + ENTRY_BYTES;
+        if block_bytes > self.options.block_bytes && !self.memory.block.is_empty() {
             self.end_block(Some(entry.key))?;
+            block_bytes = self.memory.block.bytes() + bytes + ENTRY_BYTES;
         }
-        let block_bytes = self.memory.block.bytes() + bytes + ENTRY_BYTES;
         if block_bytes > self.block_charged {
             self.charge_for(block_bytes, 0)?;
         }
@@ -304,8 +303,7 @@ impl<W: TableSink> TableWriter<W> {
         let packed = PackedSeqNo::new(entry.seqno, entry.kind);
         self.memory.block.add(entry.key, hash, packed, entry.value);
         self.properties.count(entry);
-        self.memory.last_key.clear();
-        self.memory.last_key.extend_from_slice(entry.key);
+        replace(&mut self.memory.last_key, entry.key);
         self.last_packed = packed;
         Ok(())
     }
@@ -534,6 +532,15 @@ impl<W: TableSink> TableWriter<W> {
         }
         self.block_charged = block_bytes;
         Ok(())
+    }
+}
+
+/// Puts `key` in the place of another, which as a rule has its length: a copy without a call where that is short.
+#[inline]
+fn replace(last: &mut Vec<u8>, key: &[u8]) {
+    if last.len() != key.len() || !copy_short(last, key) {
+        last.clear();
+        last.extend_from_slice(key);
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! | workload | what is measured |
 //! |---|---|
-//! | `hit/THREADS` | a look-up of a resident block, with one byte of it read and the block let go |
+//! | `hit/THREADS` | a look-up of a resident block, with eight bytes of it read and the block let go: ours peeks at it, as the engine's look-ups do, and, `pinned`, keeps it as the others do |
 //! | `miss/MIB` | a look-up that misses and the insert after it, a copy of the block included, into a full cache |
 //! | `zipf/MIB`, `scan/MIB` | share of accesses that hit, at equal bytes; time of an access; bytes held |
 //! | `drift/MIB`, `round/MIB` | the same where what is popular changes, and for a loop over a fifth more blocks than fit |
@@ -101,12 +101,15 @@ pub fn run(options: &Options) -> Vec<Row> {
     let wanted = |candidate: &Candidate| options.wants_subject(candidate.name);
     let mut candidates: Vec<Candidate> = std::iter::once(ours).chain(equals).filter(wanted).collect();
     let mut rows = Vec::new();
+    let pinned = Candidate::new::<subject::OursPinned>("BlockCache, pinned", Targets::default());
+    candidates.extend(Some(pinned).filter(wanted));
     for threads in [1, 2] {
         let workload = format!("hit/{threads}");
         if options.wants(&workload) {
             rows.extend(hits(options, &candidates, &workload, threads));
         }
     }
+    candidates.retain(|candidate| candidate.name != "BlockCache, pinned");
     let workload = format!("miss/{MISS_MEBIBYTES}");
     if options.wants(&workload) {
         rows.extend(misses(options, &candidates, &workload));

@@ -50,7 +50,7 @@ pub fn number(bytes: &[u8]) -> u64 {
     bytes.first_chunk().map_or(u64::MAX, |front| u64::from_le_bytes(*front))
 }
 
-/// The block cache of kausal-sstable.
+/// The block cache of kausal-sstable, asked as a look-up asks it: peeking at the block.
 pub struct Ours {
     budget: Budget,
     cache: BlockCache,
@@ -70,7 +70,7 @@ impl Subject for Ours {
 
     #[inline]
     fn get(&self, block: u32) -> Option<u64> {
-        self.cache.get(&key(block)).map(|found| number(&found))
+        self.cache.peek(|peek| peek.block(&key(block), BlockClass::Data).then(|| number(peek.bytes())))
     }
 
     fn insert(&self, block: u32) {
@@ -84,5 +84,27 @@ impl Subject for Ours {
 
     fn held_max(&self) -> Option<usize> {
         Some(self.budget.used_max())
+    }
+}
+
+/// The same, with each block pinned: what somebody does who keeps it, as the others' counted blocks are kept.
+pub struct OursPinned(Ours);
+
+impl Subject for OursPinned {
+    fn new(bytes: usize) -> Self {
+        Self(Ours::new(bytes))
+    }
+
+    #[inline]
+    fn get(&self, block: u32) -> Option<u64> {
+        self.0.cache.get(&key(block)).map(|found| number(&found))
+    }
+
+    fn insert(&self, block: u32) {
+        self.0.insert(block);
+    }
+
+    fn held_max(&self) -> Option<usize> {
+        self.0.held_max()
     }
 }

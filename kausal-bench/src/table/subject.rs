@@ -10,8 +10,8 @@ use kausal_arena::{AllocError, Budget};
 use kausal_index::{Cursor, EntryRef, Kind, SeqNo};
 use kausal_sstable::{
     BlockCache, BlockCacheOptions, BlockHandle, BlockKind, BlockSource, BufferPool, CachedBlocks,
-    Compression, FileNumber, KeyHash, KeyspaceId, MergingCursor, Table, TableError, TableFile, TableId,
-    TableOptions, TableSink, TableSource, TableWriter,
+    Compression, FileNumber, KeyHash, KeyspaceId, LookupBlocks, MergingCursor, Table, TableError, TableFile,
+    TableId, TableOptions, TableSink, TableSource, TableWriter,
 };
 
 use super::data::{Answers, Entries, Key};
@@ -207,13 +207,18 @@ impl Reader {
 
 impl Opened for Reader {
     fn look_up(&mut self, keys: &[Key]) -> io::Result<Answers> {
-        let (mut blocks, table) = (self.blocks(), &self.tables[0]);
+        let table = &self.tables[0];
         let mut answers = Answers::default();
-        for key in keys {
-            if let Some(entry) = table.get(key, SeqNo::MAX, &mut blocks).map_err(io::Error::other)? {
-                answers.add(key, entry.value);
+        // As the engine looks keys up: peeking at blocks.
+        self.cache.peek(|peek| {
+            let mut blocks = LookupBlocks::new(&self.cache, peek, &self.buffers);
+            for key in keys {
+                if let Some(entry) = table.get(key, SeqNo::MAX, &mut blocks).map_err(io::Error::other)? {
+                    answers.add(key, entry.value);
+                }
             }
-        }
+            io::Result::Ok(())
+        })?;
         Ok(answers)
     }
 

@@ -35,7 +35,9 @@ impl<I: BlockIndex + 'static> Core<I> {
             self.health.check_poisoned()?;
             let version = Arc::clone(&self.view().version);
             let Some(tree) = version.tree(keyspace) else { return Err(Error::NoKeyspace { keyspace }) };
-            let Some(picked) = pick_range(tree, &*self.compaction_policy, range, through) else { return Ok(()) };
+            let Some(picked) = pick_range(tree, &*self.compaction_policy, range, through) else {
+                return Ok(());
+            };
             self.compact(&picked, Urgency::Due)?;
             self.progress.signal();
         }
@@ -44,12 +46,7 @@ impl<I: BlockIndex + 'static> Core<I> {
 }
 
 /// The next step of compacting a range, if there is one.
-fn pick_range(
-    tree: &Tree,
-    policy: &dyn CompactionPolicy,
-    range: &KeyRange,
-    through: SeqNo,
-) -> Option<Pick> {
+fn pick_range(tree: &Tree, policy: &dyn CompactionPolicy, range: &KeyRange, through: SeqNo) -> Option<Pick> {
     if !policy.merges() {
         return None;
     }

@@ -2,7 +2,7 @@
 
 use kausal_index::PackedSeqNo;
 
-use super::{COUNT_BYTES, GROUP, SHARED_BYTES_MIN, WIDE, tag};
+use super::{COUNT_BYTES, GROUP, SHARED_BYTES_MIN, SHORT_BYTES, WIDE, tag};
 use crate::filter::KeyHash;
 use crate::format::put_varint;
 
@@ -34,16 +34,22 @@ impl BlockBuilder {
         let packed = packed.to_u64().to_le_bytes();
         // All in one piece where lengths are short, which is nearly always.
         if shared < 0x80 && further.len() < 0x80 {
-            let mut head = [0; 10];
+            let mut head = [0; SHORT_BYTES + COPIED_BYTES_MAX];
             (head[0], head[1]) = (shared as u8, further.len() as u8);
-            head[2..].copy_from_slice(&packed);
-            self.contents.extend_from_slice(&head);
+            head[2..SHORT_BYTES].copy_from_slice(&packed);
+            let end = SHORT_BYTES + further.len();
+            if head.get_mut(SHORT_BYTES..end).is_some_and(|room| copy_short(room, further)) {
+                self.contents.extend_from_slice(&head[..end]);
+            } else {
+                self.contents.extend_from_slice(&head[..SHORT_BYTES]);
+                self.contents.extend_from_slice(further);
+            }
         } else {
             put_varint(&mut self.contents, shared as u64);
             put_varint(&mut self.contents, further.len() as u64);
             self.contents.extend_from_slice(&packed);
+            self.contents.extend_from_slice(further);
         }
-        self.contents.extend_from_slice(further);
         self.contents.extend_from_slice(value);
     }
 
@@ -90,6 +96,35 @@ impl BlockBuilder {
         self.offsets.clear();
         self.tags.clear();
     }
+}
+
+/// Most bytes that [`copy_short`] copies.
+const COPIED_BYTES_MAX: usize = 32;
+
+/// Copies `from` to `into`, of the same length, if that is 8 to 32 bytes: two pieces that overlap, where a copy of a length not
+/// known before is a call. Whether it did.
+#[inline]
+pub(crate) fn copy_short(into: &mut [u8], from: &[u8]) -> bool {
+    debug_assert_eq!(into.len(), from.len(), "a copy of as many bytes as there is room");
+    match from.len() {
+        8..=16 => copy_ends::<8>(into, from),
+        17..=COPIED_BYTES_MAX => copy_ends::<16>(into, from),
+        _ => false,
+    }
+}
+
+#[inline]
+fn copy_ends<const BYTES: usize>(into: &mut [u8], from: &[u8]) -> bool {
+    let (Some(first), Some(last)) = (from.first_chunk::<BYTES>(), from.last_chunk::<BYTES>()) else {
+        return false;
+    };
+    into.first_chunk_mut().is_some_and(|room: &mut [u8; BYTES]| {
+        *room = *first;
+        true
+    }) && into.last_chunk_mut().is_some_and(|room: &mut [u8; BYTES]| {
+        *room = *last;
+        true
+    })
 }
 
 /// Bytes that two keys begin with, eight at a time.

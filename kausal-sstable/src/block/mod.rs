@@ -23,7 +23,7 @@
 mod builder;
 mod view;
 
-pub(crate) use builder::{BlockBuilder, common_prefix};
+pub(crate) use builder::{BlockBuilder, common_prefix, copy_short};
 pub(crate) use view::{Block, Found, Position, Shape};
 
 /// Entries of a group: its head and those that share with it. The restart interval.
@@ -33,6 +33,8 @@ const SHARED_BYTES_MIN: usize = 4;
 /// The bit of the count that says that offsets have four bytes.
 const WIDE: u32 = 1 << 31;
 const COUNT_BYTES: usize = 4;
+/// Bytes before the key of an entry whose lengths take a byte each.
+const SHORT_BYTES: usize = 10;
 
 /// The tag of a key with this hash.
 #[inline]

@@ -10,10 +10,11 @@ use std::ops::Range;
 use kausal_arena::prefetch_line;
 use kausal_index::{EntryRef, PackedSeqNo, SeqNo};
 
-use super::{COUNT_BYTES, GROUP, WIDE, common_prefix, tag};
+use super::{COUNT_BYTES, GROUP, SHORT_BYTES, WIDE, common_prefix, tag};
 use crate::error::Damage;
 use crate::filter::KeyHash;
 use crate::format::{partition_point, take_varint, word};
+use crate::prefetch;
 
 /// Where a cursor stands in a block's contents.
 #[derive(Clone, Debug, Default)]
@@ -158,9 +159,6 @@ impl Raw {
 
 /// Heads that are asked for before they are searched: those of a block of 4 KiB with short values, and more.
 const HEADS_ASKED_MAX: usize = 8;
-
-/// Bytes before the key of an entry whose lengths take a byte each.
-const SHORT_BYTES: usize = 10;
 
 /// An entry found by its key.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -492,6 +490,8 @@ impl<'a> Block<'a> {
             while equal != 0 {
                 let place = first + equal.trailing_zeros() as usize;
                 equal &= equal - 1;
+                let start = self.offset(place);
+                prefetch::second_line(self.contents, start);
                 let raw = self.raw(place)?;
                 if !self.is_key(place, &raw, key)? {
                     continue;

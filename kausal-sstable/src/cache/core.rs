@@ -10,6 +10,7 @@
 
 #![expect(unsafe_code, reason = "a frame in the making is taken from its shard here, and only here")]
 
+use std::ptr;
 use std::sync::Arc;
 
 use kausal_arena::sync::{AtomicU64, Mutex, Ordering};
@@ -26,6 +27,7 @@ use super::pages::Page;
 use super::peek::Hazards;
 use super::shard::{GHOSTS_PER_PAGE, Parts, Shard, Shared};
 use super::stats::CacheStats;
+use crate::prefetch;
 
 /// Slabs that a cache is cut into at least, where they are not of the smallest size: what one pinned block keeps is small
 /// beside the cache.
@@ -54,6 +56,10 @@ pub(super) struct Core {
     directory: Directory,
     cells: Box<[Cell]>,
     hazards: Hazards,
+    /// Where the slabs of all shards begin, in pages; 0 for one that never was. Hints: one may be gone.
+    slab_starts: Box<[AtomicU64]>,
+    /// Frames of a slab, as a power of two.
+    slab_shift: u32,
     block_bytes_max: usize,
     budget: Budget,
     /// What is not given back when the budget asks: nobody else could have it.
@@ -91,7 +97,7 @@ impl Plan {
         let pages = slabs * slab_pages;
         let of_shard = pages * (HEADER_BYTES + size_of::<Page>() + GHOST_BYTES_PER_PAGE)
             + Directory::lines_per_shard(pages) * LINE_BYTES
-            + slabs * (size_of::<Option<Slab>>() + size_of::<usize>())
+            + slabs * (size_of::<Option<Slab>>() + size_of::<usize>() + size_of::<AtomicU64>())
             + size_of::<Cell>();
         let own_bytes = size_of::<Core>() + Hazards::BYTES + shards * of_shard;
         let slab_bytes = bytes.saturating_sub(own_bytes).min(shards * slabs * slab_bytes(slab_pages));
@@ -142,6 +148,8 @@ impl Core {
             directory: Directory::new(plan.shards, Directory::lines_per_shard(frames)),
             cells: (0..plan.shards).map(cell).collect(),
             hazards: Hazards::new(),
+            slab_starts: (0..plan.shards * plan.slabs).map(|_| AtomicU64::new(0)).collect(),
+            slab_shift: plan.slab_pages.trailing_zeros(),
             block_bytes_max: largest,
             budget: budget.clone(),
             floor,
@@ -200,6 +208,18 @@ impl Core {
             Some(())
         };
         let _ = self.directory.find(key.hash(), ask);
+    }
+
+    /// Asks for the header of `frame` and for the end of a block of `len` bytes in it, whatever it holds: the header need not be
+    /// there for that.
+    #[inline]
+    pub(super) fn ask_for_end(&self, frame: u32, len: usize) {
+        prefetch_line((&raw const self.headers[frame as usize]).cast());
+        // Relaxed: the address is asked for, never read.
+        let slab = self.slab_starts[frame as usize >> self.slab_shift].load(Ordering::Relaxed);
+        let page = slab + u64::from(frame) % (1 << self.slab_shift);
+        let start = ptr::with_exposed_provenance::<u8>(page as usize * PAGE_BYTES);
+        prefetch::before(start.wrapping_add(len));
     }
 
     /// What `see` makes of a frame that may hold the block `key`, with its number.
@@ -281,7 +301,11 @@ impl Core {
                 let obtained = self.obtain(bytes);
                 shard = cell.shard.lock();
                 match obtained {
-                    Ok((slab, charge)) => shard.install(place, slab, charge),
+                    Ok((slab, charge)) => {
+                        let number = (shard.first_header() >> self.slab_shift) as usize + place;
+                        self.slab_starts[number].store(slab.first_page(), Ordering::Relaxed);
+                        shard.install(place, slab, charge);
+                    }
                     Err(_) => shard.do_without(),
                 }
                 continue;

@@ -316,6 +316,11 @@ impl Slab {
         self.pages
     }
 
+    /// Number of its first page, counted from address 0. Of an exposed address.
+    pub(super) fn first_page(&self) -> u64 {
+        (self.first.as_ptr().expose_provenance() / PAGE_BYTES) as u64
+    }
+
     /// Where page `page` begins.
     pub(super) fn page(&self, page: usize) -> NonNull<u8> {
         assert!(page < self.pages, "page {page} of a slab of {}", self.pages);

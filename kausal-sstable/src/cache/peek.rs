@@ -101,10 +101,25 @@ impl<'a> Peek<'a> {
     /// be in the cache all the same, for those who pin.
     #[inline]
     pub fn block(&mut self, key: &BlockKey, class: BlockClass) -> bool {
+        self.look(key, class, |_, _| ())
+    }
+
+    /// [`block`](Self::block) for somebody who begins at the end of the block, which has `len` bytes as far as he knows: that end
+    /// is asked for while it is found out whether it is there.
+    #[inline]
+    pub fn block_from_end(&mut self, key: &BlockKey, class: BlockClass, len: usize) -> bool {
+        self.look(key, class, |core, frame| core.ask_for_end(frame, len))
+    }
+
+    #[inline]
+    fn look(&mut self, key: &BlockKey, class: BlockClass, hint: impl Fn(&Core, u32)) -> bool {
         self.seen = None;
         let Some(hazard) = self.hazard else { return false };
         let core = self.core;
-        self.seen = core.find_frame(key, |frame, header| Self::see(hazard, frame, header, key));
+        self.seen = core.find_frame(key, |frame, header| {
+            hint(core, frame);
+            Self::see(hazard, frame, header, key)
+        });
         if self.seen.is_some() {
             let hits = &hazard.hits[class.place()];
             hits.store(hits.load(Ordering::Relaxed) + 1, Ordering::Relaxed);

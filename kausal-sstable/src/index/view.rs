@@ -7,6 +7,7 @@ use kausal_index::SeqNo;
 use super::{HEAD_BYTES, HEADER_BYTES, INDEX_VALUE_BYTES, OFFSET_BYTES, ROOT_VALUE_BYTES, head_of};
 use crate::error::Damage;
 use crate::format::{BlockHandle, partition_point, take_varint, word};
+use crate::prefetch;
 
 /// How contents are divided: what is read of them once, and kept by those who look at them often.
 #[derive(Clone, Copy, Debug)]
@@ -17,11 +18,16 @@ pub(crate) struct IndexShape {
     rests_start: usize,
 }
 
+/// Heads between two samples: two lines of heads, and one of values.
+const SAMPLE_HEADS: usize = 16;
+
 /// Contents, taken apart once.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct IndexBlock<'a> {
     contents: &'a [u8],
     shape: IndexShape,
+    /// The last of every [`SAMPLE_HEADS`] heads, or nothing.
+    samples: &'a [u64],
 }
 
 impl<'a> IndexBlock<'a> {
@@ -45,13 +51,25 @@ impl<'a> IndexBlock<'a> {
         if rests_start > contents.len() {
             return Err(Damage::Index);
         }
-        Ok(Self { contents, shape: IndexShape { count, value_bytes, prefix_start, rests_start } })
+        let shape = IndexShape { count, value_bytes, prefix_start, rests_start };
+        Ok(Self { contents, shape, samples: &[] })
     }
 
-    /// The contents once more; `shape` is theirs.
+    /// The contents once more; `shape` and `samples` are theirs.
     #[inline]
-    pub(crate) fn with(contents: &'a [u8], shape: IndexShape) -> Self {
-        Self { contents, shape }
+    pub(crate) fn with(contents: &'a [u8], shape: IndexShape, samples: &'a [u64]) -> Self {
+        Self { contents, shape, samples }
+    }
+
+    /// What a search may begin with, for an index that stays in memory: so few bytes that they stay near, where a search among
+    /// all heads waits for one line after another.
+    pub(crate) fn samples(&self) -> Box<[u64]> {
+        (0..self.samples_count()).map(|place| self.head(SAMPLE_HEADS * (place + 1) - 1)).collect()
+    }
+
+    /// How many [`samples`](Self::samples) there are.
+    pub(crate) fn samples_count(&self) -> usize {
+        self.shape.count / SAMPLE_HEADS
     }
 
     pub(crate) fn shape(&self) -> IndexShape {
@@ -147,11 +165,25 @@ impl<'a> IndexBlock<'a> {
             }
         }
         let head = head_of(behind);
-        let lower = self.first_head(0, self.shape.count, |other| other < head);
+        let (from, to) = self.around(head);
+        let lower = self.first_head(from, to, |other| other < head);
         if lower == self.shape.count || self.head(lower) != head {
             return Ok(lower);
         }
         self.seek_equal(lower, head, behind, at)
+    }
+
+    /// Where the first head that is not below `head` lies, or the end of that if there is none there: all heads, without samples.
+    #[inline]
+    fn around(&self, head: u64) -> (usize, usize) {
+        if self.samples.is_empty() {
+            return (0, self.shape.count);
+        }
+        let from = SAMPLE_HEADS * self.samples.partition_point(|&sample| sample < head);
+        prefetch::both_ends_of(&self.contents[HEADER_BYTES + HEAD_BYTES * from..], HEAD_BYTES * SAMPLE_HEADS);
+        let values = HEADER_BYTES + HEAD_BYTES * self.shape.count + self.shape.value_bytes * from;
+        prefetch::both_ends_of(&self.contents[values..], self.shape.value_bytes * SAMPLE_HEADS);
+        (from, (from + SAMPLE_HEADS).min(self.shape.count))
     }
 
     /// Goes on with a search where heads from `lower` on are equal to `head`, nearly always one: compares the rests.
@@ -165,5 +197,46 @@ impl<'a> IndexBlock<'a> {
             let order = len.min(HEAD_BYTES).cmp(&behind.0.min(HEAD_BYTES)).then_with(|| rest.cmp(behind.1));
             Ok(order.then_with(|| at.cmp(&seqno)) == Ordering::Less)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::IndexBuilder;
+
+    /// The index of blocks that end at `keys`.
+    fn index_of(keys: &[Vec<u8>]) -> Vec<u8> {
+        let mut builder = IndexBuilder::default();
+        for (place, key) in keys.iter().enumerate() {
+            builder.add((key, SeqNo::ZERO), &(place as u32 + 1).to_le_bytes());
+        }
+        let mut contents = Vec::new();
+        builder.finish(&mut contents);
+        contents
+    }
+
+    /// Of every length up to several samples, with heads that repeat and heads that do not.
+    #[test]
+    fn a_search_that_begins_with_samples_finds_what_one_of_all_heads_does() {
+        let spread = |number: u64| number.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_be_bytes().to_vec();
+        let alike =
+            |number: u64| [b"same head ".as_slice(), &(number / 3).to_be_bytes(), &[number as u8]].concat();
+        for make in [&spread as &dyn Fn(u64) -> Vec<u8>, &alike] {
+            for count in 1..=5 * SAMPLE_HEADS as u64 + 1 {
+                let mut keys: Vec<Vec<u8>> = (0..count).map(make).collect();
+                keys.sort_unstable();
+                let contents = index_of(&keys);
+                let all = IndexBlock::of_segment(&contents).unwrap();
+                let samples = all.samples();
+                let sampled = IndexBlock::with(&contents, all.shape(), &samples);
+                let probes = (0..2 * count).map(make).chain([Vec::new(), vec![255; 20]]);
+                for key in probes {
+                    let linear = keys.iter().take_while(|held| **held < key).count();
+                    assert_eq!(sampled.seek(&key, SeqNo::ZERO), Ok(linear), "{count} keys, {key:?}");
+                    assert_eq!(all.seek(&key, SeqNo::ZERO), Ok(linear));
+                }
+            }
+        }
     }
 }

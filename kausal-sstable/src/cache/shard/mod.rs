@@ -123,6 +123,10 @@ impl Shard {
         }
     }
 
+    pub(super) fn first_header(&self) -> u32 {
+        self.first_header
+    }
+
     fn header<'a>(&self, shared: Shared<'a>, page: u32) -> &'a Header {
         &shared.headers[self.header_index(page)]
     }
