@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | memtables | all of it | 3/8 | two regions of 3/16 each, obtained at open |
 //! | wal | 1/32 | 1/4 | the log's frame buffer, as large as the largest batch |
-//! | tables | 1/32 | 1/4 | indexes, filters and properties of open tables |
+//! | tables | 1/32 | 1/4 | indexes, filters and properties of open tables, their names and bounds |
 //! | block cache | 1/32 | 1/2 | blocks of tables that were read |
 //! | flush | 1/16 | 1/8 | buffers, filter and index of the table being written |
 //! | compaction | 1/8 | 1/4 | the same, and one block of each input |

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use kausal_arena::Reservation;
 use kausal_sstable::{BlockCache, Residency, Table, TableError, TableSource};
 
 use crate::blob::BlobFile;
@@ -32,6 +33,18 @@ struct OpenFile {
     path: PathBuf,
     obsolete: AtomicBool,
     cache: Option<Arc<BlockCache>>,
+    /// For what is kept of the table beside what its reader charges.
+    _charge: Reservation,
+}
+
+/// Bytes kept for a table whatever its size, beside its keys and its path: what this file and its neighbours make of it, the list of
+/// open files, an open file, and the counts of what is shared.
+const KEPT_BYTES: usize = size_of::<TableFile>() + size_of::<OpenFile>() + size_of::<TableHandle>() + 128;
+
+/// Bytes kept for the table of `meta` at `path`, which is written down twice.
+fn kept_bytes(meta: &TableMeta, path: &Path) -> usize {
+    let keys = meta.key_min.len() + meta.key_max.len();
+    KEPT_BYTES + keys + 2 * path.as_os_str().len() + 8 * meta.blobs.len()
 }
 
 /// A file as the table reader wants it.
@@ -58,6 +71,7 @@ impl TableFile {
         mode: OpenMode,
     ) -> Result<Self, Error> {
         let path = file_path(directory, FileKind::Table(meta.file));
+        let charge = memory.budget().reserve(kept_bytes(&meta, &path))?;
         let handle = TableHandle::new(memory.files(), vfs, path.clone(), mode);
         let file = handle.file().map_err(Error::io("open", &path))?;
         if is_planted("open_reads_tables") {
@@ -76,7 +90,8 @@ impl TableFile {
         };
         let table = Arc::new(table.map_err(|error| Error::table(&path, error))?);
         let (vfs, cache) = (Arc::clone(vfs), memory.cache().cloned());
-        let open = OpenFile { table, blobs, vfs, path, obsolete: AtomicBool::new(false), cache };
+        let obsolete = AtomicBool::new(false);
+        let open = OpenFile { table, blobs, vfs, path, obsolete, cache, _charge: charge };
         Ok(Self { meta, open: Arc::new(open) })
     }
 

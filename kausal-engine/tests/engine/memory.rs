@@ -44,6 +44,29 @@ fn s01_after_a_flush_the_budget_is_what_it_was() {
     }
 }
 
+/// What a table keeps whatever its size is what limits how many there are: the name of its file, its bounds, its place in lists.
+#[test]
+fn a_table_is_charged_for_its_name_and_its_bounds() {
+    let charged = |tables: u32, key_bytes: usize| {
+        let folder = tempfile::tempdir().unwrap();
+        let options = small().level0_compaction_count(1_000).settle_after(None);
+        let engine = StorageEngine::open(folder.path(), options).unwrap();
+        for number in 0..tables {
+            engine.put(&[number.to_be_bytes().as_slice(), &vec![7; key_bytes]].concat(), b"").unwrap();
+            engine.flush().unwrap();
+        }
+        let report = engine.memory_report();
+        report.nodes().iter().find(|node| &*node.name == "tables").unwrap().used
+    };
+    let one = charged(1, 0);
+    assert_eq!(charged(0, 0), 0);
+    let more_for_keys = charged(1, 1_000) - one;
+    assert!(more_for_keys >= 6_000, "bounds are kept here and by the reader, which has {more_for_keys}");
+    let each = (charged(21, 0) - one) / 20;
+    println!("a table takes {each} bytes, and {more_for_keys} more with a key of 1,000");
+    assert!((1_200..3_000).contains(&each), "{each} bytes for each further table");
+}
+
 #[test]
 fn s04_the_engine_owns_the_root_and_every_subsystem_a_child() {
     let folder = tempfile::tempdir().unwrap();
