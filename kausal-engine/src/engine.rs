@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kausal_arena::{MemoryEvent, MemoryReport};
-use kausal_index::{BlockIndex, TreeIndex};
+use kausal_index::{ArtIndex, BlockIndex};
 
 use crate::batch::WriteBatch;
 use crate::compaction::CompactionPolicy;
@@ -32,9 +32,13 @@ use crate::version::LEVEL_COUNT;
 /// Bytes of a request's arena unless it asks for more or less.
 const REQUEST_BYTES: usize = 256 << 10;
 
+/// The index of memtables where nobody names another: of those of this workspace the one that makes writes and look-ups cheapest.
+/// [`TreeIndex`](kausal_index::TreeIndex) walks a memtable in a third of the time; see `docs/decisions/0017-the-engine-s-index.md`.
+pub type DefaultIndex = ArtIndex;
+
 /// Puts a database together from settings and components.
 #[derive(Debug)]
-pub struct Builder<I = TreeIndex> {
+pub struct Builder<I = DefaultIndex> {
     directory: PathBuf,
     options: Options,
     environment: Option<Environment>,
@@ -104,12 +108,12 @@ impl<I: BlockIndex + 'static> Builder<I> {
 /// # Ok(())
 /// # }
 /// ```
-pub struct StorageEngine<I: BlockIndex + 'static = TreeIndex> {
+pub struct StorageEngine<I: BlockIndex + 'static = DefaultIndex> {
     core: Arc<Core<I>>,
     recovery: RecoveryReport,
 }
 
-impl StorageEngine<TreeIndex> {
+impl StorageEngine<DefaultIndex> {
     /// Opens the database in `directory` with the default index; a [`Builder`] takes others.
     ///
     /// # Errors

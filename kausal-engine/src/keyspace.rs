@@ -17,7 +17,7 @@ use kausal_index::BlockIndex;
 use crate::batch::WriteBatch;
 use crate::changes::SingleChange;
 use crate::core::Core;
-use crate::engine::StorageEngine;
+use crate::engine::{DefaultIndex, StorageEngine};
 use crate::error::Error;
 use crate::ids::KeyspaceId;
 use crate::ingest::Ingestion;
@@ -52,7 +52,7 @@ pub const KEYSPACE_NAME_BYTES_MAX: usize = 255;
 /// # Ok(())
 /// # }
 /// ```
-pub struct Keyspace<'engine, I: BlockIndex + 'static> {
+pub struct Keyspace<'engine, I: BlockIndex + 'static = DefaultIndex> {
     engine: &'engine StorageEngine<I>,
     id: KeyspaceId,
 }

@@ -97,7 +97,7 @@ pub use batch::WriteBatch;
 pub use blob::VALUE_BYTES_MAX;
 pub use check::{CheckReport, check};
 pub use compaction::{Compaction, CompactionPolicy, Proposal, Step, TreeShape};
-pub use engine::{Builder, CompactionPause, StorageEngine};
+pub use engine::{Builder, CompactionPause, DefaultIndex, StorageEngine};
 pub use environment::Environment;
 pub use error::{Damage, Error};
 pub use flow::Stall;

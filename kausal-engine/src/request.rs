@@ -12,7 +12,7 @@ use kausal_arena::{AllocError, Scratch};
 use kausal_index::BlockIndex;
 
 use crate::core::Core;
-use crate::engine::StorageEngine;
+use crate::engine::{DefaultIndex, StorageEngine};
 use crate::error::Error;
 use crate::ids::KeyspaceId;
 use crate::keyspace::Keyspace;
@@ -37,7 +37,7 @@ use crate::snapshot::Snapshot;
 /// # Ok(())
 /// # }
 /// ```
-pub struct Request<'engine, I: BlockIndex + 'static> {
+pub struct Request<'engine, I: BlockIndex + 'static = DefaultIndex> {
     engine: &'engine StorageEngine<I>,
     scratch: Scratch,
     snapshot: Snapshot,

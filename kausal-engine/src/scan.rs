@@ -27,13 +27,14 @@ use self::chunk::Chunk;
 use self::fill::{Direction, FillError, Filling, From};
 use crate::blob::BlobRef;
 use crate::core::Core;
+use crate::engine::DefaultIndex;
 use crate::error::Error;
 use crate::ids::KeyspaceId;
 use crate::planted::is_planted;
 use crate::snapshot::Snapshot;
 
 /// An owned, `'static` walk over a snapshot.
-pub struct Cursor<I: BlockIndex> {
+pub struct Cursor<I: BlockIndex = DefaultIndex> {
     core: Arc<Core<I>>,
     keyspace: KeyspaceId,
     snapshot: Snapshot,

@@ -6,7 +6,7 @@
 //! | [`EntryRef`], [`SeqNo`], [`Kind`] | what is stored and how it is ordered |
 //! | [`Cursor`] | one ordered walk, for memtables, tables and merges |
 //! | [`BlockIndex`] | what a memtable asks of its index, with the laws |
-//! | [`TreeIndex`] | concurrent B-link tree in a region: readers never wait; the default |
+//! | [`TreeIndex`] | concurrent B-link tree in a region: readers never wait, walks are cheap |
 //! | [`SkipListIndex`] | lock-free skip list in a region |
 //! | [`HashIndex`] | hash table over a log in a region: look-ups in two cache misses, ordered only once frozen |
 //! | [`ArtIndex`] | adaptive radix tree in a region; long shared prefixes cost nothing |

@@ -14,7 +14,8 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use kausal_arena::{Budget, RegionPool};
-use kausal_index::{BlockIndex as _, EntryRef, Kind, SeqNo, TreeIndex};
+use kausal_engine::DefaultIndex;
+use kausal_index::{BlockIndex as _, EntryRef, Kind, SeqNo};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::bench::Bench;
@@ -94,7 +95,7 @@ fn floor(bench: &Bench, folder: &Path) -> Outcome<Duration> {
     }
     keys.sort_unstable();
     let writer = region.writer();
-    let index = TreeIndex::create(region.lease(), &writer)?;
+    let index = DefaultIndex::create(region.lease(), &writer)?;
     for (key, seqno) in &keys {
         index.insert(&writer, EntryRef { key, seqno: *seqno, kind: Kind::Put, value: &value })?;
     }

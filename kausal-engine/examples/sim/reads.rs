@@ -8,7 +8,6 @@ use kausal_engine::{
     Cursor, Durability, Error, KeyRange, Keyspace, KeyspaceId, Snapshot, StorageEngine, WriteBatch,
     WriteOptions,
 };
-use kausal_index::TreeIndex;
 
 use crate::machine::Outcome;
 use crate::model::{State, digest, name};
@@ -156,7 +155,7 @@ pub(crate) fn many(engine: &StorageEngine, state: &State, keys: &[Key]) -> Compa
     Ok(Ok(()))
 }
 
-fn value_at(cursor: &Cursor<TreeIndex>) -> Result<Vec<u8>, Error> {
+fn value_at(cursor: &Cursor) -> Result<Vec<u8>, Error> {
     if let Some(value) = cursor.value() {
         return Ok(value.to_vec());
     }
@@ -165,7 +164,7 @@ fn value_at(cursor: &Cursor<TreeIndex>) -> Result<Vec<u8>, Error> {
     Ok(value)
 }
 
-fn pairs(cursor: &mut Cursor<TreeIndex>, backward: bool) -> Result<Vec<Pair>, Error> {
+fn pairs(cursor: &mut Cursor, backward: bool) -> Result<Vec<Pair>, Error> {
     let mut pairs = Vec::new();
     let mut more = if backward { cursor.seek_to_last()? } else { cursor.seek_to_first()? };
     while more {
@@ -227,8 +226,8 @@ fn cursor<'e>(
     engine: &'e StorageEngine,
     snapshot: Option<&Snapshot>,
     span: Span,
-) -> Result<Option<Cursor<TreeIndex>>, Error> {
-    let keyspace: Option<Keyspace<'e, TreeIndex>> = match span {
+) -> Result<Option<Cursor>, Error> {
+    let keyspace: Option<Keyspace<'e>> = match span {
         Span::Other => engine.keyspace(OTHER),
         _ => Some(engine.default_keyspace()),
     };
@@ -323,7 +322,7 @@ pub(crate) fn request(
 
 /// A cursor and where it should stand.
 pub(crate) struct Walk {
-    cursor: Cursor<TreeIndex>,
+    cursor: Cursor,
     state: Arc<State>,
     keys: Vec<Vec<u8>>,
     is_other: bool,

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use kausal_engine::sim::SimRandom;
 use kausal_engine::{Builder, Cursor, Error, KeyRange, StorageEngine, WriteOptions};
-use kausal_index::TreeIndex;
 
 use crate::Ending;
 use crate::history::{self, History, KEYS, State, key_bytes};
@@ -158,7 +157,7 @@ fn patiently<T>(mut attempt: impl FnMut() -> Result<T, Error>) -> Result<T, Erro
 }
 
 /// The value a cursor is at, of whatever size.
-pub(crate) fn read_value(cursor: &mut Cursor<TreeIndex>) -> Result<Vec<u8>, Error> {
+pub(crate) fn read_value(cursor: &mut Cursor) -> Result<Vec<u8>, Error> {
     let mut value = Vec::new();
     match cursor.value_reader()?.read_to_end(&mut value) {
         Ok(_) => Ok(value),

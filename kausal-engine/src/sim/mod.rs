@@ -24,7 +24,7 @@
 //!
 //! let open = |vfs: &SimVfs| {
 //!     let (environment, _scheduler) = sim::environment(vfs, 1);
-//!     Builder::<kausal_index::TreeIndex>::new("/db", Options::new().memory_budget(16 << 20))
+//!     Builder::<kausal_engine::DefaultIndex>::new("/db", Options::new().memory_budget(16 << 20))
 //!         .environment(environment)
 //!         .open()
 //! };

@@ -107,7 +107,7 @@ fn buffered_writes_reach_the_disk_in_order_and_by_sync() {
 fn closing_after_the_scheduler_has_shut_down_ends() {
     let folder = tempfile::tempdir().unwrap();
     let environment = kausal_engine::Environment::system().unwrap();
-    let builder = kausal_engine::Builder::<kausal_index::TreeIndex>::new(folder.path(), crate::small());
+    let builder = kausal_engine::Builder::<kausal_engine::DefaultIndex>::new(folder.path(), crate::small());
     let engine = builder.environment(environment.clone()).open().unwrap();
     engine.put(b"key", b"value").unwrap();
     environment.scheduler.shutdown();

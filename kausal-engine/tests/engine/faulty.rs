@@ -57,7 +57,7 @@ impl FaultyVfs {
 
     pub(crate) fn open(&self, folder: &Path, options: Options) -> StorageEngine {
         let environment = Environment { vfs: Arc::new(self.clone()), ..Environment::system().unwrap() };
-        Builder::<kausal_index::TreeIndex>::new(folder, options).environment(environment).open().unwrap()
+        Builder::<kausal_engine::DefaultIndex>::new(folder, options).environment(environment).open().unwrap()
     }
 }
 

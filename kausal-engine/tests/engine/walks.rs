@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 
 use kausal_engine::{Cursor, KeyRange, StorageEngine};
-use kausal_index::TreeIndex;
 use proptest::prelude::*;
 
 use crate::open;
@@ -80,7 +79,7 @@ fn filled(engine: &StorageEngine) -> Model {
 }
 
 /// What stands where the cursor should, and what the cursor says of it.
-fn agree(cursor: &Cursor<TreeIndex>, stands: bool, model: &Model, at: Option<&Vec<u8>>) {
+fn agree(cursor: &Cursor, stands: bool, model: &Model, at: Option<&Vec<u8>>) {
     assert_eq!(stands, at.is_some());
     let expected = at.map(|key| (key.as_slice(), model[key].as_slice()));
     assert_eq!(cursor.key().zip(cursor.value()), expected);

@@ -8,8 +8,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use kausal_engine::{Builder, Options, StorageEngine};
-use kausal_index::{BTreeIndex, BlockIndex, TreeIndex};
+use kausal_engine::{Builder, DefaultIndex, Options, StorageEngine};
+use kausal_index::{BTreeIndex, BlockIndex};
 
 const BUDGET: usize = 8 << 20;
 
@@ -65,7 +65,7 @@ fn a_thousand_flushes_of_all_sizes_leave_the_process_as_it_was() {
         println!("skipped: no /proc");
         return;
     };
-    let of_regions = grown::<TreeIndex>(1_000);
+    let of_regions = grown::<DefaultIndex>(1_000);
     // The remedy switched off: an index whose nodes are the allocator's, each freed by itself.
     let of_nodes = grown::<BTreeIndex>(0);
     println!(

@@ -3,8 +3,8 @@
 //! Here a memtable's entries lie in a region that goes back as a whole: giving it back frees nothing, however many there are.
 
 use kausal_engine::sim::{self, SimVfs};
-use kausal_engine::{Builder, StorageEngine};
-use kausal_index::{BTreeIndex, BlockIndex, TreeIndex};
+use kausal_engine::{Builder, DefaultIndex, StorageEngine};
+use kausal_index::{BTreeIndex, BlockIndex};
 
 use crate::{options, scattered};
 
@@ -32,7 +32,7 @@ fn frees<I: BlockIndex + 'static>() -> [i64; 2] {
 
 #[test]
 fn a_flush_of_twenty_times_the_entries_frees_no_node_of_them() {
-    let of_regions = frees::<TreeIndex>();
+    let of_regions = frees::<DefaultIndex>();
     // The remedy switched off: an index whose nodes are the allocator's.
     let of_nodes = frees::<BTreeIndex>();
     println!(

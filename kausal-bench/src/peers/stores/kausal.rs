@@ -7,7 +7,6 @@ use std::time::Instant;
 use kausal_engine::{
     Cursor, Durability, KeyRange, Options, Snapshot, StorageEngine, WriteBatch, WriteOptions,
 };
-use kausal_index::TreeIndex;
 
 use crate::peers::store::{BLOCK_BYTES, Entry, FILTER_BITS, Memory, Outcome, Sink, Store, View, quiet};
 
@@ -89,7 +88,7 @@ impl Store for Kausal {
 struct Moment<'store> {
     store: &'store Kausal,
     snapshot: Snapshot,
-    cursor: Option<Cursor<TreeIndex>>,
+    cursor: Option<Cursor>,
 }
 
 impl View for Moment<'_> {
