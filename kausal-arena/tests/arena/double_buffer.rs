@@ -1,5 +1,7 @@
 //! Rings of buffers.
 
+use std::sync::mpsc::TryRecvError;
+
 use kausal_arena::{ArenaClosed, Budget, BufferRing, BufferStates, DoubleBuffer, PermitRefused};
 
 fn states(active: usize, sealed: usize, draining: usize, standby: usize) -> BufferStates {
@@ -85,18 +87,33 @@ fn many_writers_lose_nothing_over_many_swaps() {
             let (coordinator, sender) = (coordinator.clone(), sender.clone());
             threads.spawn(move || {
                 for round in 0..2_000_u64 {
-                    let writer = coordinator.writer().unwrap();
-                    let handle = writer.alloc_handle(number << 32 | round);
-                    sender.send((handle, writer.lease().clone(), number << 32 | round)).unwrap();
+                    let word = number << 32 | round;
+                    // A buffer that is full before it is swapped refuses, and another one comes.
+                    let (handle, lease) = loop {
+                        let writer = coordinator.writer().unwrap();
+                        match writer.try_alloc_handle(word) {
+                            Ok(handle) => break (handle, writer.lease().clone()),
+                            Err(_) => std::thread::yield_now(),
+                        }
+                    };
+                    sender.send((handle, lease, word)).unwrap();
                 }
             });
         }
         drop(sender);
-        let mut swaps = 0;
-        for (handle, lease, expected) in receiver {
+        let (mut swaps, mut words) = (0, 0);
+        loop {
             swaps += usize::from(buffers.swap().is_ok());
-            assert_eq!(lease.resolve(handle), Ok(&expected));
+            match receiver.try_recv() {
+                Ok((handle, lease, expected)) => {
+                    words += 1;
+                    assert_eq!(lease.resolve(handle), Ok(&expected));
+                }
+                Err(TryRecvError::Empty) => std::thread::yield_now(),
+                Err(TryRecvError::Disconnected) => break,
+            }
         }
         assert!(swaps > 0);
+        assert_eq!(words, 6_000);
     });
 }
