@@ -34,6 +34,9 @@ const MISS_MEBIBYTES: usize = 64;
 /// Sizes of the caches whose hits are counted, in MiB.
 const MEBIBYTES: [usize; 2] = [16, 64];
 
+/// Ours, with each block kept: takes part where hits are timed.
+const PINNED: &str = "BlockCache, pinned";
+
 /// Makes a trace for a cache of so many bytes from a seed.
 type MakeTrace = fn(usize, u64) -> Trace;
 
@@ -101,7 +104,7 @@ pub fn run(options: &Options) -> Vec<Row> {
     let wanted = |candidate: &Candidate| options.wants_subject(candidate.name);
     let mut candidates: Vec<Candidate> = std::iter::once(ours).chain(equals).filter(wanted).collect();
     let mut rows = Vec::new();
-    let pinned = Candidate::new::<subject::OursPinned>("BlockCache, pinned", Targets::default());
+    let pinned = Candidate::new::<subject::OursPinned>(PINNED, Targets::default());
     candidates.extend(Some(pinned).filter(wanted));
     for threads in [1, 2] {
         let workload = format!("hit/{threads}");
@@ -109,7 +112,7 @@ pub fn run(options: &Options) -> Vec<Row> {
             rows.extend(hits(options, &candidates, &workload, threads));
         }
     }
-    candidates.retain(|candidate| candidate.name != "BlockCache, pinned");
+    candidates.retain(|candidate| candidate.name != PINNED);
     let workload = format!("miss/{MISS_MEBIBYTES}");
     if options.wants(&workload) {
         rows.extend(misses(options, &candidates, &workload));

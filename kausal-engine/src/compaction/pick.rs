@@ -94,12 +94,9 @@ fn downwards(tree: &Tree, through: SeqNo) -> Option<Pick> {
     let below = |level: usize| (level + 1..LEVEL_COUNT).find(|&level| !tree.level(level).files().is_empty());
     let level0 = level0_from(tree, is_old);
     if level0 > 0 {
-        let bytes = |level: usize| -> u64 {
-            tree.level(level).files().iter().map(|file| file.meta().file_bytes).sum()
-        };
         let target = match below(0) {
             // All of a large level in one merge would let level 0 wait for too long: sorted it goes down in parts.
-            Some(level) if bytes(level) > IN_PARTS_FROM * bytes(0) => 1,
+            Some(level) if tree.level(level).bytes() > IN_PARTS_FROM * tree.level(0).bytes() => 1,
             below => below.unwrap_or(LEVEL_COUNT - 1),
         };
         return take(tree, Step::Runs { level0, through: 0, target });
