@@ -61,6 +61,10 @@ const RECOVERED_LOGS_MAX: usize = 8;
 /// this much in any case.
 const KEPT_FRAME_BYTES_MAX: u64 = MEMORY_BUDGET_MIN as u64 / 16;
 
+/// Bytes of the part of the logs that is read before anything is inserted. Each further one is twice as large while there is room:
+/// reading it takes about as long as inserting the one before, so that neither waits for the other.
+const FIRST_PART_BYTES: usize = 256 << 10;
+
 /// So few changes of the logs are not halved again to find a permit.
 const REPLAYED_SINGLY_MAX: usize = 128;
 
@@ -313,9 +317,12 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
         };
         let mut reader = LogReader::new(source, state, files)?;
         let (mut gathered, mut spare) = (Gathered::new(compaction, half), None);
+        let mut room = FIRST_PART_BYTES;
+        gathered.limit(room);
         let mut filled = reader.fill(&mut gathered)?;
         while filled != Filled::End {
-            let next = match filled {
+            room = room.saturating_mul(2);
+            let mut next = match filled {
                 Filled::Full => spare.take().unwrap_or_else(|| Gathered::new(compaction, half)),
                 _ => Gathered::none(),
             };
@@ -327,6 +334,7 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
                 filled = reader.fill(&mut gathered)?;
                 continue;
             }
+            next.limit(room);
             let environment = self.environment;
             let ahead = Ahead::begin(&*environment.scheduler, Reading { reader, gathered: next });
             let inserted = self.insert_gathered(&mut gathered);

@@ -29,6 +29,8 @@ const CHANGE_BYTES: usize = 64;
 pub(crate) struct Gathered {
     bytes: Vec<u8>,
     places: Vec<Place>,
+    /// Of the memory for keys and values this much is used; a change that is alone may take all of it.
+    room: usize,
     /// Whether they are in the order of a memtable, all of them.
     is_sorted: bool,
     _charge: Option<Reservation>,
@@ -57,6 +59,7 @@ impl Gathered {
             Ok(charge) => Self {
                 bytes: Vec::with_capacity(bytes),
                 places: Vec::with_capacity(count),
+                room: bytes,
                 is_sorted: false,
                 _charge: Some(charge),
             },
@@ -66,14 +69,20 @@ impl Gathered {
 
     /// Room for nothing.
     pub(crate) fn none() -> Self {
-        Self { bytes: Vec::new(), places: Vec::new(), is_sorted: false, _charge: None }
+        Self { bytes: Vec::new(), places: Vec::new(), room: 0, is_sorted: false, _charge: None }
+    }
+
+    /// Takes no more than `room` bytes of changes from now on, unless it is one.
+    pub(crate) fn limit(&mut self, room: usize) {
+        self.room = room.min(self.bytes.capacity());
     }
 
     /// Copies a change, if there is room for it.
     pub(crate) fn add(&mut self, change: ChangeRef<'_>, seqno: SeqNo) -> bool {
         let ChangeRef { keyspace, kind, key, value } = change;
         let start = self.bytes.len();
-        let has_room = self.bytes.capacity() - start >= key.len() + value.len();
+        let room = if start == 0 { self.bytes.capacity() } else { self.room };
+        let has_room = room >= start + key.len() + value.len();
         if !has_room || self.places.len() == self.places.capacity() {
             return false;
         }
@@ -217,6 +226,16 @@ mod tests {
         expected.sort();
         assert_eq!(shown(&gathered), expected);
         assert_eq!(parts(&gathered, 0..7), [(0, 6), (1, 1)]);
+    }
+
+    #[test]
+    fn a_limit_is_for_all_but_the_first_change() {
+        let mut gathered = gathered(256);
+        gathered.limit(64);
+        assert!(add(&mut gathered, 0, &[1; 100], 1));
+        assert!(!add(&mut gathered, 0, b"", 2), "the first one took more than the limit");
+        gathered.limit(128);
+        assert!(add(&mut gathered, 0, &[1; 10], 2) && !add(&mut gathered, 0, &[1; 10], 3));
     }
 
     #[test]
