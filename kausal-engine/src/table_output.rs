@@ -25,7 +25,7 @@ use crate::range_fragments::RangeFragments;
 use crate::same_key::is_same_key;
 use crate::table_syncs::TableSyncs;
 use crate::version::TableFile;
-use crate::vfs::{OpenMode, VfsFile};
+use crate::vfs::{OpenMode, Vfs, VfsFile};
 
 /// A file as the table writer wants it.
 struct Sink(Arc<dyn VfsFile>);
@@ -187,15 +187,24 @@ impl<'a> TableOutput<'a> {
 
     /// Ends the open table, if there is one, before the key `upper`, or as the last.
     fn end_table(&mut self, upper: Option<&[u8]>) -> Result<(), Error> {
-        let mut ranges = self.fragments.between(&self.border, upper).peekable();
-        if self.open.is_none() && ranges.peek().is_some() {
+        if self.open.is_none() && self.fragments.between(&self.border, upper).next().is_some() {
             self.open = Some(self.place.open(self.target)?);
         }
-        let Some(Open { mut writer, number, path, blobs, hidden_count }) = self.open.take() else {
-            return Ok(());
-        };
+        let Some(open) = self.open.take() else { return Ok(()) };
+        let mut unnamed = Unnamed { vfs: &*self.place.environment.vfs, path: Some(open.path.clone()) };
+        self.finish_table(open, upper)?;
+        unnamed.path = None;
+        if let Some(upper) = upper {
+            upper.clone_into(&mut self.border);
+        }
+        Ok(())
+    }
+
+    /// Writes what comes behind the entries of a table, and opens it to be read.
+    fn finish_table(&mut self, open: Open, upper: Option<&[u8]>) -> Result<(), Error> {
+        let Open { mut writer, number, path, blobs, hidden_count } = open;
         let mut bounds: Option<(Vec<u8>, &[u8])> = None;
-        for range in ranges {
+        for range in self.fragments.between(&self.border, upper) {
             if is_planted("lose_range_tombstone_at_border")
                 && !self.border.is_empty()
                 && range.start == self.border
@@ -206,9 +215,6 @@ impl<'a> TableOutput<'a> {
             bounds.get_or_insert_with(|| (range.start.to_vec(), range.end)).1 = range.end;
         }
         let bounds = bounds.map(|(start, end)| (start, end.to_vec()));
-        if let Some(upper) = upper {
-            upper.clone_into(&mut self.border);
-        }
         let finished = writer.finish_with_memory();
         let (Sink(file), summary, memory) = finished.map_err(|error| Error::table_write(&path, error))?;
         self.place.memory.give_writer(memory);
@@ -267,6 +273,20 @@ impl Drop for TableOutput<'_> {
     }
 }
 
+/// A file that is neither open nor finished, so that nobody else knows of it: it goes, even in a panic, unless its path is taken.
+struct Unnamed<'a> {
+    vfs: &'a dyn Vfs,
+    path: Option<PathBuf>,
+}
+
+impl Drop for Unnamed<'_> {
+    fn drop(&mut self) {
+        if let Some(path) = &self.path {
+            let _ = self.vfs.remove(path);
+        }
+    }
+}
+
 impl Workplace<'_> {
     fn open(&self, target: Target) -> Result<Open, Error> {
         let number = (self.new_number)();
@@ -283,8 +303,12 @@ impl Workplace<'_> {
         let vfs = &self.environment.vfs;
         let file = vfs.open(&path, OpenMode::CreateNew).map_err(Error::io("create", &path))?;
         let memory = self.memory.take_writer();
-        let writer = TableWriter::with_memory(Sink(file), table, target.keyspace, options, None, memory)
-            .map_err(|error| Error::table_write(&path, error))?;
+        let writer = TableWriter::with_memory(Sink(file), table, target.keyspace, options, None, memory);
+        let writer = writer.map_err(|error| {
+            // Nobody else knows of the file.
+            let _ = vfs.remove(&path);
+            Error::table_write(&path, error)
+        })?;
         Ok(Open { writer, number, path, blobs: BTreeSet::new(), hidden_count: 0 })
     }
 }

@@ -1,10 +1,11 @@
 //! Compaction policies: what they write, and that nothing is lost.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kausal_engine::sim::{self, SimRandom, SimScheduler, SimVfs};
+use kausal_engine::sim::{self, Fault, SimRandom, SimScheduler, SimVfs};
 use kausal_engine::{Builder, Compaction, KeyRange, Options, Stats, StorageEngine};
 
 struct Machine {
@@ -35,6 +36,11 @@ impl Machine {
     fn flush(&self) {
         self.engine.flush().unwrap();
         while self.scheduler.run_one() {}
+    }
+
+    fn tables(&self) -> Vec<PathBuf> {
+        let names = self.vfs.files().into_iter().map(|(path, _)| path);
+        names.filter(|path| path.extension().is_some_and(|extension| extension == "sst")).collect()
     }
 
     fn reopen(self, compaction: Compaction) -> Self {
@@ -95,6 +101,27 @@ fn lazy_leveling_writes_less_and_loses_nothing() {
         assert_holds(&machine.reopen(Compaction::Leveled).engine, &model);
     }
     assert!(10 * written[1] <= 7 * written[0], "{written:?}");
+}
+
+/// While it is synced and opened to be read a table is no longer its writer's, and not yet the database's.
+#[test]
+fn a_table_that_fails_behind_its_last_byte_leaves_no_file() {
+    for fault in [Fault::ReadError, Fault::SyncErrorLost] {
+        for skipped in 0.. {
+            let machine = Machine::with(options(Compaction::Leveled).level0_compaction_count(100));
+            let mut model = BTreeMap::new();
+            overwrite(&machine, &mut model, 3);
+            let before = machine.tables();
+            machine.vfs.inject(fault, skipped);
+            // The manifest's sync is the last: after that has failed nobody knows whether it names the tables.
+            if machine.engine.compact().is_ok() || machine.engine.sync().is_err() {
+                assert!(skipped >= 2, "{skipped} times {fault:?}");
+                break;
+            }
+            assert_eq!(machine.tables(), before, "{fault:?} after {skipped}");
+            assert_holds(&machine.engine, &model);
+        }
+    }
 }
 
 #[test]
