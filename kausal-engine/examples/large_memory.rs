@@ -3,19 +3,19 @@
 //!
 //! 1. `recovery`: a log of more than ten memtables, left behind by a process with a larger budget that ended without closing.
 //! 2. `compaction`: so many MiB, by default 4,096, merged by one job with a sixteenth of a GiB as the budget and a quarter of
-//!    that as the job's limit.
+//!    that as the job's limit; by one thread, or so many.
 //! 3. `batch`: one of more than the budget. The batch itself is its caller's memory, and taken off what is resident.
 //!
 //! Each works in a process of its own, checks what can be read afterwards, fails if the books or what is resident (anonymous
 //! and shared) go beyond the limit, and prints its figures.
 //!
-//! Usage: `large_memory FOLDER [recovery | compaction [MIB] | batch]`
+//! Usage: `large_memory FOLDER [recovery | compaction [MIB [THREADS]] | batch]`
 
 use std::error::Error;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use kausal_engine::{EngineEvent, EventListener, Options, StorageEngine, WriteBatch, WriteOptions};
@@ -53,10 +53,13 @@ fn main() -> Outcome<()> {
         }
         [folder, "recovery"] => recovery(&Path::new(folder).join("recovery")),
         [folder, "log"] => write_log(Path::new(folder)),
-        [folder, "compaction"] => compaction(&Path::new(folder).join("compaction"), 4_096),
-        [folder, "compaction", mib] => compaction(&Path::new(folder).join("compaction"), mib.parse()?),
+        [folder, "compaction", numbers @ ..] if numbers.len() <= 2 => {
+            let mib = numbers.first().map_or(Ok(4_096), |mib| mib.parse())?;
+            let threads = numbers.get(1).map_or(Ok(1), |threads| threads.parse())?;
+            compaction(&Path::new(folder).join("compaction"), mib, threads)
+        }
         [folder, "batch"] => batch(&Path::new(folder).join("batch")),
-        _ => Err("usage: large_memory FOLDER [recovery | compaction [MIB] | batch]".into()),
+        _ => Err("usage: large_memory FOLDER [recovery | compaction [MIB [THREADS]] | batch]".into()),
     }
 }
 
@@ -131,8 +134,10 @@ fn judge(engine: &StorageEngine, resident: usize, what: &str) -> Outcome<()> {
     println!("{what}");
     println!("  accounted for at most {:.1} MiB of {:.0}", mib(peak), mib(BUDGET));
     println!("  resident at most      {:.1} MiB of {:.1}", mib(resident), mib(resident_max));
-    for node in
-        report.nodes().iter().filter(|node| ["compaction", "flush", "memtables"].contains(&&*node.name))
+    for node in report
+        .nodes()
+        .iter()
+        .filter(|node| ["compaction", "compaction parts", "flush", "memtables"].contains(&&*node.name))
     {
         println!("  {:21} {:.1} MiB of {:.1}", node.name, mib(node.used_max), mib(node.limit));
     }
@@ -182,22 +187,27 @@ fn recovery(folder: &Path) -> Outcome<()> {
     Ok(std::fs::remove_dir_all(folder)?)
 }
 
-/// Bytes of the inputs of the largest compaction.
+/// The largest compaction: bytes of its inputs and of its outputs, and how long it took.
 #[derive(Debug, Default)]
-struct Largest(AtomicU64);
+struct Largest(Mutex<(u64, u64, Duration)>);
 
 impl EventListener for Largest {
     fn event(&self, event: &EngineEvent) {
-        if let EngineEvent::CompactionBegun { bytes, .. } = event {
-            self.0.fetch_max(*bytes, Ordering::Relaxed);
+        let mut largest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            EngineEvent::CompactionBegun { bytes, .. } => largest.0 = largest.0.max(*bytes),
+            EngineEvent::CompactionCompleted { bytes, took, .. } if *bytes > largest.1 => {
+                (largest.1, largest.2) = (*bytes, *took);
+            }
+            _ => {}
         }
     }
 }
 
-fn compaction(folder: &Path, mib: u64) -> Outcome<()> {
+fn compaction(folder: &Path, mib: u64, threads: usize) -> Outcome<()> {
     let largest = Arc::new(Largest::default());
     // All in one level: what goes down from one to the next goes table by table, and would be many jobs.
-    let options = options().level1_bytes(1 << 40);
+    let options = options().level1_bytes(1 << 40).compaction_threads(threads);
     let engine: StorageEngine =
         kausal_engine::Builder::new(folder, options).listener(Arc::clone(&largest)).open()?;
     // A little more than is asked for, as what is on its way is not in the level yet.
@@ -216,10 +226,11 @@ fn compaction(folder: &Path, mib: u64) -> Outcome<()> {
         engine.compact()?;
         Ok(engine.stats())
     })?;
-    let job = largest.0.load(Ordering::Relaxed);
+    let (job, _, job_took) = *largest.0.lock().unwrap_or_else(PoisonError::into_inner);
     let what = format!(
-        "compaction of {} MiB by one job, of {} MiB by {} jobs, {took:.0?} with the filling",
+        "compaction of {} MiB by one job in {job_took:.2?} and {} parts, of {} MiB by {} jobs, {took:.0?} with the filling",
         job / MIB as u64,
+        stats.compaction_parts,
         stats.compaction_bytes_written / MIB as u64,
         stats.compactions,
     );

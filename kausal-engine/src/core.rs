@@ -56,7 +56,8 @@ pub(crate) struct Core<I: BlockIndex> {
     pub(crate) scratches: ScratchPool,
     pub(crate) background: Arc<Background>,
     pub(crate) compaction_policy: Arc<dyn CompactionPolicy>,
-    /// Held by whoever compacts.
+    /// Held by whoever compacts, also while he waits for his share of the disk or for parts that others merge: what they do takes
+    /// it not.
     pub(crate) compaction_turn: Mutex<()>,
     /// Signalled when a region comes back, a job ends or the database fails: whoever waits looks again.
     pub(crate) progress: Arc<Event>,

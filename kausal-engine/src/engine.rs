@@ -80,7 +80,8 @@ impl<I: BlockIndex + 'static> Builder<I> {
     pub fn open(self) -> Result<StorageEngine<I>, Error> {
         let environment = match self.environment {
             Some(environment) => environment,
-            None => Environment::system().map_err(Error::io("start the threads of", &self.directory))?,
+            None => Environment::system_with(self.options.compaction_threads)
+                .map_err(Error::io("start the threads of", &self.directory))?,
         };
         let policy = self.compaction.unwrap_or_else(|| self.options.compaction.policy());
         let (core, recovery) =

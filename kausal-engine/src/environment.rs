@@ -27,9 +27,19 @@ impl Environment {
     ///
     /// As the system gives them, if it starts no thread.
     pub fn system() -> io::Result<Self> {
+        Self::system_with(1)
+    }
+
+    /// The operating system, with a background thread for flushes and so many for compactions, at least one: see
+    /// [`Options::compaction_threads`](crate::Options::compaction_threads).
+    ///
+    /// # Errors
+    ///
+    /// As the system gives them, if it starts no thread.
+    pub fn system_with(compaction_threads: usize) -> io::Result<Self> {
         // Clock and scheduler begin together: deadlines on the one are waited for by the other.
         let clock = SystemClock::default();
-        let scheduler = ThreadScheduler::start()?;
+        let scheduler = ThreadScheduler::start_with(compaction_threads)?;
         Ok(Self {
             vfs: Arc::new(StdVfs),
             clock: Arc::new(clock),

@@ -19,7 +19,7 @@ use crate::ids::{FileNumber, KeyspaceId};
 use crate::job_memory::JobMemory;
 use crate::listener::EngineEvent;
 use crate::manifest::VersionEdit;
-use crate::pace::JobPace;
+use crate::pace::{JobPace, JobState};
 use crate::planted::is_planted;
 use crate::range_fragments::FragmentsBuilder;
 use crate::read::View;
@@ -140,7 +140,8 @@ impl<I: BlockIndex + 'static> Core<I> {
         self.events.tell(|| EngineEvent::LogRotated { sealed });
         self.events.tell(|| EngineEvent::FlushBegun { log: sealed, entry_count });
         let _running = self.flow.begin_job(Lane::Flush, 0);
-        let pace = JobPace::new(self, Lane::Flush, entry_count as u64);
+        let state = JobState::default();
+        let pace = JobPace::new(self, Lane::Flush, entry_count as u64, &state);
         let place = self.workplace(&self.plan.flush, &new_number, &find_blob, &pace);
         let stripes = self.stripes();
         let version = Arc::clone(&self.view().version);

@@ -8,6 +8,7 @@
 //! | block cache | 1/32 | 1/2 | blocks of tables that were read |
 //! | flush | 1/16 | 1/8 | buffers, filter and index of the table being written |
 //! | compaction | 1/8 | 1/4 | the same, and one block of each input |
+//! | compaction parts | 0 | 1/4 | the same for each part beside the first; there with several compaction threads only |
 //! | requests | 0 | 1/8 | request arenas |
 //! | reads | 1/16 | 1/4 | what reads need for the length of a call: |
 //! | · look-ups | 1/16 | 1/4 | block buffers of look-ups, pieces of blobs |
@@ -24,6 +25,9 @@
 //! longest value beside its key, 1/128 of the budget, a compaction holds a block of V and a key for each of five runs, up to 2 V
 //! of the block being written, 2 V of output, and its filter and index: about 1/8. A longer value lies in a blob file.
 //!
+//! Parts of a compaction that are merged at the same time are more than the floor is for: each but the first has a node of its
+//! own while the merge lasts, with a floor of what it needs. Where that cannot be set aside there are fewer parts, or one.
+//!
 //! A cursor merges any number of tables, each with a block of up to V and a key, and with V and a key again if it has to
 //! be decompressed. It takes that from the node of walks; what it does not get there it does without: a cursor
 //! that holds one block at a time needs what a look-up needs, 2 V and two keys at most, and takes it from the node of
@@ -35,7 +39,8 @@ use std::sync::Arc;
 use kausal_arena::{AllocError, Budget, MemoryEvent, MemoryEvents};
 use kausal_sstable::{BlockCache, BlockCacheOptions, Residency};
 
-use crate::job_memory::JobMemory;
+use crate::job_memory::{JobMemory, PartsMemory};
+use crate::options::Options;
 use crate::version::OpenFiles;
 
 /// Number of memtable regions: one takes writes while the other is flushed. A third one would be there when a memtable is full before
@@ -56,6 +61,8 @@ pub(crate) struct MemoryPlan {
     pub(crate) cache: Arc<BlockCache>,
     pub(crate) flush: JobMemory,
     pub(crate) compaction: JobMemory,
+    /// Where a compaction runs in several parts.
+    pub(crate) compaction_parts: Option<PartsMemory>,
     pub(crate) requests: Budget,
     pub(crate) lookups: Budget,
     pub(crate) walks: Budget,
@@ -70,8 +77,9 @@ pub(crate) struct MemoryPlan {
 }
 
 impl MemoryPlan {
-    /// Divides `bytes`. At most `open_tables_max` files of tables are open at a time.
-    pub(crate) fn new(bytes: usize, open_tables_max: usize) -> Result<Self, AllocError> {
+    /// Divides `bytes` as the options want it.
+    pub(crate) fn new(options: &Options) -> Result<Self, AllocError> {
+        let (bytes, open_tables_max) = (options.memory_budget, options.open_tables_max);
         // Rounded down, so that rounding to pages stays within it.
         let region_bytes = (bytes / 16 * 3).min(u32::MAX as usize & !0xFFFF) & !0xFFFF;
         let root = Budget::root("database", bytes);
@@ -91,6 +99,9 @@ impl MemoryPlan {
             cache,
             flush: JobMemory::new(first("flush", bytes / 16, bytes / 8)?),
             compaction: JobMemory::new(first("compaction", bytes / 8, bytes / 4)?),
+            compaction_parts: (options.compaction_threads > 1)
+                .then(|| first("compaction parts", 0, bytes / 4).map(PartsMemory::new))
+                .transpose()?,
             requests: first("requests", 0, bytes / 8)?,
             lookups: reads.child("look-ups", bytes / 16, bytes / 4)?,
             walks: reads.child("walks", 0, bytes / 4)?,

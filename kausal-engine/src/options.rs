@@ -71,6 +71,7 @@ pub struct Options {
     pub(crate) direct_reads: bool,
     compression: [Compression; COMPRESSION_LEVELS],
     pub(crate) compaction: Compaction,
+    pub(crate) compaction_threads: usize,
     pub(crate) table_bytes: Option<u64>,
     pub(crate) open_tables_max: usize,
     pub(crate) level1_bytes: Option<u64>,
@@ -102,6 +103,7 @@ impl Options {
             direct_reads: false,
             compression: [Compression::None; COMPRESSION_LEVELS],
             compaction: Compaction::Leveled,
+            compaction_threads: 1,
             table_bytes: None,
             open_tables_max: 512,
             level1_bytes: None,
@@ -196,6 +198,19 @@ impl Options {
     /// What is compacted when. Default [`Compaction::Leveled`]. It may change from open to open.
     pub fn compaction(mut self, compaction: Compaction) -> Self {
         self.compaction = compaction;
+        self
+    }
+
+    /// Threads that merge the tables of one compaction at the same time, each a range of their keys; at least 1. Default 1.
+    ///
+    /// A merge is cut where it has the bytes of several tables ([`table_bytes`](Self::table_bytes)), into as many parts as there
+    /// is memory for beside what is set aside for compaction; the rest of the budget is the block cache's otherwise. The threads
+    /// are started when the database is opened, unless the [environment](crate::Builder::environment) brings its own.
+    ///
+    /// The threads of a part are busy with the processor and the disk as a whole compaction is: more than there are to spare slow
+    /// everybody else down.
+    pub fn compaction_threads(mut self, threads: usize) -> Self {
+        self.compaction_threads = threads.max(1);
         self
     }
 

@@ -8,10 +8,9 @@
 //!
 //! Every wait goes through the scheduler, and ends when the database is closed.
 
-use std::cell::Cell;
 use std::time::Duration;
 
-use kausal_arena::sync::Mutex;
+use kausal_arena::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
 use kausal_index::BlockIndex;
 
 use crate::core::Core;
@@ -49,7 +48,38 @@ impl RateLimit {
     }
 }
 
-/// The pace of one job.
+/// How far a job is, and whether it is to go on: shared by all who do parts of it.
+#[derive(Debug, Default)]
+pub(crate) struct JobState {
+    /// Entries read.
+    done: AtomicU64,
+    is_stopped: AtomicBool,
+}
+
+impl JobState {
+    /// Nothing of the job is needed any more.
+    pub(crate) fn stop(&self) {
+        // Relaxed, here and below: who sees it late does a little more in vain.
+        self.is_stopped.store(true, Ordering::Relaxed);
+    }
+
+    /// The job begins anew.
+    pub(crate) fn reset(&self) {
+        self.done.store(0, Ordering::Relaxed);
+        self.is_stopped.store(false, Ordering::Relaxed);
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.is_stopped.load(Ordering::Relaxed)
+    }
+
+    /// Counts entries, and answers how many there were in all.
+    fn advance(&self, entries: u64) -> u64 {
+        self.done.fetch_add(entries, Ordering::Relaxed) + entries
+    }
+}
+
+/// The pace of one job, or of who does a part of it.
 pub(crate) struct JobPace<'a, I: BlockIndex + 'static> {
     core: &'a Core<I>,
     lane: Lane,
@@ -57,13 +87,13 @@ pub(crate) struct JobPace<'a, I: BlockIndex + 'static> {
     /// Flushes that had ended when a job began that the next one ends.
     given_up_after: Option<u64>,
     all: u64,
-    done: Cell<u64>,
+    state: &'a JobState,
 }
 
 impl<'a, I: BlockIndex + 'static> JobPace<'a, I> {
     /// Of a job that reads so many entries.
-    pub(crate) fn new(core: &'a Core<I>, lane: Lane, entry_count: u64) -> Self {
-        Self { core, lane, is_deep: false, given_up_after: None, all: entry_count, done: Cell::new(0) }
+    pub(crate) fn new(core: &'a Core<I>, lane: Lane, entry_count: u64, state: &'a JobState) -> Self {
+        Self { core, lane, is_deep: false, given_up_after: None, all: entry_count, state }
     }
 
     /// Of a compaction that nobody waits for.
@@ -72,15 +102,17 @@ impl<'a, I: BlockIndex + 'static> JobPace<'a, I> {
         self
     }
 
-    /// Of a compaction that is given up when a memtable is full.
-    pub(crate) fn given_up_for_flushes(mut self, is_given_up: bool) -> Self {
-        self.given_up_after = is_given_up.then(|| self.core.counters.flushes.get());
+    /// Of a compaction that is given up when a memtable is full: of one that began when so many flushes had ended.
+    pub(crate) fn given_up_after(mut self, flushes: Option<u64>) -> Self {
+        self.given_up_after = flushes;
         self
     }
 
-    /// Whether the job is to end without a result: the database is closed, or a memtable was full and the job gives way to that.
+    /// Whether the job is to end without a result: the database is closed, or a memtable was full and the job gives way to that,
+    /// or another part of it has failed.
     pub(crate) fn is_over(&self) -> bool {
         self.core.health.is_closed()
+            || self.state.is_stopped()
             || self.given_up_after.is_some_and(|flushes| self.has_flushed_since(flushes))
     }
 
@@ -117,8 +149,7 @@ impl<'a, I: BlockIndex + 'static> JobPace<'a, I> {
 
 impl<I: BlockIndex + 'static> Pace for JobPace<'_, I> {
     fn step(&self, entries: u64, bytes: u64) {
-        self.done.set(self.done.get() + entries);
-        self.core.flow.advance_job(self.lane, self.done.get(), self.all);
+        self.core.flow.advance_job(self.lane, self.state.advance(entries), self.all);
         self.limit(bytes);
         if self.is_deep && self.core.is_flush_awaited() {
             let until = self.core.environment.clock.now() + GIVE_WAY_MAX;

@@ -35,11 +35,15 @@ impl FragmentsBuilder {
         Ok(Self { tombstones: Vec::new(), charge: budget.reserve(0)? })
     }
 
-    pub(crate) fn add(&mut self, tombstone: RangeTombstone<'_>) -> Result<(), AllocError> {
+    /// What is charged for a range tombstone.
+    pub(crate) fn bytes(tombstone: RangeTombstone<'_>) -> usize {
         let keys = tombstone.start.len() + tombstone.end.len();
         // Twice the keys: as collected, and as bounds of fragments.
-        let bytes = 2 * (keys + size_of::<Tombstone>()) + 4 * size_of::<Fragment>();
-        self.charge.resize(self.charge.bytes() + bytes)?;
+        2 * (keys + size_of::<Tombstone>()) + 4 * size_of::<Fragment>()
+    }
+
+    pub(crate) fn add(&mut self, tombstone: RangeTombstone<'_>) -> Result<(), AllocError> {
+        self.charge.resize(self.charge.bytes() + Self::bytes(tombstone))?;
         let RangeTombstone { start, end, seqno } = tombstone;
         self.tombstones.push(Tombstone { start: start.into(), end: end.into(), seqno });
         Ok(())

@@ -154,7 +154,7 @@ pub(crate) fn open<I: BlockIndex + 'static>(
         check_new(&*vfs, &directory, &options)?;
         sync_folders(&*vfs, &directory, missing)?;
     }
-    let plan = MemoryPlan::new(options.memory_budget, options.open_tables_max)?;
+    let plan = MemoryPlan::new(&options)?;
     let metrics = Recorder::new(&plan.root)?;
     let progress = Arc::new(Event::new());
     let signal = Arc::clone(&progress);

@@ -1,6 +1,6 @@
 //! The scheduler: where background jobs run, and how anybody waits.
 //!
-//! A lane is a queue with a thread of its own, so a flush never waits behind a compaction. Nothing in the engine
+//! A lane is a queue with threads of its own, so a flush never waits behind a compaction. Nothing in the engine
 //! sleeps, spins or starts a thread but through this trait; a simulated scheduler runs the same jobs on one thread,
 //! in an order that a seed decides.
 
@@ -69,15 +69,15 @@ fn step_back(niceness: i32) {
     let _ = niceness;
 }
 
-/// Threads of the operating system, one per lane.
+/// Threads of the operating system, one per lane or several for compactions.
 pub struct ThreadScheduler {
-    lanes: [LaneThread; 2],
+    lanes: [LaneThreads; 2],
     origin: Instant,
 }
 
-struct LaneThread {
+struct LaneThreads {
     shared: Arc<LaneShared>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 #[derive(Default)]
@@ -94,29 +94,44 @@ struct Queue {
 }
 
 impl ThreadScheduler {
-    /// Starts the threads. Deadlines count from this moment.
+    /// Starts the threads, one per lane. Deadlines count from this moment.
     ///
     /// # Errors
     ///
     /// As the system gives them, if it starts no thread.
     pub fn start() -> std::io::Result<Self> {
-        let lanes = [
-            LaneThread::start("kausal-flush", 0)?,
-            LaneThread::start("kausal-compact", COMPACTION_NICENESS)?,
-        ];
-        Ok(Self { lanes, origin: Instant::now() })
+        Self::start_with(1)
+    }
+
+    /// Starts the threads, so many of them for compactions: at least one.
+    ///
+    /// # Errors
+    ///
+    /// As the system gives them, if it starts no thread.
+    pub fn start_with(compaction_threads: usize) -> std::io::Result<Self> {
+        let scheduler = Self { lanes: [LaneThreads::new(), LaneThreads::new()], origin: Instant::now() };
+        let [flush, compaction] = &scheduler.lanes;
+        flush.start("kausal-flush", 0)?;
+        for _ in 0..compaction_threads.max(1) {
+            compaction.start("kausal-compact", COMPACTION_NICENESS)?;
+        }
+        Ok(scheduler)
     }
 }
 
-impl LaneThread {
-    fn start(name: &str, niceness: i32) -> std::io::Result<Self> {
-        let shared = Arc::<LaneShared>::default();
-        let worker = Arc::clone(&shared);
+impl LaneThreads {
+    fn new() -> Self {
+        Self { shared: Arc::default(), threads: Mutex::default() }
+    }
+
+    fn start(&self, name: &str, niceness: i32) -> std::io::Result<()> {
+        let worker = Arc::clone(&self.shared);
         let thread = thread::Builder::new().name(name.to_owned()).spawn(move || {
             step_back(niceness);
             worker.run();
         })?;
-        Ok(Self { shared, thread: Mutex::new(Some(thread)) })
+        self.threads.lock().push(thread);
+        Ok(())
     }
 
     fn shutdown(&self) {
@@ -128,9 +143,10 @@ impl LaneThread {
         self.shared.changed.notify_all();
         // A job's drop may do work of its own: not under the lock.
         drop(dropped);
-        let Some(thread) = self.thread.lock().take() else { return };
+        let threads = std::mem::take(&mut *self.threads.lock());
         // The last handle on a database may be dropped by one of its own jobs; that thread cannot wait for itself.
-        if thread.thread().id() != thread::current().id() {
+        let is_another = |thread: &JoinHandle<()>| thread.thread().id() != thread::current().id();
+        for thread in threads.into_iter().filter(is_another) {
             // Panics were caught and counted in the thread.
             let _ = thread.join();
         }
@@ -177,7 +193,7 @@ impl Scheduler for ThreadScheduler {
     }
 
     fn shutdown(&self) {
-        self.lanes.iter().for_each(LaneThread::shutdown);
+        self.lanes.iter().for_each(LaneThreads::shutdown);
     }
 
     fn panic_count(&self) -> usize {

@@ -27,6 +27,7 @@ pub(crate) struct Counters {
     pub(crate) flushes: Counter,
     pub(crate) flush_bytes_written: Counter,
     pub(crate) compactions: Counter,
+    pub(crate) compaction_parts: Counter,
     pub(crate) compaction_bytes_written: Counter,
     pub(crate) tables_moved: Counter,
 }
@@ -92,6 +93,9 @@ pub struct Stats {
     pub flush_bytes_written: u64,
     /// Compactions done.
     pub compactions: u64,
+    /// Parts of those that were cut into parts to be merged at the same time
+    /// ([`Options::compaction_threads`](crate::Options::compaction_threads)).
+    pub compaction_parts: u64,
     /// Bytes of tables written by compactions.
     pub compaction_bytes_written: u64,
     /// Tables that went to a deeper level as they were.
@@ -106,6 +110,7 @@ impl Counters {
         stats.flushes = self.flushes.get();
         stats.flush_bytes_written = self.flush_bytes_written.get();
         stats.compactions = self.compactions.get();
+        stats.compaction_parts = self.compaction_parts.get();
         stats.compaction_bytes_written = self.compaction_bytes_written.get();
         stats.tables_moved = self.tables_moved.get();
     }

@@ -8,6 +8,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use kausal_arena::Budget;
 use kausal_index::{EntryRef, Kind, SeqNo};
 use kausal_sstable::{TableOptions, TableSink, TableWriter};
 
@@ -297,7 +298,7 @@ impl Workplace<'_> {
             compression: self.options.compression_of(target.level),
             filter_bits_per_key: self.options.filter_bits_per_key,
             created_micros: self.environment.clock.unix_time().as_micros() as u64,
-            output_bytes: (self.memory.budget().ceiling() / 8).clamp(64 << 10, 1 << 20),
+            output_bytes: output_bytes(self.memory.budget()),
             ..TableOptions::default()
         };
         let vfs = &self.environment.vfs;
@@ -311,6 +312,11 @@ impl Workplace<'_> {
         })?;
         Ok(Open { writer, number, path, blobs: BTreeSet::new(), hidden_count: 0 })
     }
+}
+
+/// Bytes that a table's writer gathers before it writes them, with the memory of `budget`.
+pub(crate) fn output_bytes(budget: &Budget) -> usize {
+    (budget.ceiling() / 8).clamp(64 << 10, 1 << 20)
 }
 
 /// First and last key of a table, from those of its entries and the range of its range tombstones; and whether the last one

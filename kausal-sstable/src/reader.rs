@@ -322,6 +322,79 @@ impl Table {
         Ok(false)
     }
 
+    /// Shows `each` where the table could be divided, in order, the last of them its end: a key that nothing before the place is
+    /// after and nothing behind it before, and how many bytes of the file lie between the place and the one before. That is
+    /// `stride` at least, but for the last, and more only by as much as a block has. For whoever divides a table, or a merge of
+    /// several, into ranges of about the same size.
+    ///
+    /// Reads no data, and of the indexes those of segments longer than `stride`, unless they are in memory.
+    ///
+    /// # Errors
+    ///
+    /// [`TableError`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use kausal_arena::Budget;
+    /// # use kausal_index::{EntryRef, Kind, SeqNo};
+    /// # use kausal_sstable::{
+    /// #     BlockBuffer, FileNumber, KeyspaceId, Table, TableId, TableOptions, TableWriter,
+    /// # };
+    /// # let budget = Budget::root("tables", 4 << 20);
+    /// # let options = TableOptions { block_bytes: 64, ..TableOptions::default() };
+    /// # let mut writer =
+    /// #     TableWriter::new(Vec::new(), TableId(7), KeyspaceId::DEFAULT, options, &budget).unwrap();
+    /// # for number in 0..1_000_u32 {
+    /// #     let (key, seqno) = (number.to_be_bytes(), SeqNo::new(1).unwrap());
+    /// #     writer.add(EntryRef { key: &key, seqno, kind: Kind::Put, value: b"" }).unwrap();
+    /// # }
+    /// # let (file, _) = writer.finish().unwrap();
+    /// let bytes = file.len() as u64;
+    /// let table = Table::open(Arc::new(file), FileNumber(1), None, &budget).unwrap();
+    /// let mut buffer = BlockBuffer::new(&budget).unwrap();
+    /// let mut places = Vec::new();
+    /// table.split_points(bytes / 8, &mut buffer, |key, bytes| places.push((key.to_vec(), bytes))).unwrap();
+    /// assert!((6..=8).contains(&places.len()) && places.is_sorted());
+    /// ```
+    pub fn split_points<S: BlockSource>(
+        &self,
+        stride: u64,
+        source: &mut S,
+        mut each: impl FnMut(&[u8], u64),
+    ) -> Result<(), TableError> {
+        let (root, mut key, mut before) = (self.root(), Vec::new(), 0);
+        for (place, segment) in self.segments.iter().enumerate() {
+            let end = segment.index_handle.end();
+            if end - before > stride {
+                let damage = |what| self.file.corrupt(segment.index_handle.offset, what);
+                let index = match segment.index() {
+                    Some(index) => index,
+                    None => {
+                        source.fetch(&self.file, segment.index_handle, BlockKind::Index, 0)?;
+                        IndexBlock::of_segment(source.bytes()).map_err(damage)?
+                    }
+                };
+                // The last block's end is the segment's, which the root names.
+                for place in 0..index.count() - 1 {
+                    let block = segment.data_block(&index, place).map_err(damage)?;
+                    if block.end() - before >= stride {
+                        index.separator(place, &mut key).map_err(damage)?;
+                        each(&key, block.end() - before);
+                        before = block.end();
+                    }
+                }
+            }
+            if end - before >= stride || place + 1 == self.segments.len() {
+                root.separator(place, &mut key).map_err(|what| self.root_damage(what))?;
+                each(&key, end - before);
+                before = end;
+            }
+        }
+        Ok(())
+    }
+
     /// A cursor over all entries. Its block buffer is charged to `budget`.
     ///
     /// # Errors

@@ -56,6 +56,8 @@ counts! {
     waits,
     /// Those that gave up.
     stalls,
+    /// Parts of compactions that were cut.
+    parts,
     lies_seen,
     /// Batches written by several threads at a time.
     members,
@@ -132,8 +134,8 @@ impl Counts {
             self.read_only
         );
         println!(
-            "  {} handles poisoned and opened again, {} waits for memory, {} given up, {} for space; {} flips harmless",
-            self.poisoned, self.waits, self.stalls, self.space_pauses, self.flips_harmless
+            "  {} handles poisoned and opened again, {} waits for memory, {} given up, {} for space; {} flips harmless; {} parts of compactions",
+            self.poisoned, self.waits, self.stalls, self.space_pauses, self.flips_harmless, self.parts
         );
         println!(
             "  {} batches of threads at a time, {} in the group of another; {} with requirements, {} of them refused; {} failed, {} strays found",

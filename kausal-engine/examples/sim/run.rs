@@ -48,8 +48,9 @@ pub(crate) struct Run<'a> {
     pending_refused: u64,
     /// Errors of the same operation as the one that it answered.
     also_failed: Vec<Error>,
-    /// Waits of the open database counted so far.
+    /// Waits of the open database counted so far, and parts of its compactions.
     waits: u64,
+    parts: u64,
     /// Calls before the first write that lied.
     pub(crate) lied_at: Option<u64>,
     lie_was_seen: bool,
@@ -79,6 +80,7 @@ impl<'a> Run<'a> {
             pending_refused: 0,
             also_failed: Vec::new(),
             waits: 0,
+            parts: 0,
             lied_at: None,
             lie_was_seen: false,
             checkpoints: Vec::new(),
@@ -162,8 +164,10 @@ impl<'a> Run<'a> {
         }
         if let Some(open) = &self.open {
             check_memory(&open.engine)?;
-            self.counts.waits += open.engine.stats().write_stalls - self.waits;
-            self.waits = open.engine.stats().write_stalls;
+            let stats = open.engine.stats();
+            self.counts.waits += stats.write_stalls - self.waits;
+            self.counts.parts += stats.compaction_parts - self.parts;
+            (self.waits, self.parts) = (stats.write_stalls, stats.compaction_parts);
         }
         Ok(Next::Go)
     }
@@ -306,7 +310,7 @@ impl<'a> Run<'a> {
                     }
                     self.open = Some(Open { walks: Vec::new(), moments: Vec::new(), engine, scheduler });
                     self.counts.openings += 1;
-                    self.waits = 0;
+                    (self.waits, self.parts) = (0, 0);
                     self.look();
                     return Ok(());
                 }

@@ -1,30 +1,33 @@
-//! One compaction: a streaming merge of tables into the next level.
+//! One compaction: a streaming merge of tables into the next level, whole or in [parts](super::parts) at the same time.
 //!
-//! Working set: one block of each table of level 0, one of each run below, one block and the output buffer of the table
-//! being written, its index and the hashes of its keys; and the range tombstones of the inputs.
+//! Working set of each part: one block of each table of level 0, one of each run below, one block and the output buffer of the
+//! table being written, its index and the hashes of its keys; and the range tombstones of the inputs.
 
 use std::ops::Bound;
 use std::sync::Arc;
 use std::time::Duration;
 
+use kausal_arena::{AllocError, Budget};
 use kausal_index::{BlockIndex, Cursor, EntryRef, SeqNo};
 use kausal_sstable::{MergingCursor, PooledBuffer, RunCursor, Table, TableError};
 
+use crate::compaction::parts::Part;
 use crate::compaction::{Goal, Pick, TreeShape, pick};
 use crate::core::Core;
 use crate::error::Error;
 use crate::event::Ticket;
 use crate::flush::retire_blobs;
+use crate::job_memory::JobMemory;
 use crate::listener::EngineEvent;
-use crate::pace::JobPace;
+use crate::pace::{JobPace, JobState};
 use crate::planted::is_planted;
-use crate::range_fragments::FragmentsBuilder;
+use crate::range_fragments::{FragmentsBuilder, RangeFragments};
 use crate::read::View;
-use crate::retention::Retention;
+use crate::retention::{Retention, Stripes};
 use crate::scheduler::{Lane, Waited};
 use crate::source::{NoMemtable, Source};
 use crate::table_output::{TableOutput, Target, Written};
-use crate::version::{Change, TableFile};
+use crate::version::{Change, TableFile, Tree, Version};
 
 /// Part of the compaction's memory that one input may read ahead.
 const AHEAD_SHARE: usize = 64;
@@ -77,7 +80,7 @@ impl<I: BlockIndex + 'static> Core<I> {
     }
 
     /// Does what is worth it when nobody writes, once nothing was written for `wait`.
-    fn settle(&self, ticket: Ticket, wait: Duration) -> Result<Rested, Error> {
+    fn settle(self: &Arc<Self>, ticket: Ticket, wait: Duration) -> Result<Rested, Error> {
         let is_over = || self.health.is_closed() || self.background.is_paused();
         if is_over() || self.pick(Goal::Settled).is_none() {
             return Ok(Rested::Done);
@@ -96,7 +99,7 @@ impl<I: BlockIndex + 'static> Core<I> {
         while !is_over() {
             self.health.check_poisoned()?;
             let Some(picked) = self.pick(Goal::Settled) else { break };
-            if !self.compact(&picked, Urgency::AtRest)? {
+            if !self.compact(picked, Urgency::AtRest)? {
                 return Ok(Rested::GivenUp);
             }
             self.progress.signal();
@@ -105,11 +108,11 @@ impl<I: BlockIndex + 'static> Core<I> {
     }
 
     /// Compacts until all that was written up to `through` is on one level of its keyspace.
-    pub(crate) fn compact_everything(&self, through: SeqNo) -> Result<(), Error> {
+    pub(crate) fn compact_everything(self: &Arc<Self>, through: SeqNo) -> Result<(), Error> {
         self.compact_while_picked(Goal::Everything(through))
     }
 
-    fn compact_while_picked(&self, goal: Goal) -> Result<(), Error> {
+    fn compact_while_picked(self: &Arc<Self>, goal: Goal) -> Result<(), Error> {
         // One compaction at a time, so that no two take the same tables.
         let _turn = self.compaction_turn.lock();
         while !self.health.is_closed() {
@@ -118,7 +121,7 @@ impl<I: BlockIndex + 'static> Core<I> {
                 return Ok(());
             }
             let Some(picked) = self.pick(goal) else { return Ok(()) };
-            self.compact(&picked, Urgency::Due)?;
+            self.compact(picked, Urgency::Due)?;
             self.progress.signal();
         }
         Ok(())
@@ -147,10 +150,12 @@ impl<I: BlockIndex + 'static> Core<I> {
     }
 
     /// Merges what was picked. Answers `false` if it was given up, or the database is being closed.
-    pub(super) fn compact(&self, picked: &Pick, urgency: Urgency) -> Result<bool, Error> {
-        if is_move(picked) {
-            return self.move_tables(picked).map(|()| true);
+    pub(super) fn compact(self: &Arc<Self>, picked: Pick, urgency: Urgency) -> Result<bool, Error> {
+        if is_move(&picked) {
+            return self.move_tables(&picked).map(|()| true);
         }
+        let merge = Arc::new(Merge::new(self, picked, urgency));
+        let picked = &merge.picked;
         let inputs: Vec<Arc<TableFile>> = picked.inputs().cloned().collect();
         crate::trace::span!(
             "compaction",
@@ -162,7 +167,7 @@ impl<I: BlockIndex + 'static> Core<I> {
         let level0_taken = picked.inputs().filter(|file| file.meta().level == 0).count();
         let _running = self.flow.begin_job(Lane::Compaction, level0_taken);
         self.tell_begun(picked);
-        let merged = if picked.drops { Some((Vec::new(), 0)) } else { self.merge(picked, urgency)? };
+        let merged = if picked.drops { Some((Vec::new(), 0)) } else { self.merge(&merge)? };
         // `None` if it was given up: what was merged so far is gone, its inputs are not.
         let Some((added, bytes)) = merged else { return Ok(false) };
         let stays = |file: &&Arc<TableFile>| usize::from(file.meta().level) == picked.level;
@@ -211,54 +216,60 @@ impl<I: BlockIndex + 'static> Core<I> {
     }
 
     /// Merges the inputs into new tables; `None` if it was given up.
-    fn merge(&self, picked: &Pick, urgency: Urgency) -> Result<Option<Written>, Error> {
-        let version = Arc::clone(&self.view().version);
-        let memory = &self.plan.compaction;
-        let budget = memory.budget();
+    fn merge(self: &Arc<Self>, merge: &Arc<Merge>) -> Result<Option<Written>, Error> {
         if is_planted("compaction_holds_inputs") {
-            drop(budget.reserve(picked.inputs().map(|file| file.meta().file_bytes as usize).sum())?);
+            let bytes = merge.picked.inputs().map(|file| file.meta().file_bytes as usize).sum();
+            drop(self.plan.compaction.budget().reserve(bytes)?);
         }
+        if let Some(merged) = self.try_merge_in_parts(merge)? {
+            return Ok(merged);
+        }
+        self.merge_part(merge, Part::default(), &self.plan.compaction)
+    }
+
+    /// Merges what the inputs have of a part's keys, in `memory`.
+    pub(super) fn merge_part(
+        &self,
+        merge: &Merge,
+        part: Part<'_>,
+        memory: &JobMemory,
+    ) -> Result<Option<Written>, Error> {
+        let Merge { picked, version, stripes, given_up_after, state } = merge;
+        let budget = memory.budget();
         let blobs: Vec<_> = picked.inputs().flat_map(|file| file.blobs()).collect();
         let find_blob =
             |number| blobs.iter().find(|blob| blob.number() == number).map(|&blob| Arc::clone(blob));
         let new_number = || self.new_file_number();
         let entry_count = picked.inputs().map(|file| file.meta().entry_count).sum();
         let is_deep = picked.inputs().all(|file| file.meta().level > 0);
-        let pace = JobPace::new(self, Lane::Compaction, entry_count).deep(is_deep);
-        let pace = pace.given_up_for_flushes(urgency == Urgency::AtRest);
+        let pace = JobPace::new(self, Lane::Compaction, entry_count, state).deep(is_deep);
+        let pace = pace.given_up_after(*given_up_after);
         let place = self.workplace(memory, &new_number, &find_blob, &pace);
         let Some(tree) = version.tree(picked.keyspace) else { return Ok(Some((Vec::new(), 0))) };
         let file_bytes = self.table_bytes();
         let target = Target { keyspace: picked.keyspace, level: picked.level as u8, file_bytes };
-        let stripes = self.stripes();
-        let mut fragments = FragmentsBuilder::new(budget)?;
-        for file in picked.inputs() {
-            file.table().range_tombstones().iter().try_for_each(|range| fragments.add(range))?;
-        }
-        let fragments = fragments
-            .build(&stripes, |start, end| !tree.reaches_below(picked.level, start, Bound::Excluded(end)))?;
-        let mut output = TableOutput::new(place, target, fragments);
-        let mut retention = Retention::new(stripes);
-        // A run ends for its cursor where a table has no entry: such a one holds range tombstones only, taken above.
-        let has_entries = |file: &&Arc<TableFile>| file.meta().entry_count > 0;
-        let tables_of = |run: &Vec<Arc<TableFile>>| {
-            run.iter().filter(has_entries).map(|file| Arc::clone(file.table())).collect()
-        };
-        let runs: Vec<Vec<Arc<Table>>> = picked.runs.iter().map(tables_of).collect();
+        let mut output = TableOutput::new(place, target, merge.fragments(tree, part, budget)?);
+        let mut retention = Retention::new(stripes.clone());
+        let runs = part_of_runs(&picked.runs, part);
         // An error names a table by its number; the path is that number's.
         let damage = |error: TableError| self.table_error(error);
-        // What is read ahead stays held: it must not take the room that a later block, or the output, will need.
-        let ahead_bytes = ((budget.ceiling() / AHEAD_SHARE) as u64).min(AHEAD_BYTES_MAX);
         let mut sources: Vec<Source<'_, NoMemtable, PooledBuffer<'_>>> = Vec::with_capacity(runs.len());
         for run in &runs {
             let mut cursor = RunCursor::from_source(run, memory.buffers().lend()?);
-            cursor.set_read_ahead(ahead_bytes);
+            cursor.set_read_ahead(ahead_bytes(budget));
             sources.push(Source::Run(cursor));
         }
-        let mut merge = MergingCursor::new(sources);
-        let is_there = merge.seek_to_first().map_err(damage)?;
+        let mut cursor = MergingCursor::new(sources);
+        let is_there = match part.lower {
+            Some(lower) => cursor.seek(lower, SeqNo::MAX),
+            None => cursor.seek_to_first(),
+        };
+        let is_there = is_there.map_err(damage)?;
         let (mut entries, mut ended) = (0_u64, Ok(()));
         let mut keep = |entry: EntryRef<'_>| {
+            if part.upper.is_some_and(|upper| entry.key >= upper) {
+                return Err(Ended::AtUpper);
+            }
             entries += 1;
             if entries.is_multiple_of(LOOK_ENTRIES) && pace.is_over() {
                 return Err(Ended::GivenUp);
@@ -271,7 +282,7 @@ impl<I: BlockIndex + 'static> Core<I> {
             Ok(())
         };
         if is_there {
-            merge
+            cursor
                 .walk(|entry| {
                     ended = keep(entry);
                     ended.is_ok()
@@ -279,17 +290,65 @@ impl<I: BlockIndex + 'static> Core<I> {
                 .map_err(damage)?;
         }
         match ended {
-            Ok(()) => output.finish().map(Some),
+            Ok(()) | Err(Ended::AtUpper) => output.finish().map(Some),
             Err(Ended::GivenUp) => Ok(None),
             Err(Ended::Failed(error)) => Err(error),
         }
     }
 }
 
+/// What all who merge parts of one compaction have in common.
+pub(super) struct Merge {
+    pub(super) picked: Pick,
+    version: Arc<Version>,
+    /// The same for all parts: what one of them leaves out is not missed by another.
+    stripes: Stripes,
+    /// Flushes that had ended when it began, if it is given up for the next one.
+    given_up_after: Option<u64>,
+    pub(super) state: JobState,
+}
+
+impl Merge {
+    fn new<I: BlockIndex + 'static>(core: &Core<I>, picked: Pick, urgency: Urgency) -> Self {
+        let version = Arc::clone(&core.view().version);
+        let given_up_after = (urgency == Urgency::AtRest).then(|| core.counters.flushes.get());
+        Self { picked, version, stripes: core.stripes(), given_up_after, state: JobState::default() }
+    }
+
+    /// The range tombstones of the inputs over the keys of a part.
+    fn fragments(&self, tree: &Tree, part: Part<'_>, budget: &Budget) -> Result<RangeFragments, AllocError> {
+        let mut fragments = FragmentsBuilder::new(budget)?;
+        for file in self.picked.inputs() {
+            let mut ranges = file.table().range_tombstones().iter().filter_map(|range| part.clip(range));
+            ranges.try_for_each(|range| fragments.add(range))?;
+        }
+        let is_bottom =
+            |start: &[u8], end: &[u8]| !tree.reaches_below(self.picked.level, start, Bound::Excluded(end));
+        fragments.build(&self.stripes, is_bottom)
+    }
+}
+
 /// Why a merge ended before all was read.
 enum Ended {
+    /// What comes is of the next part.
+    AtUpper,
     GivenUp,
     Failed(Error),
+}
+
+/// What a cursor may read ahead. It stays held: it must not take the room that a later block, or the output, will need.
+pub(super) fn ahead_bytes(budget: &Budget) -> u64 {
+    ((budget.ceiling() / AHEAD_SHARE) as u64).min(AHEAD_BYTES_MAX)
+}
+
+/// The tables that may have entries of a part, run by run.
+fn part_of_runs(runs: &[Vec<Arc<TableFile>>], part: Part<'_>) -> Vec<Vec<Arc<Table>>> {
+    // A run ends for its cursor where a table has no entry: such a one holds range tombstones only.
+    let has_entries = |file: &&Arc<TableFile>| file.meta().entry_count > 0 && part.overlaps(file.meta());
+    let tables_of = |run: &Vec<Arc<TableFile>>| {
+        run.iter().filter(has_entries).map(|file| Arc::clone(file.table())).collect()
+    };
+    runs.iter().map(tables_of).filter(|tables: &Vec<Arc<Table>>| !tables.is_empty()).collect()
 }
 
 /// Whether the tables can go to their new level as they are: they are one run, and a merge would leave nothing out.

@@ -13,11 +13,13 @@
 //! | `pick` | from a step to the tables that it takes |
 //! | `range` | the same for a part of a keyspace that somebody asks for |
 //! | `job` | merges them, streaming, within a fixed working set |
+//! | `parts` | the same for ranges of their keys at the same time |
 
 mod fifo;
 mod job;
 mod lazy_leveling;
 mod leveled;
+mod parts;
 mod pick;
 mod policy;
 mod range;

@@ -25,7 +25,7 @@ use crate::version::{LEVEL_COUNT, TableFile, Tree};
 impl<I: BlockIndex + 'static> Core<I> {
     /// Compacts until no key of the range is in more than one level, as far as it was written up to `through`.
     pub(crate) fn compact_range(
-        &self,
+        self: &Arc<Self>,
         keyspace: KeyspaceId,
         range: &KeyRange,
         through: SeqNo,
@@ -38,7 +38,7 @@ impl<I: BlockIndex + 'static> Core<I> {
             let Some(picked) = pick_range(tree, &*self.compaction_policy, range, through) else {
                 return Ok(());
             };
-            self.compact(&picked, Urgency::Due)?;
+            self.compact(picked, Urgency::Due)?;
             self.progress.signal();
         }
         Ok(())

@@ -36,6 +36,7 @@ pub fn publish(metrics: &Metrics) {
     counter!("kausal_syncs_total").absolute(writes.syncs);
     counter!("kausal_flushes_total").absolute(stats.flushes);
     counter!("kausal_flush_bytes_total").absolute(stats.flush_bytes_written);
+    counter!("kausal_compaction_parts_total").absolute(stats.compaction_parts);
     counter!("kausal_blob_bytes_total").absolute(stats.blob_bytes_written);
     counter!("kausal_cache_hits_total").absolute(stats.block_cache_hits);
     counter!("kausal_cache_misses_total").absolute(stats.block_cache_misses);

@@ -2,8 +2,8 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 
 use kausal_engine::vfs::{Advice, DirEntry, FileLock, LogFile, OpenMode, StdVfs, Vfs, VfsFile};
 use kausal_engine::{Builder, Environment, Options, StorageEngine};
@@ -21,6 +21,10 @@ pub(crate) struct Faults {
     pub(crate) fails_syncs: AtomicBool,
     /// A full disk lets half of a record through first.
     pub(crate) tears: AtomicBool,
+    /// An append by a thread for compactions is a panic, and every other one waits for that.
+    pub(crate) panics_in_compaction: AtomicBool,
+    has_panicked: Mutex<bool>,
+    panicked: Condvar,
     /// Calls that store into a log.
     pub(crate) stores: AtomicU64,
     /// Calls that sync a log.
@@ -34,6 +38,19 @@ impl Faults {
 
     fn is(fault: &AtomicBool) -> bool {
         fault.load(Ordering::SeqCst)
+    }
+
+    fn panic_in_compaction(&self) {
+        if !Self::is(&self.panics_in_compaction) {
+            return;
+        }
+        if std::thread::current().name() == Some("kausal-compact") {
+            *self.has_panicked.lock().unwrap() = true;
+            self.panicked.notify_all();
+            panic!("a fault of the disk");
+        }
+        let has_panicked = self.has_panicked.lock().unwrap();
+        drop(self.panicked.wait_while(has_panicked, |has_panicked| !*has_panicked).unwrap());
     }
 
     fn room(&self) -> io::Result<()> {
@@ -56,7 +73,7 @@ impl FaultyVfs {
     }
 
     pub(crate) fn open(&self, folder: &Path, options: Options) -> StorageEngine {
-        let environment = Environment { vfs: Arc::new(self.clone()), ..Environment::system().unwrap() };
+        let environment = Environment { vfs: Arc::new(self.clone()), ..Environment::system_with(4).unwrap() };
         Builder::<kausal_engine::DefaultIndex>::new(folder, options).environment(environment).open().unwrap()
     }
 }
@@ -75,6 +92,7 @@ impl VfsFile for FaultyFile {
     }
 
     fn append(&self, bytes: &[u8]) -> io::Result<u64> {
+        self.1.panic_in_compaction();
         self.1.room()?;
         self.0.append(bytes)
     }

@@ -4,6 +4,7 @@
 
 mod checkpoint;
 mod compact_range;
+mod compaction_parts;
 mod compression;
 mod damage;
 mod durability;

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod compaction;
+mod compaction_parts;
 mod flush;
 mod format;
 mod reopen;

@@ -35,6 +35,7 @@ fn json_of(metrics: &Metrics) -> Value {
         "flushes": stats.flushes,
         "flush_bytes_written": stats.flush_bytes_written,
         "compactions": stats.compactions,
+        "compaction_parts": stats.compaction_parts,
         "compaction_bytes_written": stats.compaction_bytes_written,
         "blob_bytes_written": stats.blob_bytes_written,
         "write_stalls": stats.write_stalls,
