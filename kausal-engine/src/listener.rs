@@ -41,6 +41,9 @@ pub enum EngineEvent {
     StallEnded { reason: StallReason, waited: Duration },
     /// A flush or a compaction has met something that passes, and will try again.
     Obstacle { reason: StallReason },
+    /// Pinned values have so many bytes, and one more would have been beyond the limit: it was copied, as others will be. Told
+    /// once until half of the limit is free again.
+    PinnedLimitReached { bytes: usize, limit: usize },
     /// Something failed for good: no more writes until the database is opened again.
     BackgroundError { reason: String },
     /// The engine was dropped, and could not close the database. The next open recovers.

@@ -3,6 +3,7 @@
 //! 1. A value that lies beside its key in a table is pinned where it is, in a block of the cache.
 //! 2. What values pin between calls is counted, and limited. Above the limit, and where there is nothing to pin, the value is
 //!    copied: pins are never the reason that a look-up fails.
+//!    Whoever listens hears that the limit was reached, once until half of it is free again.
 //! 3. A value in a memtable is copied too. A pin would keep the memtable's region, which is half of what writers have: a
 //!    thread that kept two values and went on writing would wait for itself.
 //!
@@ -12,13 +13,14 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use kausal_arena::sync::{AtomicUsize, Ordering};
+use kausal_arena::sync::{AtomicBool, AtomicUsize, Ordering};
 use kausal_index::{BlockIndex, Kind};
 use kausal_sstable::{BlockSource, LookupBlocks};
 
 use crate::core::Core;
 use crate::error::Error;
 use crate::ids::KeyspaceId;
+use crate::listener::EngineEvent;
 use crate::planted::is_planted;
 use crate::read::{Found, Origin};
 use crate::scan::ValueReader;
@@ -28,11 +30,16 @@ use crate::scan::ValueReader;
 pub(crate) struct PinnedBytes {
     used: AtomicUsize,
     max: usize,
+    /// Whether the limit was reached, and not half of it has been free since.
+    is_reached: AtomicBool,
+    /// Whether that is still to be told.
+    is_untold: AtomicBool,
 }
 
 impl PinnedBytes {
     pub(crate) fn new(max: usize) -> Self {
-        Self { used: AtomicUsize::new(0), max }
+        let [is_reached, is_untold] = [AtomicBool::new(false), AtomicBool::new(false)];
+        Self { used: AtomicUsize::new(0), max, is_reached, is_untold }
     }
 
     /// Counts `bytes` more, if there is room for them.
@@ -40,7 +47,19 @@ impl PinnedBytes {
         let share = Share { of: Arc::clone(self), bytes };
         // Relaxed: a count that orders nothing. A refused share is given back by its drop.
         let used = self.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
-        (used <= self.max || is_planted("pin_without_limit")).then_some(share)
+        if used <= self.max || is_planted("pin_without_limit") {
+            return Some(share);
+        }
+        if !self.is_reached.swap(true, Ordering::Relaxed) {
+            self.is_untold.store(true, Ordering::Relaxed);
+        }
+        None
+    }
+
+    /// Whether the limit was reached since this was asked last.
+    fn take_untold(&self) -> bool {
+        // A load first: nearly always there is nothing to tell.
+        self.is_untold.load(Ordering::Relaxed) && self.is_untold.swap(false, Ordering::Relaxed)
     }
 
     /// Bytes pinned now.
@@ -58,7 +77,11 @@ struct Share {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        self.of.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        let before = self.of.used.fetch_sub(self.bytes, Ordering::Relaxed);
+        // Half, so that a value that comes and goes at the limit is not told of each time.
+        if self.of.is_reached.load(Ordering::Relaxed) && before - self.bytes <= self.of.max / 2 {
+            self.of.is_reached.store(false, Ordering::Relaxed);
+        }
     }
 }
 
@@ -172,6 +195,10 @@ impl<I: BlockIndex + 'static> Core<I> {
             })
         });
         self.metrics.end_get(begun, place, Some(clock));
+        if self.pinned.take_untold() {
+            let (bytes, limit) = (self.pinned.used(), self.pinned.max);
+            self.events.tell(|| EngineEvent::PinnedLimitReached { bytes, limit });
+        }
         match found? {
             None => Ok(None),
             Some(Found::Inline(value)) => Ok(Some(value)),

@@ -1,5 +1,10 @@
 //! Values that are pinned where they lie: they outlive what happens to the database, and are limited.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use kausal_engine::{Builder, DefaultIndex, EngineEvent, EventListener};
+
 use crate::open;
 
 #[test]
@@ -46,6 +51,46 @@ fn beyond_the_limit_values_are_copied() {
     assert!(pinned.iter().all(|pinned| pinned[..] == value[..]));
     drop(pinned);
     assert!(!engine.get_pinned(b"pear").unwrap().unwrap().is_copy());
+}
+
+/// Counts how often the limit was reached.
+#[derive(Debug, Default)]
+struct Reached(AtomicUsize);
+
+impl EventListener for Reached {
+    fn event(&self, event: &EngineEvent) {
+        if let EngineEvent::PinnedLimitReached { bytes, limit } = event {
+            assert!(limit / 2 < *bytes && bytes <= limit, "{bytes} of {limit}");
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+#[test]
+fn that_the_limit_was_reached_is_told_once_until_half_of_it_is_free() {
+    let (folder, reached) = (tempfile::tempdir().unwrap(), Arc::new(Reached::default()));
+    let builder = Builder::<DefaultIndex>::new(folder.path(), crate::small()).listener(Arc::clone(&reached));
+    let engine = builder.open().unwrap();
+    engine.put(b"pear", &[7; 60_000]).unwrap();
+    engine.flush().unwrap();
+    let pin = |count: usize| -> Vec<_> {
+        (0..count).map(|_| engine.get_pinned(b"pear").unwrap().unwrap()).collect()
+    };
+    let told = || reached.0.load(Ordering::SeqCst);
+    // Eight are pinned, the others copied.
+    let mut pinned = pin(8);
+    assert_eq!(told(), 0);
+    pinned.extend(pin(5));
+    assert_eq!(told(), 1);
+    // One comes and goes at the limit.
+    for _ in 0..3 {
+        drop(pinned.remove(0));
+        pinned.extend(pin(2));
+    }
+    assert_eq!(told(), 1);
+    pinned.clear();
+    pinned.extend(pin(9));
+    assert_eq!(told(), 2);
 }
 
 #[test]
