@@ -145,8 +145,9 @@ impl<I: BlockIndex + 'static> StorageEngine<I> {
     /// # Errors
     ///
     /// [`Error::InvalidArgument`] if the name is empty or longer than
-    /// [`KEYSPACE_NAME_BYTES_MAX`](crate::KEYSPACE_NAME_BYTES_MAX); [`Error::Io`], after which the database takes no more
-    /// writes; [`Error::Poisoned`], [`Error::ReadOnly`].
+    /// [`KEYSPACE_NAME_BYTES_MAX`](crate::KEYSPACE_NAME_BYTES_MAX); [`Error::MemoryBudget`] if what is kept of all keyspaces would
+    /// be more than an eighth of the budget; [`Error::Io`], after which the database takes no more writes; [`Error::Poisoned`],
+    /// [`Error::ReadOnly`].
     pub fn create_keyspace(&self, name: &str) -> Result<Keyspace<'_, I>, Error> {
         self.core.create_keyspace(name).map(|id| Keyspace::new(self, id))
     }

@@ -26,7 +26,7 @@ use crate::pinned::PinnedValue;
 use crate::read::{Found, View};
 use crate::scan::{Cursor, KeyRange, ValueReader};
 use crate::snapshot::Snapshot;
-use crate::version::DEFAULT_NAME;
+use crate::version::{DEFAULT_NAME, KeyspaceName};
 
 /// Longest name of a keyspace, in bytes.
 pub const KEYSPACE_NAME_BYTES_MAX: usize = 255;
@@ -364,7 +364,8 @@ impl<I: BlockIndex + 'static> Core<I> {
         }
         // Under the lock: nothing is appended behind an edit that failed.
         self.health.check_poisoned()?;
-        let added = versions.add_keyspace(name);
+        let kept = KeyspaceName::charged(name, &self.plan.keyspaces)?;
+        let added = versions.add_keyspace(name, kept);
         let (id, version) = added.inspect_err(|error| self.poison_unless_full(error))?;
         self.change_view(|view| View { version, ..view.clone() });
         Ok(id)

@@ -14,6 +14,7 @@
 //! | · look-ups | 1/16 | 1/4 | block buffers of look-ups, pieces of blobs |
 //! | · walks | 0 | 1/4 | a block buffer of each table that a cursor merges |
 //! | cursors | 1/64 | 1/8 | what cursors keep between calls |
+//! | keyspaces | 0 | 1/8 | what is kept of each keyspace beside its tables |
 //! | events | all of it | 64 KiB | the last memory events |
 //!
 //! What no floor sets aside is lent to whoever comes, mostly to the block cache. All others come before it: where they want
@@ -67,6 +68,7 @@ pub(crate) struct MemoryPlan {
     pub(crate) lookups: Budget,
     pub(crate) walks: Budget,
     pub(crate) cursors: Budget,
+    pub(crate) keyspaces: Budget,
     /// Size of one memtable region.
     pub(crate) region_bytes: usize,
     /// Bytes that values may pin between calls.
@@ -106,6 +108,7 @@ impl MemoryPlan {
             lookups: reads.child("look-ups", bytes / 16, bytes / 4)?,
             walks: reads.child("walks", 0, bytes / 4)?,
             cursors: first("cursors", bytes / 64, bytes / 8)?,
+            keyspaces: first("keyspaces", 0, bytes / 8)?,
             root,
             region_bytes,
             pinned_bytes_max: bytes / 16,

@@ -467,7 +467,7 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
 
     /// The state of a database that is only read: nothing begins.
     fn stay(&mut self) -> Result<(WriteState, VersionSet), Error> {
-        let version = Arc::new(Version::of(self.tables.drain(..), &self.keyspaces));
+        let version = Arc::new(Version::of(self.tables.drain(..), &self.keyspaces, &self.plan.keyspaces)?);
         let log = WalWriter::read_only(self.directory);
         let writer = WriteState::new(log, self.last_seqno, &self.plan.wal, &[])?;
         Ok((writer, VersionSet::new(None, version, self.next_keyspace)))
@@ -535,7 +535,7 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
             ..VersionEdit::default()
         };
         let manifest = ManifestWriter::begin(vfs, self.directory, database_id, manifest, &state)?;
-        let version = Arc::new(Version::of(self.tables.drain(..), &self.keyspaces));
+        let version = Arc::new(Version::of(self.tables.drain(..), &self.keyspaces, &self.plan.keyspaces)?);
         // The manifest's switch has synced the directory.
         let writer = WriteState::new(log, self.last_seqno, &self.plan.wal, &recovered)?;
         Ok((writer, VersionSet::new(Some(manifest), version, self.next_keyspace)))

@@ -24,10 +24,12 @@ mod tree;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use kausal_arena::{AllocError, Budget};
+
 pub(crate) use open_files::OpenFiles;
 pub(crate) use set::{Change, Place, VersionSet};
 pub(crate) use table_file::{Source, TableFile};
-pub(crate) use tree::{LEVEL_COUNT, Level, Tree};
+pub(crate) use tree::{KeyspaceName, LEVEL_COUNT, Level, Tree};
 
 use crate::ids::KeyspaceId;
 
@@ -42,21 +44,22 @@ pub(crate) struct Version {
 }
 
 impl Version {
-    /// The version of these tables, in any order, and of the keyspaces beside the default one.
+    /// The version of these tables, in any order, and of the keyspaces beside the default one, which are charged to `budget`.
     pub(crate) fn of(
         files: impl IntoIterator<Item = Arc<TableFile>>,
         keyspaces: &BTreeMap<KeyspaceId, String>,
-    ) -> Self {
+        budget: &Budget,
+    ) -> Result<Self, AllocError> {
         let mut files_of: BTreeMap<KeyspaceId, Vec<Arc<TableFile>>> = BTreeMap::new();
         for file in files {
             files_of.entry(file.meta().keyspace).or_default().push(file);
         }
-        let default = (KeyspaceId::DEFAULT, DEFAULT_NAME);
-        let others = keyspaces.iter().map(|(&id, name)| (id, name.as_str()));
-        let trees = std::iter::once(default)
-            .chain(others)
-            .map(|(id, name)| Arc::new(Tree::of(id, name.into(), files_of.remove(&id).unwrap_or_default())));
-        Self { trees: trees.collect() }
+        let mut tree = |id, name| Arc::new(Tree::of(id, name, files_of.remove(&id).unwrap_or_default()));
+        let mut trees = vec![tree(KeyspaceId::DEFAULT, KeyspaceName::default_of(budget))];
+        for (&id, name) in keyspaces {
+            trees.push(tree(id, KeyspaceName::charged(name, budget)?));
+        }
+        Ok(Self { trees })
     }
 
     /// The version after `removed` have gone and `added` have come. Trees that nothing happens to are shared.
@@ -68,14 +71,14 @@ impl Version {
             }
             let kept = tree.files().filter(|file| !removed.iter().any(|gone| Arc::ptr_eq(gone, file)));
             let files = kept.chain(added.iter().filter(is_of_tree)).cloned().collect();
-            Arc::new(Tree::of(tree.keyspace(), Arc::clone(tree.name()), files))
+            Arc::new(tree.with(files))
         });
         Self { trees: trees.collect() }
     }
 
     /// The version with one more keyspace, whose number is the largest.
-    pub(crate) fn with_keyspace(&self, id: KeyspaceId, name: &str) -> Self {
-        let tree = Arc::new(Tree::of(id, name.into(), Vec::new()));
+    pub(crate) fn with_keyspace(&self, id: KeyspaceId, name: Arc<KeyspaceName>) -> Self {
+        let tree = Arc::new(Tree::of(id, name, Vec::new()));
         Self { trees: self.trees.iter().cloned().chain([tree]).collect() }
     }
 
@@ -99,7 +102,7 @@ impl Version {
 
     /// The tree of the keyspace with this name.
     pub(crate) fn tree_named(&self, name: &str) -> Option<&Arc<Tree>> {
-        self.trees.iter().find(|tree| **tree.name() == *name)
+        self.trees.iter().find(|tree| tree.name() == name)
     }
 
     /// Every table, keyspace by keyspace, from level 0 downwards.

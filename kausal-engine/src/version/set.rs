@@ -14,7 +14,7 @@ use kausal_index::SeqNo;
 use crate::error::Error;
 use crate::ids::{FileNumber, KeyspaceId};
 use crate::manifest::{ManifestWriter, VersionEdit};
-use crate::version::{TableFile, Version};
+use crate::version::{KeyspaceName, TableFile, Version};
 use crate::vfs::Vfs;
 use crate::wal::PreviousLog;
 
@@ -113,7 +113,11 @@ impl VersionSet {
     }
 
     /// Makes a keyspace durable and current. After an error, as after one of [`apply`](Self::apply).
-    pub(crate) fn add_keyspace(&mut self, name: &str) -> Result<(KeyspaceId, Arc<Version>), Error> {
+    pub(crate) fn add_keyspace(
+        &mut self,
+        name: &str,
+        kept: Arc<KeyspaceName>,
+    ) -> Result<(KeyspaceId, Arc<Version>), Error> {
         let id = self.next_keyspace;
         let next = id.0.checked_add(1).map(KeyspaceId).ok_or_else(|| {
             Error::invalid("the numbers of keyspaces are used up; copy the data into a new database")
@@ -125,7 +129,7 @@ impl VersionSet {
         };
         self.manifest()?.append(&edit)?;
         self.next_keyspace = next;
-        self.current = Arc::new(self.current.with_keyspace(id, name));
+        self.current = Arc::new(self.current.with_keyspace(id, kept));
         Ok((id, Arc::clone(&self.current)))
     }
 

@@ -3,12 +3,13 @@
 use std::ops::{Bound, Range};
 use std::sync::Arc;
 
+use kausal_arena::{AllocError, Budget, Reservation};
 use kausal_index::SeqNo;
 use kausal_sstable::Table;
 
 use crate::ids::KeyspaceId;
-use crate::version::TableFile;
 use crate::version::fences::{Fences, Side};
+use crate::version::{DEFAULT_NAME, TableFile};
 
 /// Levels of a tree. Level 6 of a tree with fan-out 10 above 16 MiB holds 160 TiB.
 pub(crate) const LEVEL_COUNT: usize = 7;
@@ -101,11 +102,36 @@ impl Level {
     }
 }
 
+/// A keyspace's name, and the charge for what is kept of a keyspace beside its tables. Its trees of one version after the other
+/// share it.
+#[derive(Debug)]
+pub(crate) struct KeyspaceName {
+    text: Box<str>,
+    _charge: Reservation,
+}
+
+/// Bytes kept for a keyspace beside its name and its tables: its tree, and its places in lists.
+const KEYSPACE_BYTES: usize =
+    size_of::<Tree>() + LEVEL_COUNT * size_of::<Level>() + size_of::<KeyspaceName>() + 128;
+
+impl KeyspaceName {
+    /// The name of a keyspace that somebody created, charged to `budget`.
+    pub(crate) fn charged(name: &str, budget: &Budget) -> Result<Arc<Self>, AllocError> {
+        let charge = budget.reserve(KEYSPACE_BYTES + name.len())?;
+        Ok(Arc::new(Self { text: name.into(), _charge: charge }))
+    }
+
+    /// That of the keyspace which every database has.
+    pub(crate) fn default_of(budget: &Budget) -> Arc<Self> {
+        Arc::new(Self { text: DEFAULT_NAME.into(), _charge: Reservation::empty(budget) })
+    }
+}
+
 /// All tables of one keyspace.
 #[derive(Clone, Debug)]
 pub(crate) struct Tree {
     keyspace: KeyspaceId,
-    name: Arc<str>,
+    name: Arc<KeyspaceName>,
     levels: Vec<Level>,
     /// Those below level 0 that have tables: most trees have two or three, and every look-up asks.
     deeper: Box<[u8]>,
@@ -113,7 +139,7 @@ pub(crate) struct Tree {
 
 impl Tree {
     /// The tree of these tables, in any order.
-    pub(crate) fn of(keyspace: KeyspaceId, name: Arc<str>, files: Vec<Arc<TableFile>>) -> Self {
+    pub(crate) fn of(keyspace: KeyspaceId, name: Arc<KeyspaceName>, files: Vec<Arc<TableFile>>) -> Self {
         let mut levels = vec![Vec::new(); LEVEL_COUNT];
         for file in files {
             levels[usize::from(file.meta().level)].push(file);
@@ -133,8 +159,13 @@ impl Tree {
         self.keyspace
     }
 
-    pub(crate) fn name(&self) -> &Arc<str> {
-        &self.name
+    pub(crate) fn name(&self) -> &str {
+        &self.name.text
+    }
+
+    /// The tree of the same keyspace with other tables.
+    pub(super) fn with(&self, files: Vec<Arc<TableFile>>) -> Self {
+        Self::of(self.keyspace, Arc::clone(&self.name), files)
     }
 
     pub(crate) fn levels(&self) -> &[Level] {

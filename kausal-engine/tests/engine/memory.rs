@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use kausal_engine::{KeyRange, MemoryReport, StorageEngine};
+use kausal_engine::{Error, KeyRange, MemoryReport, StorageEngine};
 
 use crate::{open, small};
 
@@ -65,6 +65,40 @@ fn a_table_is_charged_for_its_name_and_its_bounds() {
     let each = (charged(21, 0) - one) / 20;
     println!("a table takes {each} bytes, and {more_for_keys} more with a key of 1,000");
     assert!((1_200..3_000).contains(&each), "{each} bytes for each further table");
+}
+
+/// What a keyspace keeps is charged while it is there, as much after the next open, and limited: one too many is refused, and
+/// nothing else is.
+#[test]
+fn a_keyspace_is_charged_for_its_tree_and_its_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path());
+    let charged = |engine: &StorageEngine| {
+        let report = engine.memory_report();
+        assert_exact(&report);
+        report.nodes().iter().find(|node| &*node.name == "keyspaces").unwrap().used
+    };
+    assert_eq!(charged(&engine), 0, "the one that every database has is no more than its engine");
+    let mut count = 0;
+    let refused = loop {
+        match engine.create_keyspace(&format!("{count:0200}")) {
+            Ok(_) => count += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(refused, Error::MemoryBudget(_)), "{refused}");
+    let each = charged(&engine) / count;
+    println!("a keyspace with a name of 200 bytes takes {each} bytes, {count} have room");
+    assert!((600..2_000).contains(&each) && charged(&engine) <= (8 << 20) / 8);
+    engine.put(b"apple", b"red").unwrap();
+    engine.flush().unwrap();
+    let full = charged(&engine);
+    assert!(engine.drop_keyspace(&format!("{:0200}", 0)).unwrap());
+    assert_eq!(charged(&engine), full - each);
+    engine.close().unwrap();
+    let engine = open(folder.path());
+    assert_eq!(charged(&engine), full - each);
+    engine.create_keyspace("short").unwrap();
 }
 
 #[test]
