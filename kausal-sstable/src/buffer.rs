@@ -20,7 +20,7 @@ const BUFFER_BYTES_MIN: usize = 8 << 10;
 const STORED_BYTES_KEPT_MAX: usize = 256 << 10;
 /// A buffer keeps the memory of a block of this size for the next one, also if a cache took the block.
 const LARGE_BLOCK_BYTES: usize = 16 << 10;
-/// A walk puts keys together; the longest takes this.
+/// A walk puts keys of data blocks together; the longest takes this.
 const KEY_BYTES_MAX: usize = 64 << 10;
 
 /// A reusable buffer for one block.
@@ -36,6 +36,8 @@ pub struct BlockBuffer {
     /// Where the contents lie: in the window, or in `plain`.
     contents: Range<usize>,
     is_plain: bool,
+    /// What a key of the block being read may take beside it.
+    key_bytes_max: usize,
     code: u8,
     decompressor: Decompressor,
     charge: Reservation,
@@ -57,6 +59,7 @@ impl BlockBuffer {
             plain: Vec::new(),
             contents: 0..0,
             is_plain: false,
+            key_bytes_max: KEY_BYTES_MAX,
             code: RAW,
             decompressor: Decompressor::default(),
             charge,
@@ -93,7 +96,7 @@ impl BlockBuffer {
 
     /// Charges for a window and decompressed contents of these sizes, and a key put together.
     fn charge(&mut self, window: usize, plain: usize, context: usize) -> Result<(), AllocError> {
-        let key = window.max(plain).min(KEY_BYTES_MAX);
+        let key = window.max(plain).min(self.key_bytes_max);
         let held = window + plain + key + self.decompressor.memory_bytes() + context;
         if held > self.charge.bytes() { self.charge.resize(held) } else { Ok(()) }
     }
@@ -169,6 +172,7 @@ impl BlockSource for BlockBuffer {
         ahead: u64,
     ) -> Result<(), TableError> {
         (self.contents, self.is_plain) = (0..0, false);
+        self.key_bytes_max = if kind == BlockKind::Data { KEY_BYTES_MAX } else { 0 };
         let bytes = file.stored_bytes(handle)?;
         let inside = handle.offset.checked_sub(self.window_start).map(|start| start as usize);
         let held = inside.filter(|&start| ahead > 0 && start.saturating_add(bytes) <= self.window_bytes);

@@ -49,6 +49,7 @@ mod filter;
 mod format;
 #[cfg(feature = "fuzzing")]
 pub mod fuzzing;
+mod growth;
 mod ids;
 mod index;
 mod lookup;

@@ -26,6 +26,7 @@ use crate::filter::{FilterBuilder, KeyHash};
 use crate::format::{
     BLOCK_BYTES_MAX, BlockHandle, BlockKind, FOOTER_BYTES, Footer, FooterOffsets, TRAILER_BYTES, seal,
 };
+use crate::growth::{self, grown};
 use crate::ids::TableId;
 use crate::index::{IndexBuilder, separator};
 use crate::properties::Properties;
@@ -33,7 +34,12 @@ use crate::range_tombstones::RangeTombstonesBuilder;
 
 /// Bytes of an entry in a block beside key and value: two short lengths, the sequence number, offset and tag.
 const ENTRY_BYTES: usize = 13;
-/// A segment ends when its index has this size, however few its keys are: what a reader fetches to look one up.
+/// Bytes of a line in an index or a root beside its separator.
+const LINE_BYTES: usize = 64;
+/// The memory for a longer block is not kept for the next table.
+const LONG_BLOCK_BYTES: usize = 32 << 10;
+/// A segment ends when the lines of its index have this size, however few its keys are: with what all lines begin with, that is
+/// what a reader fetches to look one up.
 const INDEX_BYTES_MAX: usize = 16 << 10;
 /// Ends of data blocks are counted from the segment's beginning in 32 bits. A last block of up to 2^30 bytes still
 /// fits.
@@ -132,6 +138,8 @@ pub struct TableWriter<W> {
     range_tombstones: RangeTombstonesBuilder,
     properties: Properties,
     last_packed: PackedSeqNo,
+    /// Length of the longest key.
+    key_bytes_max: usize,
     /// Size up to which the current block is charged for.
     block_charged: usize,
     memory: WriterMemory,
@@ -260,6 +268,7 @@ impl<W: TableSink> TableWriter<W> {
             range_tombstones: RangeTombstonesBuilder::default(),
             properties: Properties::new(keyspace, &options),
             last_packed: PackedSeqNo::new(SeqNo::ZERO, Kind::Delete),
+            key_bytes_max: 0,
             block_charged: 0,
             memory,
         };
@@ -289,7 +298,8 @@ impl<W: TableSink> TableWriter<W> {
             self.end_block(Some(entry.key))?;
             block_bytes = self.memory.block.bytes() + bytes + ENTRY_BYTES;
         }
-        if block_bytes > self.block_charged {
+        if block_bytes > self.block_charged || entry.key.len() > self.key_bytes_max {
+            self.key_bytes_max = self.key_bytes_max.max(entry.key.len());
             self.charge_for(block_bytes, 0)?;
         }
         let hash = KeyHash::of(entry.key);
@@ -367,6 +377,9 @@ impl<W: TableSink> TableWriter<W> {
         if !self.memory.block.is_empty() {
             self.end_block(None)?;
         }
+        if self.memory.block.memory_bytes() > LONG_BLOCK_BYTES {
+            self.memory.block = BlockBuilder::default();
+        }
         if self.memory.index.count() > 0 {
             self.end_segment()?;
         }
@@ -430,12 +443,12 @@ impl<W: TableSink> TableWriter<W> {
                 separator(&self.memory.last_key, next, &mut self.memory.separator);
                 seqno = SeqNo::ZERO;
             }
-            None => self.memory.last_key.clone_into(&mut self.memory.separator),
+            None => growth::replace(&mut self.memory.separator, &self.memory.last_key),
         }
         let end = (handle.end() - self.segment_start) as u32;
         self.memory.index.add((&self.memory.separator, seqno), &end.to_le_bytes());
         let is_full = self.memory.filter.count() >= self.options.segment_keys
-            || self.memory.index.bytes() >= INDEX_BYTES_MAX
+            || self.memory.index.line_bytes() >= INDEX_BYTES_MAX
             || u64::from(end) >= SEGMENT_BYTES_MAX;
         if is_full {
             self.end_segment()?;
@@ -503,18 +516,25 @@ impl<W: TableSink> TableWriter<W> {
     fn charge_for(&mut self, block_bytes: usize, more: usize) -> Result<(), WriteError> {
         // The entries of a block are at least `ENTRY_BYTES` long; vectors that are full grow to twice their size.
         let entries = self.options.block_bytes / ENTRY_BYTES + 1;
-        let block = self.memory.block.memory_bytes().max(2 * block_bytes + 8 * entries);
-        let memory = &self.memory;
+        let (memory, key_bytes) = (&self.memory, self.key_bytes_max);
+        let block = grown(block_bytes) + grown(key_bytes) + 8 * entries;
+        // At the end there are the properties and both bounds; a long block has gone then.
+        let (block, bounds) = (block.max(memory.block.memory_bytes()), 3 * key_bytes);
+        let block =
+            if block <= LONG_BLOCK_BYTES { block + bounds } else { block.max(LONG_BLOCK_BYTES + bounds) };
         let bits = self.options.filter_bits_per_key;
         let filter = memory.filter.memory_bytes_with(2 * entries);
-        let index = 2 * (memory.index.memory_bytes() + memory.root.memory_bytes());
-        // One of them at a time. An index may grow by a line that is as long as a key.
+        // An index may grow by a line that is as long as a key, and then so may the root.
+        let line = key_bytes + LINE_BYTES;
+        let index = memory.index.memory_bytes_with(line) + memory.root.memory_bytes_with(line);
+        // One of them at a time.
         let contents = (memory.filter.block_bytes_with(2 * entries, bits))
-            .max(2 * memory.index.bytes())
-            .max(2 * memory.root.bytes())
+            .max(memory.index.bytes() + line)
+            .max(memory.root.bytes() + line)
             .max(memory.contents.capacity());
-        let keys =
-            2 * (memory.last_key.capacity() + memory.separator.capacity() + self.properties.key_min.len());
+        let keys = memory.last_key.capacity().max(grown(key_bytes))
+            + memory.separator.capacity().max(grown(key_bytes))
+            + key_bytes;
         let held = self.options.output_bytes.max(memory.output.capacity())
             + block
             + self.compressor.memory_bytes(block_bytes.max(memory.block.bytes()))
@@ -528,7 +548,8 @@ impl<W: TableSink> TableWriter<W> {
             + 4 * TRAILER_BYTES;
         if held > self.memory.charge.bytes() {
             // In steps, so that the budget's lock is not taken for every block.
-            self.memory.charge.resize(held + held / 16)?;
+            let charge = &mut self.memory.charge;
+            charge.resize(held + held / 16).or_else(|_| charge.resize(held))?;
         }
         self.block_charged = block_bytes;
         Ok(())
@@ -539,8 +560,7 @@ impl<W: TableSink> TableWriter<W> {
 #[inline]
 fn replace(last: &mut Vec<u8>, key: &[u8]) {
     if last.len() != key.len() || !copy_short(last, key) {
-        last.clear();
-        last.extend_from_slice(key);
+        growth::replace(last, key);
     }
 }
 

@@ -167,7 +167,15 @@ impl<I: BlockIndex + 'static> Core<I> {
         let level0_taken = picked.inputs().filter(|file| file.meta().level == 0).count();
         let _running = self.flow.begin_job(Lane::Compaction, level0_taken);
         self.tell_begun(picked);
-        let merged = if picked.drops { Some((Vec::new(), 0)) } else { self.merge(&merge)? };
+        let merged = if picked.drops { Ok(Some((Vec::new(), 0))) } else { self.merge(&merge) };
+        let merged = match merged {
+            // All runs at once take more than there is: blocks of one entry, each as long as one may be.
+            Err(Error::MemoryBudget(error)) => {
+                let fewer = picked.with_fewer_runs().ok_or(error)?;
+                return self.compact(fewer, urgency);
+            }
+            merged => merged?,
+        };
         // `None` if it was given up: what was merged so far is gone, its inputs are not.
         let Some((added, bytes)) = merged else { return Ok(false) };
         let stays = |file: &&Arc<TableFile>| usize::from(file.meta().level) == picked.level;

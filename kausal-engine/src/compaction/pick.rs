@@ -48,6 +48,14 @@ impl Pick {
     pub(crate) fn inputs(&self) -> impl Iterator<Item = &Arc<TableFile>> {
         self.runs.iter().flatten()
     }
+
+    /// The same for about half of the runs, the oldest, if that is still a merge: what is left out is newer and stays above.
+    pub(super) fn with_fewer_runs(&self) -> Option<Self> {
+        let kept = self.runs.len().div_ceil(2).max(2);
+        let spare = self.runs.len().checked_sub(kept).filter(|&spare| spare > 0)?;
+        let Self { keyspace, level, drops, .. } = *self;
+        Some(Self { keyspace, level, runs: self.runs[spare..].to_vec(), drops })
+    }
 }
 
 /// The most urgent compaction of any keyspace, if one is due or asked for.

@@ -1,6 +1,7 @@
 //! Memory: every byte has a node, comes back to it, and does not grow with the data.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use kausal_engine::{Error, KeyRange, MemoryReport, StorageEngine};
 
@@ -186,4 +187,33 @@ fn a_walk_over_large_values_is_not_refused_however_many_tables_there_are() {
         assert!(cursor.seek(&key(5)).unwrap());
     }
     assert_exact(&engine.memory_report());
+}
+
+/// Long keys beside values that just lie beside them: a block of one entry, and lines of an index and a root, are as long as a key,
+/// and a flush and a compaction hold several of each.
+#[test]
+fn long_keys_are_flushed_and_compacted_in_the_smallest_budget() {
+    // What is kept of a table grows with its bounds, so of the longest keys there cannot be many.
+    for (key_bytes, shared_bytes, count) in
+        [(60_000, 0, 24), (60_000, 59_000, 24), (16_000, 0, 120), (16_000, 15_000, 120)]
+    {
+        let key = |number: u32| {
+            let number = (number * 17 % count).to_be_bytes();
+            [&vec![7; shared_bytes], number.as_slice(), &vec![8; key_bytes - shared_bytes]].concat()
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let options = small().settle_after(None).stall_timeout(Duration::from_secs(5));
+        let engine = StorageEngine::open(folder.path(), options).unwrap();
+        for round in 1..=3 {
+            for number in 0..count {
+                engine.put(&key(number), &vec![round; 60_000]).unwrap();
+            }
+            engine.flush().unwrap();
+            engine.compact().unwrap();
+            for number in 0..count {
+                assert_eq!(engine.get(&key(number)).unwrap().unwrap(), vec![round; 60_000]);
+            }
+        }
+        assert_exact(&engine.memory_report());
+    }
 }

@@ -4,7 +4,8 @@ use kausal_index::PackedSeqNo;
 
 use super::{COUNT_BYTES, GROUP, SHARED_BYTES_MIN, SHORT_BYTES, WIDE, tag};
 use crate::filter::KeyHash;
-use crate::format::put_varint;
+use crate::format::{TRAILER_BYTES, put_varint};
+use crate::growth::{make_room, replace};
 
 #[derive(Debug, Default)]
 pub(crate) struct BlockBuilder {
@@ -20,14 +21,14 @@ impl BlockBuilder {
     pub(crate) fn add(&mut self, key: &[u8], hash: KeyHash, packed: PackedSeqNo, value: &[u8]) {
         let mut shared = 0;
         if self.offsets.len().is_multiple_of(GROUP) {
-            self.head.clear();
-            self.head.extend_from_slice(key);
+            replace(&mut self.head, key);
         } else {
             shared = common_prefix(&self.head, key);
             if shared < SHARED_BYTES_MIN {
                 shared = 0;
             }
         }
+        make_room(&mut self.contents, key.len() + value.len() + ENTRY_BYTES_MAX);
         self.offsets.push(self.contents.len() as u32);
         self.tags.push(tag(hash.0));
         let further = &key[shared..];
@@ -75,6 +76,7 @@ impl BlockBuilder {
     /// Ends the block and lends its contents, to which a trailer may be appended.
     pub(crate) fn finish(&mut self) -> &mut Vec<u8> {
         let mut count = self.offsets.len() as u32;
+        make_room(&mut self.contents, 5 * self.offsets.len() + COUNT_BYTES + TRAILER_BYTES);
         if self.is_wide() {
             count |= WIDE;
             for offset in &self.offsets {
@@ -97,6 +99,9 @@ impl BlockBuilder {
         self.tags.clear();
     }
 }
+
+/// Bytes of an entry beside key and value: two lengths and the sequence number.
+const ENTRY_BYTES_MAX: usize = 24;
 
 /// Most bytes that [`copy_short`] copies.
 const COPIED_BYTES_MAX: usize = 32;
