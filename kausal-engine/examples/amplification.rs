@@ -68,11 +68,17 @@ fn mix(number: u64) -> u64 {
     word ^ word >> 31
 }
 
-/// Bytes of all files of a database.
+/// Bytes of all files of a database, which may go while they are looked at.
 fn on_disk(folder: &Path) -> Outcome<u64> {
-    let sizes =
-        fs::read_dir(folder)?.map(|entry| entry.and_then(|entry| entry.metadata()).map(|file| file.len()));
-    Ok(sizes.sum::<Result<u64, _>>()?)
+    let mut bytes = 0;
+    for entry in fs::read_dir(folder)? {
+        match entry?.metadata() {
+            Ok(file) => bytes += file.len(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(bytes)
 }
 
 fn value_of(number: u64, value: &mut [u8; VALUE_BYTES]) {
