@@ -26,8 +26,8 @@
 //! longest value beside its key, 1/128 of the budget, a compaction holds a block of V and a key for each of five runs, up to 2 V
 //! of the block being written, 2 V of output, and its filter and index: about 1/8. A longer value lies in a blob file.
 //! Keys as long as that make it more in budgets of a few MiB. A flush finds the rest in what is lent; a compaction that does
-//! not merges the older half of its runs. What is kept of tables grows with their bounds: of keys of 60,000 bytes a budget of 8 MiB
-//! has room for some 15 MiB of data.
+//! not merges the older half of its runs. What is kept of tables grows with their bounds, so with such keys it
+//! limits the data early.
 //!
 //! Parts of a compaction that are merged at the same time are more than the floor is for: each but the first has a node of its
 //! own while the merge lasts, with a floor of what it needs. Where that cannot be set aside there are fewer parts, or one.

@@ -369,13 +369,7 @@ impl Table {
             let end = segment.index_handle.end();
             if end - before > stride {
                 let damage = |what| self.file.corrupt(segment.index_handle.offset, what);
-                let index = match segment.index() {
-                    Some(index) => index,
-                    None => {
-                        source.fetch(&self.file, segment.index_handle, BlockKind::Index, 0)?;
-                        IndexBlock::of_segment(source.bytes()).map_err(damage)?
-                    }
-                };
+                let index = self.index_of(segment, source)?;
                 // The last block's end is the segment's, which the root names.
                 for place in 0..index.count() - 1 {
                     let block = segment.data_block(&index, place).map_err(damage)?;
@@ -427,6 +421,21 @@ impl Table {
         self.file.corrupt(self.footer.root.offset, what)
     }
 
+    /// The index of a segment. Uses `source` unless it is resident.
+    #[inline]
+    fn index_of<'a, S: BlockSource>(
+        &self,
+        segment: &'a Segment,
+        source: &'a mut S,
+    ) -> Result<IndexBlock<'a>, TableError> {
+        if let Some(index) = segment.index() {
+            return Ok(index);
+        }
+        source.fetch(&self.file, segment.index_handle, BlockKind::Index, 0)?;
+        let damage = |what| self.file.corrupt(segment.index_handle.offset, what);
+        IndexBlock::of_segment(source.bytes()).map_err(damage)
+    }
+
     /// Whether the filter of the segment at `place` admits a hash. Uses `source` unless the filter is resident.
     #[inline]
     pub(crate) fn segment_may_hold<S: BlockSource>(
@@ -473,13 +482,7 @@ impl Table {
             return Ok(None);
         }
         let damage = |what| self.file.corrupt(segment.index_handle.offset, what);
-        let index = match segment.index() {
-            Some(index) => index,
-            None => {
-                source.fetch(&self.file, segment.index_handle, BlockKind::Index, 0)?;
-                IndexBlock::of_segment(source.bytes()).map_err(damage)?
-            }
-        };
+        let index = self.index_of(segment, source)?;
         let place = index.seek(key, at).map_err(damage)?;
         if place == index.count() {
             // Where the root says that the segment ends at or after the position, one of them is wrong.
