@@ -48,6 +48,7 @@ mod codec;
 mod commit;
 mod compaction;
 mod core;
+mod courtesy;
 mod engine;
 pub mod environment;
 mod error;

@@ -3,17 +3,21 @@
 //! 1. Every few kilobytes a job tells how much of its entries it has read ([`Flow`](crate::flow::Flow)).
 //! 2. What it has written is taken off a budget of bytes per second, if the options give one. A flush takes first: it only waits
 //!    for what flushes have written, and compaction waits for what both have.
-//! 3. A compaction that writes below level 1 gives way to a flush that writers wait behind: it stands still until the flush has
+//! 3. It offers its core to others ([`Courtesy`]).
+//! 4. A compaction that writes below level 1 gives way to a flush that writers wait behind: it stands still until the flush has
 //!    ended, for a twentieth of a second at most at a time.
 //!
 //! Every wait goes through the scheduler, and ends when the database is closed.
 
+use std::cell::RefCell;
 use std::time::Duration;
 
 use kausal_arena::sync::{AtomicBool, AtomicU64, Mutex, Ordering};
 use kausal_index::BlockIndex;
 
 use crate::core::Core;
+use crate::courtesy::Courtesy;
+use crate::environment::Environment;
 use crate::scheduler::{Lane, Waited};
 use crate::table_output::Pace;
 
@@ -88,12 +92,15 @@ pub(crate) struct JobPace<'a, I: BlockIndex + 'static> {
     given_up_after: Option<u64>,
     all: u64,
     state: &'a JobState,
+    /// Of this thread: offers are made one at a time.
+    courtesy: RefCell<Courtesy>,
 }
 
 impl<'a, I: BlockIndex + 'static> JobPace<'a, I> {
     /// Of a job that reads so many entries.
     pub(crate) fn new(core: &'a Core<I>, lane: Lane, entry_count: u64, state: &'a JobState) -> Self {
-        Self { core, lane, is_deep: false, given_up_after: None, all: entry_count, state }
+        let courtesy = RefCell::new(Courtesy::new(core.visible().get()));
+        Self { core, lane, is_deep: false, given_up_after: None, all: entry_count, state, courtesy }
     }
 
     /// Of a compaction that nobody waits for.
@@ -150,6 +157,9 @@ impl<'a, I: BlockIndex + 'static> JobPace<'a, I> {
 impl<I: BlockIndex + 'static> Pace for JobPace<'_, I> {
     fn step(&self, entries: u64, bytes: u64) {
         self.core.flow.advance_job(self.lane, self.state.advance(entries), self.all);
+        let Environment { clock, scheduler, .. } = &self.core.environment;
+        let last_write = self.core.visible().get();
+        self.courtesy.borrow_mut().step(last_write, || clock.now(), || scheduler.offer_core());
         self.limit(bytes);
         if self.is_deep && self.core.is_flush_awaited() {
             let until = self.core.environment.clock.now() + GIVE_WAY_MAX;

@@ -49,6 +49,10 @@ pub trait Scheduler: Send + Sync + fmt::Debug {
     /// batches to the log. A scheduler that runs one thread at a time lets others go first; on threads there is nothing to do.
     fn let_others_go(&self) {}
 
+    /// Called by a background job every few tens of microseconds, where it holds no lock: offers its core to whoever is ready to
+    /// run, and returns when it is its turn again. Where nobody waits for a core there is nothing to do.
+    fn offer_core(&self) {}
+
     /// Drops queued jobs, lets running ones end, and waits for them unless called from one of them.
     fn shutdown(&self);
 
@@ -190,6 +194,10 @@ impl Scheduler for ThreadScheduler {
         // A deadline too far to be told is none.
         let deadline = deadline.and_then(|deadline| self.origin.checked_add(deadline));
         if event.block(ticket, deadline) { Waited::Signalled } else { Waited::DeadlinePassed }
+    }
+
+    fn offer_core(&self) {
+        thread::yield_now();
     }
 
     fn shutdown(&self) {
