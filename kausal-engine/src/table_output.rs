@@ -33,7 +33,10 @@ struct Sink(Arc<dyn VfsFile>);
 
 impl TableSink for Sink {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.0.append(bytes).map(|_| ())
+        let offset = self.0.append(bytes)?;
+        // The disk works while the next blocks are built, and the sync at the end is short.
+        self.0.begin_writeback(offset, bytes.len() as u64);
+        Ok(())
     }
 }
 

@@ -18,6 +18,8 @@ mod std_log;
 #[cfg(target_os = "linux")]
 mod std_mapped;
 mod std_vfs;
+#[cfg(target_os = "linux")]
+mod std_writeback;
 
 pub use std_vfs::StdVfs;
 
@@ -121,6 +123,12 @@ pub trait VfsFile: Send + Sync + fmt::Debug {
 
     /// Makes the data, and the metadata needed to read it back, durable.
     fn sync(&self) -> io::Result<()>;
+
+    /// Begins to bring `len` bytes from `offset` on to the disk, without waiting, so that a later [`sync`](Self::sync) has
+    /// less to do. A hint that promises nothing; whatever fails is told by that sync.
+    fn begin_writeback(&self, offset: u64, len: u64) {
+        let _ = (offset, len);
+    }
 
     /// Length in bytes.
     fn len(&self) -> io::Result<u64>;

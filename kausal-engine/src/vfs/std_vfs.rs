@@ -143,6 +143,11 @@ impl VfsFile for StdFile {
         self.file.sync_data()
     }
 
+    #[cfg(target_os = "linux")]
+    fn begin_writeback(&self, offset: u64, len: u64) {
+        super::std_writeback::begin(&self.file, offset, len);
+    }
+
     fn len(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
     }
