@@ -450,7 +450,7 @@ impl<'index> ArtCursor<'index> {
             if self.queue.is_blurred {
                 return true;
             }
-            self.memory().prefetch_start(leaf);
+            self.memory().prefetch_entry(leaf);
             self.queue.leaves[self.queue.end] = leaf;
             self.queue.end += 1;
             if child.is_node() || self.queue.end == QUEUE_MAX {

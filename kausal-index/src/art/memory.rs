@@ -151,6 +151,13 @@ impl Memory {
         self.prefetch(link, LINE_BYTES);
     }
 
+    /// The same, and the line behind, of a leaf that is going to be read whole.
+    #[inline]
+    pub(super) fn prefetch_entry(&self, leaf: Link) {
+        self.prefetch_start(leaf);
+        self.prefetch(leaf, 2 * LINE_BYTES);
+    }
+
     #[inline]
     fn prefetch(&self, link: Link, bytes: usize) {
         prefetch_line(self.base.as_ptr().wrapping_add(link.offset() + bytes));
