@@ -203,7 +203,7 @@ impl Check<'_> {
             FileKind::Blob(number) => !self.blobs.contains_key(number),
             FileKind::Log(number) => !state.needs_log(*number),
             FileKind::Manifest(number) => *number != state.current.manifest,
-            FileKind::CurrentTemporary => true,
+            FileKind::CurrentTemporary | FileKind::SpareLog => true,
             FileKind::Current | FileKind::Lock => false,
         });
         self.report.unnamed_file_count = unnamed.count() as u64;

@@ -116,6 +116,7 @@ impl<I: BlockIndex + 'static> Core<I> {
         self.health.check_poisoned()?;
         // What is cut off behind the frames may be there again after a loss of power: zeros, which count as nothing.
         self.sync_logs()?;
+        self.remove_spare_log();
         let log = self.end_log(&mut self.writer.lock());
         let sealed = self.versions.lock().close(log);
         sealed.inspect_err(|error| self.poison(error))

@@ -35,6 +35,7 @@ use crate::pace::RateLimit;
 use crate::pinned::PinnedBytes;
 use crate::read::View;
 use crate::snapshot::{Snapshot, SnapshotList};
+use crate::spare_log::SpareLog;
 use crate::stats::Counters;
 use crate::version::VersionSet;
 use crate::vfs::FileLock;
@@ -66,6 +67,8 @@ pub(crate) struct Core<I: BlockIndex> {
     pub(crate) metrics: Recorder,
     /// How fast writers may go.
     pub(crate) flow: Flow,
+    /// The file of a log that is kept for the next one.
+    pub(crate) spare_log: SpareLog,
     /// How fast background work may write.
     pub(crate) rate_limit: RateLimit,
     /// Who hears of what happens.
@@ -132,6 +135,7 @@ impl<I: BlockIndex> Core<I> {
             counters: Counters::default(),
             metrics: parts.metrics,
             flow: Flow::default(),
+            spare_log: SpareLog::default(),
             rate_limit: RateLimit::default(),
             events: parts.events,
             opened,

@@ -160,8 +160,8 @@ impl<I: BlockIndex + 'static> Core<I> {
             std::mem::forget(Arc::clone(memtable));
         }
         retire_blobs(&blobs, &change.added);
-        self.remove_logs(memtable.attached());
-        self.forget_flushed_logs();
+        let are_forgotten = self.forget_flushed_logs();
+        self.remove_logs(memtable.attached(), are_forgotten);
         self.counters.flushes.add(1);
         self.counters.flush_bytes_written.add(bytes);
         self.tell_tables(&[], &change.added);
@@ -171,15 +171,17 @@ impl<I: BlockIndex + 'static> Core<I> {
         Ok(())
     }
 
-    /// Removes the logs of a memtable that is in tables. One that stays is removed by the next open: the manifest has
-    /// forgotten it.
-    fn remove_logs(&self, flushed: &Generation) {
-        let recovered = flushed.recovered();
-        for number in recovered.iter().map(|log| log.number).chain([flushed.log()]) {
-            if !is_planted("keep_flushed_log") {
-                let _ = self.environment.vfs.remove(&file_path(&self.directory, FileKind::Log(number)));
-            }
+    /// Removes the logs of a memtable that is in tables, or keeps the file of its own one if nobody has it open. One that stays is
+    /// removed by the next open: the manifest has forgotten it.
+    fn remove_logs(&self, flushed: &Generation, are_forgotten: bool) {
+        if is_planted("keep_flushed_log") {
+            return;
         }
+        let remove = |number| {
+            let _ = self.environment.vfs.remove(&file_path(&self.directory, FileKind::Log(number)));
+        };
+        flushed.recovered().iter().for_each(|log| remove(log.number));
+        if are_forgotten { self.retire_log(flushed.log()) } else { remove(flushed.log()) }
     }
 
     /// Length from which on a table below level 0 ends.

@@ -85,6 +85,7 @@ pub mod scheduler;
 pub mod sim;
 mod snapshot;
 mod source;
+mod spare_log;
 mod stats;
 mod table_output;
 mod table_syncs;

@@ -554,7 +554,7 @@ impl<I: BlockIndex + 'static> Opening<'_, I> {
                 FileKind::Blob(number) => blobs.contains(&number),
                 FileKind::Log(number) => state.needs_log(number),
                 FileKind::Manifest(number) => number == state.current.manifest,
-                FileKind::CurrentTemporary => false,
+                FileKind::CurrentTemporary | FileKind::SpareLog => false,
                 FileKind::Current | FileKind::Lock => true,
             };
             if !named {

@@ -416,7 +416,10 @@ impl<I: BlockIndex + 'static> Core<I> {
     fn create_log(&self, number: FileNumber, previous: Option<PreviousLog>) -> Result<WalWriter, Error> {
         let path = file_path(&self.directory, FileKind::Log(number));
         let vfs = &self.environment.vfs;
-        let file = vfs.open_log(&path, OpenMode::CreateNew).map_err(Error::io("create", &path))?;
+        let file = match self.take_spare_log(&path) {
+            Some(file) => file,
+            None => vfs.open_log(&path, OpenMode::CreateNew).map_err(Error::io("create", &path))?,
+        };
         WalWriter::create(file, path.clone(), number, self.database_id, previous).inspect_err(|_| {
             // A file that stays is removed by the next open.
             let _ = vfs.remove(&path);

@@ -478,21 +478,18 @@ impl<I: BlockIndex + 'static> Core<I> {
     }
 
     /// Lets go of logs whose memtables are in tables: their files are closed, which gives their space back. Holds no lock
-    /// meanwhile.
-    pub(crate) fn forget_flushed_logs(&self) {
+    /// meanwhile. Answers whether nobody has one of them any more.
+    pub(crate) fn forget_flushed_logs(&self) -> bool {
         let oldest = self.oldest_log();
         let mut state = self.writer.lock();
         // Who has the turn keeps them until the next flush, or syncs and forgets them himself.
-        let gone: Vec<WalWriter> = match state.turn.as_mut() {
-            Some(turn) => {
-                // What was recovered is in the oldest memtable.
-                turn.recovered.take_if(|_| self.recovered_logs().is_empty());
-                turn.unsynced.extract_if(.., |log| log.number() < oldest).collect()
-            }
-            None => Vec::new(),
-        };
+        let gone: Option<Vec<WalWriter>> = state.turn.as_mut().map(|turn| {
+            // What was recovered is in the oldest memtable.
+            turn.recovered.take_if(|_| self.recovered_logs().is_empty());
+            turn.unsynced.extract_if(.., |log| log.number() < oldest).collect()
+        });
         drop(state);
-        drop(gone);
+        gone.is_some()
     }
 
     /// How the current log ends; what a mapping has allocated behind it is cut off. The caller has synced it.

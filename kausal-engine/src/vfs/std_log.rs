@@ -23,22 +23,60 @@ pub(super) struct StdLog {
     mapping: Mutex<Mapping>,
 }
 
+/// Longer files are not kept: zeros would be written for longer than a flush takes.
+#[cfg(target_os = "linux")]
+const KEPT_BYTES_MAX: u64 = 64 << 20;
+
+/// Type of a file system that writes in place what was written before, whatever has happened to the file (ext2, ext3, ext4).
+/// Others may need new blocks for it, which a full disk does not have when a store into a mapping wants them.
+#[cfg(target_os = "linux")]
+const EXT_MAGIC: i64 = 0xEF53;
+
+/// Writes zeros over all of a file. Answers `false` if it should not be used again.
+#[cfg(target_os = "linux")]
+pub(super) fn make_zeros(path: &std::path::Path) -> io::Result<bool> {
+    use std::os::unix::fs::MetadataExt;
+    let file = std::fs::OpenOptions::new().write(true).open(path)?;
+    let metadata = file.metadata()?;
+    // Somebody gave it a second name, and counts on what is in it.
+    if metadata.nlink() != 1 || metadata.len() > KEPT_BYTES_MAX {
+        return Ok(false);
+    }
+    if rustix::fs::fstatfs(&file)?.f_type as i64 != EXT_MAGIC {
+        return Ok(false);
+    }
+    for offset in (0..metadata.len()).step_by(ZEROS.len()) {
+        let piece = (metadata.len() - offset).min(ZEROS.len() as u64) as usize;
+        write_all_at(&file, &ZEROS[..piece], offset)?;
+    }
+    Ok(true)
+}
+
 /// Where the file is mapped.
 #[cfg(target_os = "linux")]
 #[derive(Debug, Default)]
 struct Mapping {
     window: Option<Window>,
+    /// Length of the file up to which it has blocks and pages already.
+    written: u64,
     /// The file system does not allocate, or does not map.
     is_impossible: bool,
 }
 
 impl StdLog {
-    pub(super) fn new(file: File) -> Self {
-        Self {
+    /// A log in a file that is empty, or full of zeros.
+    ///
+    /// # Errors
+    ///
+    /// As the system gives them.
+    pub(super) fn new(file: File) -> io::Result<Self> {
+        #[cfg(target_os = "linux")]
+        let mapping = Mapping { written: file.metadata()?.len(), ..Mapping::default() };
+        Ok(Self {
             file,
             #[cfg(target_os = "linux")]
-            mapping: Mutex::default(),
-        }
+            mapping: Mutex::new(mapping),
+        })
     }
 
     /// Ends the mapping: the file's length may change.
@@ -88,7 +126,7 @@ impl LogFile for StdLog {
         }
         // One window at a time, so that what the process holds of the log stays small.
         mapping.window = None;
-        mapping.window = Window::open(&self.file, offset, len)?;
+        mapping.window = Window::open(&self.file, offset, len, mapping.written)?;
         match mapping.window.as_mut().and_then(|window| window.slice(offset, len)) {
             Some(place) => fill(place),
             None => mapping.is_impossible = true,
@@ -103,6 +141,11 @@ impl LogFile for StdLog {
 
     fn truncate(&self, len: u64) -> io::Result<()> {
         self.unmap();
+        #[cfg(target_os = "linux")]
+        {
+            let mut mapping = self.mapping.lock();
+            mapping.written = mapping.written.min(len);
+        }
         self.file.set_len(len)
     }
 }
@@ -117,7 +160,7 @@ mod tests {
     fn what_is_reserved_has_been_written_and_what_was_there_stays() {
         let mut file = tempfile::tempfile().unwrap();
         io::Write::write_all(&mut file, &[7; 5000]).unwrap();
-        let log = StdLog::new(file);
+        let log = StdLog::new(file).unwrap();
         for len in [20_000, 300_000] {
             log.reserve(len).unwrap();
             if log.file.metadata().unwrap().len() < len {

@@ -1,7 +1,7 @@
 //! A window onto a log's file: stores into it are stores into the page cache, so they survive the process without a call.
 //!
-//! 1. Blocks for the whole window are allocated first (`fallocate`, which also extends the file): a full disk is an error
-//!    here, never a signal at a store. A file system that cannot do that is not mapped.
+//! 1. Blocks for the whole window are allocated first (`fallocate`, which also extends the file), or have been written before: a
+//!    full disk is an error here, never a signal at a store. A file system that cannot do that is not mapped.
 //! 2. The window is mapped shared and writable, and lent as a slice to one writer at a time.
 //! 3. Stores and `write` see one page cache, so a file may be written in both ways.
 //!
@@ -43,15 +43,16 @@ pub(super) struct Window {
 
 impl Window {
     /// Allocates and maps the part of `file` that begins at or a little before `offset` and has room for `len` bytes from
-    /// there. `None` if the file system cannot allocate or map.
+    /// there. `None` if the file system cannot allocate or map. What lies below `written` has blocks already, and mostly pages.
     ///
     /// # Errors
     ///
     /// [`io::ErrorKind::StorageFull`] and its like: there are no blocks for the window.
-    pub(super) fn open(file: &File, offset: u64, len: usize) -> io::Result<Option<Self>> {
+    pub(super) fn open(file: &File, offset: u64, len: usize, written: u64) -> io::Result<Option<Self>> {
         let start = offset / ALIGN * ALIGN;
         let bytes = (offset - start + len as u64).max(WINDOW_BYTES).next_multiple_of(ALIGN);
-        if !allocate(file, start, bytes)? {
+        let is_written = start + bytes <= written;
+        if !is_written && !allocate(file, start, bytes)? {
             return Ok(None);
         }
         let mut options = MmapOptions::new();
@@ -60,7 +61,12 @@ impl Window {
         // writes the window's bytes through memory (invariant 2).
         let mapped = unsafe { options.map_mut(file) };
         // A file that cannot be mapped is written.
-        Ok(mapped.ok().map(|memory| Self { start, memory }))
+        let Ok(memory) = mapped else { return Ok(None) };
+        if is_written {
+            // One call in the place of a fault for each page. Whatever it cannot do is done by the faults.
+            let _ = memory.advise(memmap2::Advice::PopulateWrite);
+        }
+        Ok(Some(Self { start, memory }))
     }
 
     /// The `len` bytes of the file at `offset`, if the window has them all.

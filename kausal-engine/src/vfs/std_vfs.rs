@@ -177,7 +177,12 @@ impl Vfs for StdVfs {
     }
 
     fn open_log(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn LogFile>> {
-        Ok(Arc::new(StdLog::new(StdFile::open(path, mode)?.file)))
+        Ok(Arc::new(StdLog::new(StdFile::open(path, mode)?.file)?))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn keep_log(&self, path: &Path, spare: &Path) -> io::Result<bool> {
+        Ok(super::std_log::make_zeros(path)? && fs::rename(path, spare).map(|()| true)?)
     }
 
     fn rename(&self, source: &Path, target: &Path) -> io::Result<()> {

@@ -21,6 +21,7 @@ mod pins;
 mod range_deletes;
 mod read_only;
 mod salvage;
+mod spare_logs;
 #[cfg(feature = "tracing")]
 mod spans;
 mod walks;
