@@ -161,7 +161,7 @@ impl<I: BlockIndex + 'static> Core<I> {
         }
         retire_blobs(&blobs, &change.added);
         let are_forgotten = self.forget_flushed_logs();
-        self.remove_logs(memtable.attached(), are_forgotten);
+        self.remove_logs(memtable.attached(), are_forgotten, &pace);
         self.counters.flushes.add(1);
         self.counters.flush_bytes_written.add(bytes);
         self.tell_tables(&[], &change.added);
@@ -173,7 +173,7 @@ impl<I: BlockIndex + 'static> Core<I> {
 
     /// Removes the logs of a memtable that is in tables, or keeps the file of its own one if nobody has it open. One that stays is
     /// removed by the next open: the manifest has forgotten it.
-    fn remove_logs(&self, flushed: &Generation, are_forgotten: bool) {
+    fn remove_logs(&self, flushed: &Generation, are_forgotten: bool, pace: &JobPace<'_, I>) {
         if is_planted("keep_flushed_log") {
             return;
         }
@@ -181,7 +181,7 @@ impl<I: BlockIndex + 'static> Core<I> {
             let _ = self.environment.vfs.remove(&file_path(&self.directory, FileKind::Log(number)));
         };
         flushed.recovered().iter().for_each(|log| remove(log.number));
-        if are_forgotten { self.retire_log(flushed.log()) } else { remove(flushed.log()) }
+        if are_forgotten { self.retire_log(flushed.log(), pace) } else { remove(flushed.log()) }
     }
 
     /// Length from which on a table below level 0 ends.

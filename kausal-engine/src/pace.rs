@@ -142,6 +142,13 @@ impl<'a, I: BlockIndex + 'static> JobPace<'a, I> {
         }
     }
 
+    /// Offers the core to others, if that is due. Some tens of microseconds of work after the last time, holding no lock.
+    pub(crate) fn offer_core(&self) {
+        let Environment { clock, scheduler, .. } = &self.core.environment;
+        let last_write = self.core.visible().get();
+        self.courtesy.borrow_mut().step(last_write, || clock.now(), || scheduler.offer_core());
+    }
+
     fn limit(&self, bytes: u64) {
         let Some(per_second) = self.core.options.background_bytes_per_second else { return };
         let cost = Duration::from_secs_f64(bytes as f64 / per_second.max(1) as f64);
@@ -157,9 +164,7 @@ impl<'a, I: BlockIndex + 'static> JobPace<'a, I> {
 impl<I: BlockIndex + 'static> Pace for JobPace<'_, I> {
     fn step(&self, entries: u64, bytes: u64) {
         self.core.flow.advance_job(self.lane, self.state.advance(entries), self.all);
-        let Environment { clock, scheduler, .. } = &self.core.environment;
-        let last_write = self.core.visible().get();
-        self.courtesy.borrow_mut().step(last_write, || clock.now(), || scheduler.offer_core());
+        self.offer_core();
         self.limit(bytes);
         if self.is_deep && self.core.is_flush_awaited() {
             let until = self.core.environment.clock.now() + GIVE_WAY_MAX;

@@ -24,6 +24,7 @@ use crate::core::Core;
 use crate::file_names::{FileKind, file_path};
 use crate::ids::FileNumber;
 use crate::options::Durability;
+use crate::pace::JobPace;
 use crate::vfs::{LogFile, OpenMode};
 
 /// Whether there is a spare log.
@@ -32,17 +33,17 @@ pub(crate) struct SpareLog {
     is_there: AtomicBool,
 }
 
-impl<I: BlockIndex> Core<I> {
+impl<I: BlockIndex + 'static> Core<I> {
     /// Keeps the file of a log that the manifest has forgotten and nobody has open, or removes it. One that stays although it
     /// should not is removed by the next open.
-    pub(crate) fn retire_log(&self, number: FileNumber) {
+    pub(crate) fn retire_log(&self, number: FileNumber, pace: &JobPace<'_, I>) {
         let vfs = &self.environment.vfs;
         let path = file_path(&self.directory, FileKind::Log(number));
         let is_wanted = self.options.durability != Durability::Power && !self.health.is_closed();
         // Acquire and Release, here and below: who takes the file finds it under its name.
         if is_wanted && !self.spare_log.is_there.load(Ordering::Acquire) {
             let spare = file_path(&self.directory, FileKind::SpareLog);
-            if vfs.keep_log(&path, &spare).is_ok_and(|is_kept| is_kept) {
+            if vfs.keep_log(&path, &spare, &|| pace.offer_core()).is_ok_and(|is_kept| is_kept) {
                 self.spare_log.is_there.store(true, Ordering::Release);
                 return;
             }

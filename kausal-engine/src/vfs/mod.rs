@@ -187,13 +187,14 @@ pub trait Vfs: Send + Sync + fmt::Debug {
 
     /// Makes the log at `path`, which nobody has open and nobody will read any more, one of zeros with blocks of its own, and names it
     /// `spare`: the file of the next log. Answers `false`, and has changed nothing, where that brings nothing, or where a store
-    /// into a mapping of it might find no room. Unless an implementation can do better, it does not.
+    /// into a mapping of it might find no room. Calls `between` every few hundred kilobytes. Unless an implementation can do
+    /// better, it does not.
     ///
     /// # Errors
     ///
     /// As the system gives them. What is at `path` is of no use then.
-    fn keep_log(&self, path: &Path, spare: &Path) -> io::Result<bool> {
-        let _ = (path, spare);
+    fn keep_log(&self, path: &Path, spare: &Path, between: &dyn Fn()) -> io::Result<bool> {
+        let _ = (path, spare, between);
         Ok(false)
     }
 

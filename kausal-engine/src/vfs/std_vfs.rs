@@ -181,8 +181,8 @@ impl Vfs for StdVfs {
     }
 
     #[cfg(target_os = "linux")]
-    fn keep_log(&self, path: &Path, spare: &Path) -> io::Result<bool> {
-        Ok(super::std_log::make_zeros(path)? && fs::rename(path, spare).map(|()| true)?)
+    fn keep_log(&self, path: &Path, spare: &Path, between: &dyn Fn()) -> io::Result<bool> {
+        Ok(super::std_log::make_zeros(path, between)? && fs::rename(path, spare).map(|()| true)?)
     }
 
     fn rename(&self, source: &Path, target: &Path) -> io::Result<()> {
