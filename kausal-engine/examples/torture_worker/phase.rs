@@ -149,6 +149,10 @@ impl Vfs for MarkedVfs {
         self.vfs.open_log(path, mode)
     }
 
+    fn keep_log(&self, path: &Path, spare: &Path, between: &dyn Fn()) -> io::Result<bool> {
+        self.vfs.keep_log(path, spare, between)
+    }
+
     fn rename(&self, source: &Path, target: &Path) -> io::Result<()> {
         self.about(target, || self.vfs.rename(source, target))
     }

@@ -14,3 +14,21 @@ pub(super) fn begin(file: &File, offset: u64, len: u64) {
         libc::sync_file_range(file.as_raw_fd(), offset, len, libc::SYNC_FILE_RANGE_WRITE);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Seek, Write};
+
+    #[test]
+    fn what_a_file_holds_does_not_change_wherever_its_writing_is_begun() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&[7; 10_000]).unwrap();
+        for (offset, len) in [(0, 10_000), (4_096, 1), (9_000, 1 << 40), (u64::MAX, 1), (0, u64::MAX)] {
+            super::begin(&file, offset, len);
+        }
+        let mut bytes = Vec::new();
+        file.rewind().unwrap();
+        file.read_to_end(&mut bytes).unwrap();
+        assert!(bytes == [7; 10_000]);
+    }
+}

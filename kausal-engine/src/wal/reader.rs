@@ -20,6 +20,9 @@ use crate::wal::format::{
 /// Bytes that are read at once.
 pub(crate) const WINDOW_BYTES: usize = 64 << 10;
 
+/// What most of a file holds behind its frames: told apart many bytes at a time.
+static ZEROS: [u8; WINDOW_BYTES] = [0; WINDOW_BYTES];
+
 /// A log being read.
 #[derive(Debug)]
 pub(crate) struct LogScan {
@@ -252,12 +255,14 @@ impl LogScan {
 
     /// Bytes behind `offset` up to the last that is not zero: space that was allocated ahead and not written is none.
     fn written_behind(&self, offset: u64) -> Result<u64, Error> {
-        let mut window = [0; 4096];
+        let mut window = vec![0; WINDOW_BYTES];
         let (mut start, mut written) = (offset, 0);
         while start < self.file_bytes {
             let len = (self.file_bytes - start).min(window.len() as u64) as usize;
             self.file.read_exact_at(&mut window[..len], start).map_err(Error::io("read", &self.path))?;
-            if let Some(place) = window[..len].iter().rposition(|&byte| byte != 0) {
+            if window[..len] != ZEROS[..len]
+                && let Some(place) = window[..len].iter().rposition(|&byte| byte != 0)
+            {
                 written = start + place as u64 + 1 - offset;
             }
             start += len as u64;
@@ -267,12 +272,14 @@ impl LogScan {
 
     /// Whether some valid frame behind `offset` says that the log was synced beyond `offset`.
     fn later_frame_claims(&mut self, offset: u64) -> Result<bool, Error> {
-        let mut window = vec![0; 64 << 10];
+        let mut window = vec![0; WINDOW_BYTES];
         let mut start = offset.next_multiple_of(FRAME_ALIGN) + FRAME_ALIGN;
         while start + (FRAME_HEADER_BYTES as u64) <= self.file_bytes {
             let len = (self.file_bytes - start).min(window.len() as u64) as usize;
             self.file.read_exact_at(&mut window[..len], start).map_err(Error::io("read", &self.path))?;
-            let mut place = 0;
+            // No frame begins in zeros: on to where the next window is to begin.
+            let behind = (len - FRAME_HEADER_BYTES) / FRAME_ALIGN as usize * FRAME_ALIGN as usize + FRAME_ALIGN as usize;
+            let mut place = if window[..len] == ZEROS[..len] { behind } else { 0 };
             while place + FRAME_HEADER_BYTES <= len {
                 let at = start + place as u64;
                 // A frame's second word is its own offset.
