@@ -6,7 +6,8 @@
 //! new name. To whoever recovers it, zeros behind the frames are space that was allocated ahead, as in any log.
 //!
 //! - **Who may still have it**: nobody. Its writer has been let go of, and with it the window that was mapped.
-//! - **A kill**: the spare is removed by the next open. A log is made one of zeros only after the manifest has forgotten it.
+//! - **A kill**: the spare is removed by the next open. A log loses its name only after the manifest has forgotten it, and its
+//!   contents only after its name: whoever still looks for it finds it missing, and not empty.
 //! - **A loss of power** may bring back what stood in the file before its zeros, behind its new name. Its frames are keyed with
 //!   their log's number, so they are no frames of this one: the torn tail of a log that was not synced. A sync writes the zeros too.
 //! - **Synced logs** are written, not mapped, and their first sync would have all the zeros to write: where syncs are the rule
@@ -14,10 +15,10 @@
 //!
 //! Not here: which file systems it is safe on. The [`Vfs`](crate::vfs::Vfs) decides that.
 
-use kausal_arena::sync::{AtomicBool, Ordering};
 use std::path::Path;
 use std::sync::Arc;
 
+use kausal_arena::sync::{AtomicBool, Ordering};
 use kausal_index::BlockIndex;
 
 use crate::core::Core;

@@ -195,10 +195,13 @@ impl Vfs for SimVfs {
 
     fn keep_log(&self, path: &Path, spare: &Path, between: &dyn Fn()) -> io::Result<bool> {
         let file = self.open_file(path, OpenMode::ReadWrite)?;
-        let zeros = vec![0; VfsFile::len(&*file)? as usize];
-        file.write_at(&zeros, 0)?;
+        self.rename(path, spare)?;
+        let written = VfsFile::len(&*file).and_then(|len| file.write_at(&vec![0; len as usize], 0));
         between();
-        self.rename(path, spare).map(|()| true)
+        written.inspect_err(|_| {
+            let _ = self.remove(spare);
+        })?;
+        Ok(true)
     }
 
     fn rename(&self, source: &Path, target: &Path) -> io::Result<()> {

@@ -185,14 +185,13 @@ pub trait Vfs: Send + Sync + fmt::Debug {
     /// Opens a log for writing.
     fn open_log(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn LogFile>>;
 
-    /// Makes the log at `path`, which nobody has open and nobody will read any more, one of zeros with blocks of its own, and names it
-    /// `spare`: the file of the next log. Answers `false`, and has changed nothing, where that brings nothing, or where a store
-    /// into a mapping of it might find no room. Calls `between` every few hundred kilobytes. Unless an implementation can do
-    /// better, it does not.
+    /// Names the log at `path`, which nobody has open and nobody will read any more, `spare`, and then writes zeros over it: the file
+    /// of the next log. Answers `false`, and has changed nothing, where that brings nothing, or where a store into a mapping of
+    /// it might find no room. Calls `between` every few hundred kilobytes. Unless an implementation can do better, it does not.
     ///
     /// # Errors
     ///
-    /// As the system gives them. What is at `path` is of no use then.
+    /// As the system gives them. There is nothing at `spare` then.
     fn keep_log(&self, path: &Path, spare: &Path, between: &dyn Fn()) -> io::Result<bool> {
         let _ = (path, spare, between);
         Ok(false)

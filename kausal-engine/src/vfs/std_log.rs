@@ -32,27 +32,30 @@ const KEPT_BYTES_MAX: u64 = 64 << 20;
 #[cfg(target_os = "linux")]
 const EXT_MAGIC: i64 = 0xEF53;
 
-/// Writes zeros over all of a file. Answers `false` if it should not be used again.
+/// Opens a log whose file can be used again.
 #[cfg(target_os = "linux")]
-pub(super) fn make_zeros(path: &std::path::Path, between: &dyn Fn()) -> io::Result<bool> {
+pub(super) fn open_to_keep(path: &std::path::Path) -> io::Result<Option<File>> {
     use std::os::unix::fs::MetadataExt;
     let file = std::fs::OpenOptions::new().write(true).open(path)?;
     let metadata = file.metadata()?;
     // Somebody gave it a second name, and counts on what is in it.
-    if metadata.nlink() != 1 || metadata.len() > KEPT_BYTES_MAX {
-        return Ok(false);
-    }
-    if rustix::fs::fstatfs(&file)?.f_type as i64 != EXT_MAGIC {
-        return Ok(false);
-    }
-    for offset in (0..metadata.len()).step_by(ZEROS.len()) {
-        let piece = (metadata.len() - offset).min(ZEROS.len() as u64) as usize;
-        write_all_at(&file, &ZEROS[..piece], offset)?;
-        if (offset / ZEROS.len() as u64) % 4 == 3 {
+    let has_one_name = metadata.nlink() == 1;
+    let is_in_place = rustix::fs::fstatfs(&file)?.f_type as i64 == EXT_MAGIC;
+    Ok((has_one_name && is_in_place && metadata.len() <= KEPT_BYTES_MAX).then_some(file))
+}
+
+/// Writes zeros over all of a file.
+#[cfg(target_os = "linux")]
+pub(super) fn write_zeros(file: &File, between: &dyn Fn()) -> io::Result<()> {
+    let len = file.metadata()?.len();
+    for (piece, offset) in (0..len).step_by(ZEROS.len()).enumerate() {
+        let count = (len - offset).min(ZEROS.len() as u64) as usize;
+        write_all_at(file, &ZEROS[..count], offset)?;
+        if piece % 4 == 3 {
             between();
         }
     }
-    Ok(true)
+    Ok(())
 }
 
 /// Where the file is mapped.

@@ -182,7 +182,13 @@ impl Vfs for StdVfs {
 
     #[cfg(target_os = "linux")]
     fn keep_log(&self, path: &Path, spare: &Path, between: &dyn Fn()) -> io::Result<bool> {
-        Ok(super::std_log::make_zeros(path, between)? && fs::rename(path, spare).map(|()| true)?)
+        let Some(file) = super::std_log::open_to_keep(path)? else { return Ok(false) };
+        fs::rename(path, spare)?;
+        super::std_log::write_zeros(&file, between).inspect_err(|_| {
+            // One that stays is removed by the next open.
+            let _ = fs::remove_file(spare);
+        })?;
+        Ok(true)
     }
 
     fn rename(&self, source: &Path, target: &Path) -> io::Result<()> {

@@ -278,7 +278,8 @@ impl LogScan {
             let len = (self.file_bytes - start).min(window.len() as u64) as usize;
             self.file.read_exact_at(&mut window[..len], start).map_err(Error::io("read", &self.path))?;
             // No frame begins in zeros: on to where the next window is to begin.
-            let behind = (len - FRAME_HEADER_BYTES) / FRAME_ALIGN as usize * FRAME_ALIGN as usize + FRAME_ALIGN as usize;
+            let behind = (len - FRAME_HEADER_BYTES) / FRAME_ALIGN as usize * FRAME_ALIGN as usize
+                + FRAME_ALIGN as usize;
             let mut place = if window[..len] == ZEROS[..len] { behind } else { 0 };
             while place + FRAME_HEADER_BYTES <= len {
                 let at = start + place as u64;

@@ -21,9 +21,9 @@ mod pins;
 mod range_deletes;
 mod read_only;
 mod salvage;
-mod spare_logs;
 #[cfg(feature = "tracing")]
 mod spans;
+mod spare_logs;
 mod walks;
 mod writers;
 
