@@ -33,6 +33,8 @@ pub(crate) struct Background {
     paused: AtomicUsize,
     flush: AtomicBool,
     compaction: AtomicBool,
+    /// A memtable is in tables, and its logs are on their way out.
+    tidying: AtomicBool,
     rests: [Mutex<Option<Rest>>; 2],
 }
 
@@ -61,6 +63,16 @@ impl Background {
     /// What the last job of the lane could not go on for, if none has ended well since.
     pub(crate) fn obstacle(&self, lane: Lane) -> Option<&'static str> {
         self.rests[lane as usize].lock().map(|rest| rest.obstacle)
+    }
+
+    /// Whether logs are on their way out that nobody needs.
+    pub(crate) fn is_tidying(&self) -> bool {
+        // SeqCst, here and below: as for the jobs.
+        self.tidying.load(Ordering::SeqCst)
+    }
+
+    pub(crate) fn set_tidying(&self, is_tidying: bool) {
+        self.tidying.store(is_tidying, Ordering::SeqCst);
     }
 
     /// Whether a job is queued or running.

@@ -26,7 +26,12 @@ impl<I: BlockIndex + 'static> Core<I> {
                 }
             }
             if is_rotated && self.memtables.frozen_count() == 0 {
-                return Ok(());
+                if !self.background.is_tidying() {
+                    return Ok(());
+                }
+                // The logs go as well: whoever asked for a flush finds nothing in motion.
+                self.environment.scheduler.wait(&self.progress, ticket, None);
+                continue;
             }
             // A job that finds nothing to do would end at once, and wake this thread from its wait for space.
             if self.memtables.frozen_count() > 0 {

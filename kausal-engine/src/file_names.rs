@@ -14,7 +14,7 @@ pub(crate) enum FileKind {
     Log(FileNumber),
     /// `NNNNNN.blob`
     Blob(FileNumber),
-    /// `SPARE.wal`: zeros, the file of the next log.
+    /// `SPARE`: zeros, the file of the next log.
     SpareLog,
     /// `MANIFEST-NNNNNN`
     Manifest(FileNumber),
@@ -32,7 +32,7 @@ impl FileKind {
         let name = name.to_str()?;
         match name {
             "CURRENT" => return Some(Self::Current),
-            "SPARE.wal" => return Some(Self::SpareLog),
+            "SPARE" => return Some(Self::SpareLog),
             "CURRENT.tmp" => return Some(Self::CurrentTemporary),
             "LOCK" => return Some(Self::Lock),
             _ => {}
@@ -72,7 +72,7 @@ pub(crate) fn file_path(directory: &Path, kind: FileKind) -> PathBuf {
         FileKind::Table(number) => format!("{number}.sst"),
         FileKind::Log(number) => format!("{number}.wal"),
         FileKind::Blob(number) => format!("{number}.blob"),
-        FileKind::SpareLog => "SPARE.wal".to_owned(),
+        FileKind::SpareLog => "SPARE".to_owned(),
         FileKind::Manifest(number) => format!("MANIFEST-{number}"),
         FileKind::Current => "CURRENT".to_owned(),
         FileKind::CurrentTemporary => "CURRENT.tmp".to_owned(),

@@ -78,6 +78,18 @@ fn write_keyspace<I: BlockIndex>(
     output.finish()
 }
 
+/// The logs of a memtable, when it is in tables and they are not needed any more.
+struct FlushedLogs {
+    own: FileNumber,
+    recovered: Vec<RecoveredLog>,
+}
+
+impl FlushedLogs {
+    fn of(flushed: &Generation) -> Self {
+        Self { own: flushed.log(), recovered: flushed.recovered() }
+    }
+}
+
 /// Marks those of `before` that no table of `after` refers to.
 pub(crate) fn retire_blobs(before: &[Arc<BlobFile>], after: &[Arc<TableFile>]) {
     for blob in before {
@@ -100,9 +112,14 @@ impl<I: BlockIndex + 'static> Core<I> {
                 return Ok(());
             }
             self.flush_memtable(&memtable)?;
+            let logs = FlushedLogs::of(memtable.attached());
             drop(memtable);
             self.progress.signal();
             self.schedule_compaction();
+            // Last: no writer waits for it, only who flushes on request.
+            self.remove_logs(&logs);
+            self.background.set_tidying(false);
+            self.progress.signal();
         }
         Ok(())
     }
@@ -155,13 +172,12 @@ impl<I: BlockIndex + 'static> Core<I> {
             frozen: view.frozen.iter().filter(|frozen| !Arc::ptr_eq(frozen, memtable)).cloned().collect(),
             version,
         })?;
+        self.background.set_tidying(true);
         self.memtables.release(memtable);
         if is_planted("keep_flushed_memtable") {
             std::mem::forget(Arc::clone(memtable));
         }
         retire_blobs(&blobs, &change.added);
-        let are_forgotten = self.forget_flushed_logs();
-        self.remove_logs(memtable.attached(), are_forgotten, &pace);
         self.counters.flushes.add(1);
         self.counters.flush_bytes_written.add(bytes);
         self.tell_tables(&[], &change.added);
@@ -173,15 +189,16 @@ impl<I: BlockIndex + 'static> Core<I> {
 
     /// Removes the logs of a memtable that is in tables, or keeps the file of its own one if nobody has it open. One that stays is
     /// removed by the next open: the manifest has forgotten it.
-    fn remove_logs(&self, flushed: &Generation, are_forgotten: bool, pace: &JobPace<'_, I>) {
+    fn remove_logs(&self, logs: &FlushedLogs) {
+        let are_forgotten = self.forget_flushed_logs();
         if is_planted("keep_flushed_log") {
             return;
         }
         let remove = |number| {
             let _ = self.environment.vfs.remove(&file_path(&self.directory, FileKind::Log(number)));
         };
-        flushed.recovered().iter().for_each(|log| remove(log.number));
-        if are_forgotten { self.retire_log(flushed.log(), pace) } else { remove(flushed.log()) }
+        logs.recovered.iter().for_each(|log| remove(log.number));
+        if are_forgotten { self.retire_log(logs.own) } else { remove(logs.own) }
     }
 
     /// Length from which on a table below level 0 ends.

@@ -25,7 +25,8 @@ use crate::core::Core;
 use crate::file_names::{FileKind, file_path};
 use crate::ids::FileNumber;
 use crate::options::Durability;
-use crate::pace::JobPace;
+use crate::pace::{JobPace, JobState};
+use crate::scheduler::Lane;
 use crate::vfs::{LogFile, OpenMode};
 
 /// Whether there is a spare log.
@@ -37,10 +38,12 @@ pub(crate) struct SpareLog {
 impl<I: BlockIndex + 'static> Core<I> {
     /// Keeps the file of a log that the manifest has forgotten and nobody has open, or removes it. One that stays although it
     /// should not is removed by the next open.
-    pub(crate) fn retire_log(&self, number: FileNumber, pace: &JobPace<'_, I>) {
+    pub(crate) fn retire_log(&self, number: FileNumber) {
         let vfs = &self.environment.vfs;
         let path = file_path(&self.directory, FileKind::Log(number));
         let is_wanted = self.options.durability != Durability::Power && !self.health.is_closed();
+        let state = JobState::default();
+        let pace = JobPace::new(self, Lane::Flush, 0, &state);
         // Acquire and Release, here and below: who takes the file finds it under its name.
         if is_wanted && !self.spare_log.is_there.load(Ordering::Acquire) {
             let spare = file_path(&self.directory, FileKind::SpareLog);

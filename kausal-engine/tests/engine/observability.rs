@@ -35,6 +35,8 @@ fn look_ups_and_writes_are_counted_by_where_they_end() {
     let engine = open(folder.path());
     (0..100_u32).for_each(|number| engine.put(&number.to_be_bytes(), &[1; 50]).unwrap());
     engine.compact().unwrap();
+    // What is flushed stays in level 0.
+    let _paused = engine.pause_compaction();
     (100..200_u32).for_each(|number| engine.put(&number.to_be_bytes(), &[1; 50]).unwrap());
     engine.flush().unwrap();
     let mut batch = WriteBatch::new();

@@ -1,7 +1,8 @@
 //! rocksdb#12918: records of a recycled log's earlier life were taken for new ones.
 //!
-//! This engine recycles no log. The same bytes come about when a file system gives a file blocks that were another log's:
-//! valid records of an older log, at their own offsets, behind the tail of a younger one.
+//! This engine writes zeros over the file of a log before it is used again. A loss of power may bring back what they were
+//! written over, and a file system may give a file blocks that were another log's: valid records of an older log, at their own
+//! offsets, behind the tail of a younger one.
 
 use kausal_engine::Durability;
 use kausal_engine::sim::SimVfs;

@@ -64,7 +64,7 @@ fn read_all(vfs: &SimVfs) -> BTreeMap<String, Vec<u8>> {
         file.read_exact_at(&mut bytes, 0).unwrap();
         (name, bytes)
     };
-    names.filter(|name| name != "LOCK").map(read).collect()
+    names.filter(|name| !matches!(name.as_str(), "LOCK" | "SPARE")).map(read).collect()
 }
 
 fn read_folder(folder: &Path) -> BTreeMap<String, Vec<u8>> {
