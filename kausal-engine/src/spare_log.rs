@@ -42,10 +42,10 @@ impl<I: BlockIndex + 'static> Core<I> {
         let vfs = &self.environment.vfs;
         let path = file_path(&self.directory, FileKind::Log(number));
         let is_wanted = self.options.durability != Durability::Power && !self.health.is_closed();
-        let state = JobState::default();
-        let pace = JobPace::new(self, Lane::Flush, 0, &state);
         // Acquire and Release, here and below: who takes the file finds it under its name.
         if is_wanted && !self.spare_log.is_there.load(Ordering::Acquire) {
+            let state = JobState::default();
+            let pace = JobPace::new(self, Lane::Flush, 0, &state);
             let spare = file_path(&self.directory, FileKind::SpareLog);
             if vfs.keep_log(&path, &spare, &|| pace.offer_core()).is_ok_and(|is_kept| is_kept) {
                 self.spare_log.is_there.store(true, Ordering::Release);

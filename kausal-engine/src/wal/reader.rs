@@ -254,14 +254,13 @@ impl LogScan {
     }
 
     /// Bytes behind `offset` up to the last that is not zero: space that was allocated ahead and not written is none.
-    fn written_behind(&self, offset: u64) -> Result<u64, Error> {
-        let mut window = vec![0; WINDOW_BYTES];
+    fn written_behind(&mut self, offset: u64) -> Result<u64, Error> {
         let (mut start, mut written) = (offset, 0);
         while start < self.file_bytes {
-            let len = (self.file_bytes - start).min(window.len() as u64) as usize;
-            self.file.read_exact_at(&mut window[..len], start).map_err(Error::io("read", &self.path))?;
-            if window[..len] != ZEROS[..len]
-                && let Some(place) = window[..len].iter().rposition(|&byte| byte != 0)
+            let len = (self.file_bytes - start).min(WINDOW_BYTES as u64) as usize;
+            let bytes = self.read_window(start, len)?;
+            if *bytes != ZEROS[..len]
+                && let Some(place) = bytes.iter().rposition(|&byte| byte != 0)
             {
                 written = start + place as u64 + 1 - offset;
             }

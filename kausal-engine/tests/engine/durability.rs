@@ -2,15 +2,7 @@
 
 use kausal_engine::{Durability, WriteBatch, WriteOptions};
 
-use crate::open;
-
-/// A copy of the folder while the engine runs is what a killed process leaves.
-fn copy(source: &std::path::Path, target: &std::path::Path) {
-    for entry in std::fs::read_dir(source).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), target.join(entry.file_name())).unwrap();
-    }
-}
+use crate::{killed, open};
 
 #[test]
 fn acknowledged_writes_survive_a_kill() {
@@ -19,11 +11,10 @@ fn acknowledged_writes_survive_a_kill() {
     for number in 0..20_000_u32 {
         engine.put(&number.to_be_bytes(), &[number as u8; 200]).unwrap();
     }
-    let killed = tempfile::tempdir().unwrap();
     // Nothing is in motion: the folder is the same throughout the copy.
     engine.flush().unwrap();
     engine.put(b"last", b"word").unwrap();
-    copy(folder.path(), killed.path());
+    let killed = killed(folder.path());
     let recovered = open(killed.path());
     assert!(!recovered.recovery_report().was_clean);
     assert_eq!(recovered.get(b"last").unwrap().unwrap(), b"word");
@@ -60,8 +51,7 @@ fn a_torn_log_keeps_whole_batches_only() {
         batch.put(&[number, 1], b"second").unwrap();
         engine.write(&batch, WriteOptions::default()).unwrap();
     }
-    let source = tempfile::tempdir().unwrap();
-    copy(folder.path(), source.path());
+    let source = killed(folder.path());
     let is_log = |path: &std::path::Path| path.extension().is_some_and(|extension| extension == "wal");
     let names = std::fs::read_dir(source.path()).unwrap().map(|entry| entry.unwrap().path());
     let log = names.filter(|path| is_log(path)).max().unwrap();
@@ -69,8 +59,7 @@ fn a_torn_log_keeps_whole_batches_only() {
     // Behind the last record there may be space that was allocated ahead.
     let written = whole.iter().rposition(|&byte| byte != 0).unwrap() + 1;
     for len in (0..written).step_by(5) {
-        let cut = tempfile::tempdir().unwrap();
-        copy(source.path(), cut.path());
+        let cut = killed(source.path());
         std::fs::write(cut.path().join(log.file_name().unwrap()), &whole[..len]).unwrap();
         let recovered = open(cut.path());
         let mut ended = false;
@@ -94,12 +83,10 @@ fn buffered_writes_reach_the_disk_in_order_and_by_sync() {
     batch.put(b"a", b"1").unwrap();
     engine.write(&batch, buffered).unwrap();
     assert_eq!(engine.get(b"a").unwrap().unwrap(), b"1");
-    let before = tempfile::tempdir().unwrap();
-    copy(folder.path(), before.path());
+    let before = killed(folder.path());
     assert_eq!(open(before.path()).get(b"a").unwrap(), None);
     engine.sync().unwrap();
-    let after = tempfile::tempdir().unwrap();
-    copy(folder.path(), after.path());
+    let after = killed(folder.path());
     assert_eq!(open(after.path()).get(b"a").unwrap().unwrap(), b"1");
 }
 

@@ -34,6 +34,16 @@ fn small() -> Options {
     Options::new().memory_budget(8 << 20)
 }
 
+/// A copy of the folder while nothing is in motion: what a killed process leaves.
+fn killed(folder: &std::path::Path) -> tempfile::TempDir {
+    let killed = tempfile::tempdir().unwrap();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let entry = entry.unwrap();
+        std::fs::copy(entry.path(), killed.path().join(entry.file_name())).unwrap();
+    }
+    killed
+}
+
 fn open(folder: &std::path::Path) -> StorageEngine {
     StorageEngine::open(folder, small()).unwrap()
 }

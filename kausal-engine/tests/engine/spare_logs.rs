@@ -7,7 +7,7 @@ use std::path::Path;
 
 use kausal_engine::{Durability, StorageEngine};
 
-use crate::{open, small};
+use crate::{killed, open, small};
 
 const SPARE: &str = "SPARE";
 
@@ -28,34 +28,16 @@ fn are_kept(folder: &Path) -> bool {
     is_kept
 }
 
-/// The spare log, once the flush that makes it has ended: what was asked for is in tables before that.
+/// The spare log, which holds nothing. A flush has made it when it returns.
 fn spare(folder: &Path) -> u64 {
-    let is_zeros = |bytes: Vec<u8>| bytes.iter().all(|&byte| byte == 0);
-    for _ in 0..1_000 {
-        if let Some(&file) = logs(folder).get(SPARE)
-            && std::fs::read(folder.join(SPARE)).is_ok_and(is_zeros)
-        {
-            return file;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    panic!("no spare log: {:?}", logs(folder))
+    assert!(std::fs::read(folder.join(SPARE)).unwrap().iter().all(|&byte| byte == 0));
+    logs(folder)[SPARE]
 }
 
 fn put_some(engine: &StorageEngine, numbers: std::ops::Range<u32>) {
     for number in numbers {
         engine.put(&number.to_be_bytes(), &[number as u8; 300]).unwrap();
     }
-}
-
-/// A copy of the folder while nothing is written is what a killed process leaves.
-fn killed(folder: &Path) -> tempfile::TempDir {
-    let killed = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), killed.path().join(entry.file_name())).unwrap();
-    }
-    killed
 }
 
 #[test]

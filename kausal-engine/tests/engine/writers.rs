@@ -7,7 +7,7 @@ use std::time::Duration;
 use kausal_engine::{Durability, Error, KeyRange, StorageEngine, WriteBatch, WriteOptions};
 
 use crate::faulty::FaultyVfs;
-use crate::{open, small};
+use crate::{killed, open, small};
 
 const PAIRS: u32 = 8;
 
@@ -323,11 +323,7 @@ fn space_allocated_ahead_of_the_log_is_no_damage_and_goes_with_a_close() {
     let folder = tempfile::tempdir().unwrap();
     let engine = open(folder.path());
     engine.put(b"key", b"value").unwrap();
-    let killed = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(folder.path()).unwrap() {
-        let entry = entry.unwrap();
-        std::fs::copy(entry.path(), killed.path().join(entry.file_name())).unwrap();
-    }
+    let killed = killed(folder.path());
     let recovered = open(killed.path());
     assert_eq!(recovered.recovery_report().dropped_bytes, 0);
     assert_eq!(recovered.get(b"key").unwrap().unwrap(), b"value");
