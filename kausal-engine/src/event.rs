@@ -3,9 +3,8 @@
 //! An event is a counter. Who wants to wait takes a [`Ticket`], looks whether there is need to wait, and then waits
 //! for the counter to move past the ticket; a signal in between is not lost.
 
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
-
-use parking_lot::{Condvar, Mutex};
 
 /// The state of an event when somebody began to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,6 +14,8 @@ pub struct Ticket(u64);
 #[derive(Debug, Default)]
 pub struct Event {
     count: Mutex<u64>,
+    // The standard library's, not `parking_lot`'s, which wakes one thread and lines the others up behind the lock: sixteen members
+    // of a group came back one after the other, which took as long as a sync.
     moved: Condvar,
 }
 
@@ -26,33 +27,39 @@ impl Event {
 
     /// The state now.
     pub fn ticket(&self) -> Ticket {
-        Ticket(*self.count.lock())
+        Ticket(*self.count())
     }
 
     /// Wakes everybody who holds an older ticket.
     pub fn signal(&self) {
-        *self.count.lock() += 1;
+        *self.count() += 1;
         self.moved.notify_all();
     }
 
     /// Whether the event was signalled since `ticket`.
     pub fn has_moved(&self, ticket: Ticket) -> bool {
-        *self.count.lock() > ticket.0
+        *self.count() > ticket.0
     }
 
     /// Blocks the thread until the event moves past `ticket`, or until `deadline`. Answers whether it has moved.
     pub(crate) fn block(&self, ticket: Ticket, deadline: Option<Instant>) -> bool {
-        let mut count = self.count.lock();
+        let mut count = self.count();
         while *count <= ticket.0 {
-            match deadline {
-                None => self.moved.wait(&mut count),
-                Some(deadline) => {
-                    if self.moved.wait_until(&mut count, deadline).timed_out() {
-                        return *count > ticket.0;
-                    }
-                }
+            let Some(deadline) = deadline else {
+                count = self.moved.wait(count).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
             }
+            count = self.moved.wait_timeout(count, left).unwrap_or_else(PoisonError::into_inner).0;
         }
         true
+    }
+
+    /// Nothing is done under the lock that could leave the counter in between.
+    fn count(&self) -> MutexGuard<'_, u64> {
+        self.count.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

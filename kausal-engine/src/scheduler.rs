@@ -49,8 +49,9 @@ pub trait Scheduler: Send + Sync + fmt::Debug {
     /// batches to the log. A scheduler that runs one thread at a time lets others go first; on threads there is nothing to do.
     fn let_others_go(&self) {}
 
-    /// Called by a background job every few tens of microseconds, where it holds no lock: offers its core to whoever is ready to
-    /// run, and returns when it is its turn again. Where nobody waits for a core there is nothing to do.
+    /// Offers the calling thread's core to whoever is ready to run, and returns when it is its turn again; it holds no lock then.
+    /// A background job does so every few tens of microseconds, and a writer a few times before it sleeps until an earlier one has
+    /// ended. Where nobody waits for a core there is nothing to do.
     fn offer_core(&self) {}
 
     /// Drops queued jobs, lets running ones end, and waits for them unless called from one of them.

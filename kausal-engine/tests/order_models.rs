@@ -54,6 +54,7 @@ mod scheduler {
 
     pub(crate) trait Scheduler {
         fn wait(&self, event: &Event, ticket: Ticket, deadline: Option<Duration>);
+        fn offer_core(&self);
     }
 
     pub(crate) struct Threads;
@@ -61,6 +62,10 @@ mod scheduler {
     impl Scheduler for Threads {
         fn wait(&self, event: &Event, ticket: Ticket, _deadline: Option<Duration>) {
             event.block(ticket);
+        }
+
+        fn offer_core(&self) {
+            kausal_arena::sync::thread::yield_now();
         }
     }
 }

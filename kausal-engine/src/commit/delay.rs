@@ -6,17 +6,14 @@
 //!
 //! 1. The writers that were there at the end of a sync are the group's members and those that gathered meanwhile. As many
 //!    are expected in the next group. A lone writer is expected alone and never waits.
-//! 2. A leader with fewer members waits for the others, up to a share of the time that the last sync took, and goes as
-//!    soon as they are there.
+//! 2. A leader with fewer members waits for the others, up to the time that the last sync took, and goes as soon as they
+//!    are there.
 //! 3. Who waited in vain lets the next groups go without a delay, twice as many each time: writers that do something else
 //!    between their batches pay hardly anything.
 //!
 //! PostgreSQL's `commit_delay` and `commit_siblings`, but that nobody has to set them.
 
 use std::time::Duration;
-
-/// The longest wait is the last sync's time divided by this.
-const SYNC_SHARE: u32 = 2;
 
 /// A sync that took no time to speak of, as in a simulation, is worth this wait.
 const WAIT_MIN: Duration = Duration::from_micros(1);
@@ -49,7 +46,7 @@ impl CommitDelay {
             self.skips -= 1;
             return None;
         }
-        Some((self.writers, (self.sync_time / SYNC_SHARE).clamp(WAIT_MIN, WAIT_MAX)))
+        Some((self.writers, self.sync_time.clamp(WAIT_MIN, WAIT_MAX)))
     }
 
     /// Takes note of how a wait ended.
@@ -86,8 +83,8 @@ mod tests {
     #[test]
     fn writers_that_take_turns_wait_for_each_other() {
         // One was synced while three gathered: all four are wanted.
-        assert_eq!(after(1, 3).begin(3), Some((4, SYNC / SYNC_SHARE)));
-        assert_eq!(after(4, 0).begin(1), Some((4, SYNC / SYNC_SHARE)));
+        assert_eq!(after(1, 3).begin(3), Some((4, SYNC)));
+        assert_eq!(after(4, 0).begin(1), Some((4, SYNC)));
         assert_eq!(after(4, 0).begin(4), None);
     }
 

@@ -371,10 +371,10 @@ impl<I: BlockIndex + 'static> Core<I> {
         };
         drop(state);
         if waiting > 0 {
+            self.queue_events.turn.signal();
             if members > 1 || !is_member {
                 self.queue_events.settled[(number % 2) as usize].signal();
             }
-            self.queue_events.turn.signal();
         }
         outcome
     }

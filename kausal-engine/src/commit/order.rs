@@ -17,6 +17,9 @@ use crate::scheduler::Scheduler;
 /// Writers that can be ready early without an allocation; more than threads that usually write.
 const READY_COUNT: usize = 64;
 
+/// How often who is early offers its core before it sleeps: those before it are about to end, and want one as a rule.
+const OFFERS_MAX: usize = 4;
+
 /// The newest number that readers may see, and who is ready behind it.
 #[derive(Debug)]
 pub(crate) struct Order {
@@ -106,11 +109,19 @@ impl Order {
         seqno: SeqNo,
         scheduler: &dyn Scheduler,
     ) -> Result<(), OrderBroken> {
+        let mut offers = 0;
         while self.visible() < seqno {
             if late.is_broken {
                 return Err(OrderBroken);
             }
-            late = self.wait(late, scheduler);
+            if offers < OFFERS_MAX {
+                offers += 1;
+                drop(late);
+                scheduler.offer_core();
+                late = self.late.lock();
+            } else {
+                late = self.wait(late, scheduler);
+            }
         }
         Ok(())
     }
