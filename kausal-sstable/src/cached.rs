@@ -164,6 +164,11 @@ where
     }
 
     #[inline]
+    fn soon(&self) -> &[u8] {
+        self.next.as_ref().map_or(&[], |(_, block)| block)
+    }
+
+    #[inline]
     fn approach(&self, file: &TableFile, handle: BlockHandle, step: u32) {
         self.cache.approach(&BlockKey { file: file.number(), offset: handle.offset }, step);
     }

@@ -353,7 +353,7 @@ impl<S: BlockSource> Cursor for TableCursor<'_, S> {
         loop {
             // What the block is, is looked up once for all its entries.
             let block = Block::with(self.source.bytes(), self.shape);
-            if !block.walk(&mut self.position, &mut each) {
+            if !block.walk(&mut self.position, self.source.soon(), &mut each) {
                 return Ok(true);
             }
             if !self.next_in_full(false)? {

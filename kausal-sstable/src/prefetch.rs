@@ -4,6 +4,8 @@
 //! where the entry is. The lines of count, tags and offsets are neighbours, but each would be asked for only when the one
 //! behind it has come.
 
+use std::ops::Range;
+
 use kausal_arena::prefetch_line;
 
 const LINE_BYTES: usize = 64;
@@ -38,6 +40,19 @@ pub(crate) fn second_line(contents: &[u8], start: usize) {
 pub(crate) fn both_ends_of(contents: &[u8], bytes: usize) {
     prefetch_line(contents.as_ptr());
     prefetch_line(contents.as_ptr().wrapping_add(bytes - 1));
+}
+
+/// Lines of an entry that are asked for, at most: a long one is walked over by the processor's own looking ahead.
+const LINES_ALONG_MAX: usize = 4;
+
+/// Asks for the lines of `soon` that `range` would take there.
+#[inline(always)]
+pub(crate) fn along(soon: &[u8], range: Range<usize>) {
+    if !soon.is_empty() {
+        for line in range.step_by(LINE_BYTES).take(LINES_ALONG_MAX) {
+            prefetch_line(soon.as_ptr().wrapping_add(line));
+        }
+    }
 }
 
 /// Lines after which the processor has seen by itself where a walk goes.

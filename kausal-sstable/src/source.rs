@@ -34,6 +34,13 @@ pub trait BlockSource: Sized {
         let _ = (file, handle);
     }
 
+    /// The contents of the block that [`fetch_soon`](Self::fetch_soon) named, if they are in memory already; empty if not. A walk
+    /// asks for their lines while it goes through the block before.
+    #[inline]
+    fn soon(&self) -> &[u8] {
+        &[]
+    }
+
     /// Says that the block at `handle` is about to be fetched, so that what says where it is may be on its way: at first what
     /// the source looks at first (`step` 0), then what that says (`step` 1), and at last the block's end (`step` 2).
     #[inline]

@@ -233,14 +233,14 @@ impl Opened for Reader {
     }
 }
 
+/// As the engine walks.
 fn walked(cursor: &mut impl Cursor<Error = TableError>) -> Result<Answers, TableError> {
     let mut answers = Answers::default();
-    let mut stands = cursor.seek_to_first()?;
-    while stands {
-        if let Some(entry) = cursor.entry() {
+    if cursor.seek_to_first()? {
+        cursor.walk(|entry| {
             answers.add(entry.key, entry.value);
-        }
-        stands = cursor.next()?;
+            true
+        })?;
     }
     Ok(answers)
 }

@@ -158,7 +158,7 @@ impl Chunk {
     }
 
     /// Copies an entry into the chunk. Answers `false` if memory is so short that the chunk has to end before it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn push(&mut self, entry: EntryRef<'_>) -> Result<bool, FillError> {
         let start = self.bytes_used;
         let (middle, end) = (start + entry.key.len(), start + entry.payload_bytes());

@@ -232,6 +232,7 @@ impl<I: BlockIndex + 'static> Filling<'_, I> {
 }
 
 /// Whether a range tombstone at or below `at` is newer than the entry it covers.
+#[inline]
 fn is_hidden(covers: &[Cover<'_>], entry: EntryRef<'_>, at: SeqNo) -> bool {
     covers.iter().filter_map(|cover| cover.covering(entry.key, at)).any(|seqno| seqno > entry.seqno)
 }

@@ -335,8 +335,16 @@ impl<'a> Block<'a> {
 
     /// Shows `each` the entry stood on and those behind it, until it answers `false`, which is what this answers then; stands on
     /// that entry. Otherwise it answers `true`, and stands on the last entry that [`step`](Self::step) would come to.
+    ///
+    /// `soon` are the contents of the block behind this one, as far as they are known: their lines are asked for as the walk goes
+    /// along here, because the processor does not look ahead beyond a page.
     #[inline]
-    pub(crate) fn walk(&self, position: &mut Position, mut each: impl FnMut(EntryRef<'_>) -> bool) -> bool {
+    pub(crate) fn walk(
+        &self,
+        position: &mut Position,
+        soon: &[u8],
+        mut each: impl FnMut(EntryRef<'_>) -> bool,
+    ) -> bool {
         let Some(mut raw) = position.raw() else { return true };
         // The position is brought up to date at the end: kept in memory, it costs as much as all the rest.
         let (key, mut known, mut place) = (&mut position.key, position.head, position.place);
@@ -344,6 +352,7 @@ impl<'a> Block<'a> {
             if !each(raw.entry(key, self.contents)) {
                 break false;
             }
+            prefetch::along(soon, raw.further.start..raw.value_end);
             let Some(next) = self.raw_behind(place, raw.value_end) else { break true };
             if !self.put_key(key, &mut known, place, &raw, &next) {
                 break true;
