@@ -214,12 +214,22 @@ impl Core {
     /// there for that.
     #[inline]
     pub(super) fn ask_for_end(&self, frame: u32, len: usize) {
+        prefetch::before(self.ask_for_header_of(frame).wrapping_add(len));
+    }
+
+    /// Asks for the header of `frame` and for its first line.
+    #[inline]
+    pub(super) fn ask_for_start(&self, frame: u32) {
+        prefetch_line(self.ask_for_header_of(frame));
+    }
+
+    /// Asks for the header of `frame`. Answers where the frame begins, which is asked for and never read.
+    #[inline]
+    fn ask_for_header_of(&self, frame: u32) -> *const u8 {
         prefetch_line((&raw const self.headers[frame as usize]).cast());
-        // Relaxed: the address is asked for, never read.
         let slab = self.slab_starts[frame as usize >> self.slab_shift].load(Ordering::Relaxed);
         let page = slab + u64::from(frame) % (1 << self.slab_shift);
-        let start = ptr::with_exposed_provenance::<u8>(page as usize * PAGE_BYTES);
-        prefetch::before(start.wrapping_add(len));
+        ptr::with_exposed_provenance(page as usize * PAGE_BYTES)
     }
 
     /// What `see` makes of a frame that may hold the block `key`, with its number.

@@ -98,10 +98,10 @@ impl<'a> Peek<'a> {
     }
 
     /// Looks at the block `key`, and no longer at the one before. Answers whether it is there to be looked at; if not it may
-    /// be in the cache all the same, for those who pin.
+    /// be in the cache all the same, for those who pin. Its beginning is asked for while that is found out.
     #[inline]
     pub fn block(&mut self, key: &BlockKey, class: BlockClass) -> bool {
-        self.look(key, class, |_, _| ())
+        self.look(key, class, Core::ask_for_start)
     }
 
     /// [`block`](Self::block) for somebody who begins at the end of the block, which has `len` bytes as far as he knows: that end
