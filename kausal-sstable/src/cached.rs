@@ -22,7 +22,7 @@ use std::ops::Deref;
 use kausal_arena::AllocError;
 
 use crate::buffer::BlockBuffer;
-use crate::cache::{BlockCache, BlockClass, BlockKey, InsertError, PinnedBlock};
+use crate::cache::{BlockCache, BlockClass, BlockKey, FrameHint, InsertError, PinnedBlock};
 use crate::error::TableError;
 use crate::file::TableFile;
 use crate::format::{BlockHandle, BlockKind};
@@ -94,6 +94,15 @@ impl<C: Deref<Target = BlockCache>, B: Deref<Target = BufferPool>> CachedBlocks<
         pinned
     }
 
+    #[inline]
+    fn find(&self, key: &BlockKey, handle: BlockHandle, place: Option<&FrameHint>) -> Option<PinnedBlock> {
+        match place {
+            // A compressed block is longer than what is stored of it: then its end is asked for in vain.
+            Some(place) => self.cache.get_hinted(key, handle.len as usize, place),
+            None => self.cache.get(key),
+        }
+    }
+
     #[cold]
     fn fill(
         &mut self,
@@ -140,10 +149,22 @@ where
         kind: BlockKind,
         ahead: u64,
     ) -> Result<(), TableError> {
+        self.fetch_hinted(file, handle, kind, ahead, None)
+    }
+
+    #[inline]
+    fn fetch_hinted(
+        &mut self,
+        file: &TableFile,
+        handle: BlockHandle,
+        kind: BlockKind,
+        ahead: u64,
+        place: Option<&FrameHint>,
+    ) -> Result<(), TableError> {
         let key = BlockKey { file: file.number(), offset: handle.offset };
         self.pinned = match self.next.take() {
             Some((next, block)) if next == key => Some(block),
-            _ => self.cache.get(&key),
+            _ => self.find(&key, handle, place),
         };
         if self.pinned.is_some() {
             self.has_missed = false;
@@ -152,11 +173,11 @@ where
         self.fill(&key, file, handle, kind, ahead)
     }
 
-    fn fetch_soon(&mut self, file: &TableFile, handle: BlockHandle) {
+    fn fetch_soon(&mut self, file: &TableFile, handle: BlockHandle, place: Option<&FrameHint>) {
         // Where the cache does not have one block of a walk it will not have the next.
         if self.pinned.is_some() && !self.has_missed {
             let key = BlockKey { file: file.number(), offset: handle.offset };
-            self.next = self.cache.get(&key).map(|block| (key, block));
+            self.next = self.find(&key, handle, place).map(|block| (key, block));
             if let Some((_, block)) = &self.next {
                 prefetch::both_ends(block);
             }
@@ -169,8 +190,14 @@ where
     }
 
     #[inline]
+    fn approach_hinted(&self, handle: BlockHandle, place: &FrameHint) -> bool {
+        self.cache.approach_hinted(handle.len as usize, place)
+    }
+
+    #[inline]
     fn approach(&self, file: &TableFile, handle: BlockHandle, step: u32) {
-        self.cache.approach(&BlockKey { file: file.number(), offset: handle.offset }, step);
+        let key = BlockKey { file: file.number(), offset: handle.offset };
+        self.cache.approach(&key, handle.len as usize, step);
     }
 
     #[inline]

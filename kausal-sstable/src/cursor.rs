@@ -12,6 +12,7 @@ use kausal_index::{Cursor, EntryRef, SeqNo};
 
 use crate::block::{Block, Position, Shape};
 use crate::buffer::BlockBuffer;
+use crate::cache::FrameHint;
 use crate::error::{Damage, TableError};
 use crate::format::{BlockHandle, BlockKind};
 use crate::index::IndexBlock;
@@ -131,6 +132,13 @@ impl<'table, S: BlockSource> TableCursor<'table, S> {
         self.with_index(|index| table.segments()[segment].data_block(index, place))
     }
 
+    /// Where the cache had the block at `place` of the segment stood in last, if that is kept.
+    #[inline]
+    fn hint(&self, place: usize) -> Option<&'table FrameHint> {
+        let table = self.table;
+        table.segments()[self.segment].place(place)
+    }
+
     /// Fetches the block at `place` of the segment stood in, unless it is there already.
     fn load(&mut self, place: usize) -> Result<(), TableError> {
         let table = self.table;
@@ -140,7 +148,8 @@ impl<'table, S: BlockSource> TableCursor<'table, S> {
             self.loaded = None;
             self.position.clear();
             let ahead = self.ahead();
-            self.source.fetch(table.table_file(), handle, BlockKind::Data, ahead)?;
+            let hint = self.hint(place);
+            self.source.fetch_hinted(table.table_file(), handle, BlockKind::Data, ahead, hint)?;
             let block = Block::new(self.source.bytes());
             self.shape = block.map_err(|what| table.table_file().corrupt(handle.offset, what))?.shape();
             self.loaded = Some(handle);
@@ -181,6 +190,18 @@ impl<'table, S: BlockSource> TableCursor<'table, S> {
         self.in_block(|block, position| block.seek_to_last(position))
     }
 
+    /// Asks for the header of the block after the next one, which is looked at when the next one is entered.
+    #[inline]
+    fn approach_after_next(&mut self, count: usize) -> Result<(), TableError> {
+        let place = self.block + 2;
+        if let Some(hint) = self.hint(place).filter(|_| place < count) {
+            let handle = self.handle(place)?;
+            // Where nothing is known it is found out when it is fetched.
+            let _ = self.source.approach_hinted(handle, hint);
+        }
+        Ok(())
+    }
+
     /// Stands on the first entry of the block after the one stood in.
     fn next_block(&mut self) -> Result<bool, TableError> {
         self.run = self.run.saturating_add(1);
@@ -192,7 +213,9 @@ impl<'table, S: BlockSource> TableCursor<'table, S> {
         // A walk that ends in its second block does not want a third.
         if self.run > 1 && self.block + 1 < count {
             let handle = self.handle(self.block + 1)?;
-            self.source.fetch_soon(self.table.table_file(), handle);
+            let hint = self.hint(self.block + 1);
+            self.source.fetch_soon(self.table.table_file(), handle, hint);
+            self.approach_after_next(count)?;
         }
         self.in_block(|block, position| block.seek_to_first(position))
     }

@@ -68,8 +68,8 @@ mod writer;
 pub use blocks::BlockInfo;
 pub use buffer::BlockBuffer;
 pub use cache::{
-    BlockCache, BlockCacheOptions, BlockClass, BlockKey, CacheStats, ClassStats, InsertError, Peek, Pinned,
-    PinnedBlock, Refusal,
+    BlockCache, BlockCacheOptions, BlockClass, BlockKey, CacheStats, ClassStats, FrameHint, InsertError,
+    Peek, Pinned, PinnedBlock, Refusal,
 };
 pub use cached::CachedBlocks;
 pub use compression::{Compression, Decompressor};

@@ -13,7 +13,7 @@ use kausal_arena::sync::Mutex;
 use kausal_arena::{AllocError, Budget};
 
 use crate::buffer::BlockBuffer;
-use crate::cache::{BlockCache, BlockKey, InsertError, Peek, PinnedBlock};
+use crate::cache::{BlockCache, BlockKey, FrameHint, InsertError, Peek, PinnedBlock};
 use crate::cached::class;
 use crate::error::TableError;
 use crate::file::TableFile;
@@ -194,14 +194,28 @@ impl BlockSource for LookupBlocks<'_, '_> {
         kind: BlockKind,
         ahead: u64,
     ) -> Result<(), TableError> {
+        self.fetch_hinted(file, handle, kind, ahead, None)
+    }
+
+    #[inline]
+    fn fetch_hinted(
+        &mut self,
+        file: &TableFile,
+        handle: BlockHandle,
+        kind: BlockKind,
+        ahead: u64,
+        place: Option<&FrameHint>,
+    ) -> Result<(), TableError> {
         let key = BlockKey { file: file.number(), offset: handle.offset };
         if self.held.key() == Some(&key) {
             return Ok(());
         }
         self.held = Held::Nothing;
-        let seen = self.peek.as_mut().is_some_and(|peek| match kind {
-            // A compressed block is longer than what is stored of it: then the hint is wasted.
-            BlockKind::Data => peek.block_from_end(&key, class(kind), handle.len as usize),
+        let len = handle.len as usize;
+        let seen = self.peek.as_mut().is_some_and(|peek| match (kind, place) {
+            // A compressed block is longer than what is stored of it: then its end is asked for in vain.
+            (BlockKind::Data, Some(place)) => peek.block_hinted(&key, class(kind), len, place),
+            (BlockKind::Data, None) => peek.block_from_end(&key, class(kind), len),
             _ => peek.block(&key, class(kind)),
         });
         if seen {
@@ -213,7 +227,8 @@ impl BlockSource for LookupBlocks<'_, '_> {
 
     #[inline]
     fn approach(&self, file: &TableFile, handle: BlockHandle, step: u32) {
-        self.cache.approach(&BlockKey { file: file.number(), offset: handle.offset }, step);
+        let key = BlockKey { file: file.number(), offset: handle.offset };
+        self.cache.approach(&key, handle.len as usize, step);
     }
 
     #[inline]

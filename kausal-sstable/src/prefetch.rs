@@ -42,6 +42,14 @@ pub(crate) fn both_ends_of(contents: &[u8], bytes: usize) {
     prefetch_line(contents.as_ptr().wrapping_add(bytes - 1));
 }
 
+/// Asks for the lines of the first and the last of `few`.
+#[inline]
+pub(crate) fn ends_of<T>(few: &[T]) {
+    for end in few.first().into_iter().chain(few.last()) {
+        prefetch_line((&raw const *end).cast());
+    }
+}
+
 /// Lines of an entry that are asked for, at most: a long one is walked over by the processor's own looking ahead.
 const LINES_ALONG_MAX: usize = 4;
 

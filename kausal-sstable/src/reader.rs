@@ -16,6 +16,7 @@ use kausal_index::{EntryRef, SeqNo};
 
 use crate::block::{Block, Found};
 use crate::buffer::BlockBuffer;
+use crate::cache::FrameHint;
 use crate::compression::Dictionary;
 use crate::cursor::TableCursor;
 use crate::error::{Damage, TableError};
@@ -174,8 +175,11 @@ impl Table {
         at: SeqNo,
         source: &'b mut S,
     ) -> Result<Option<EntryRef<'b>>, TableError> {
-        let handle = self.locate(key, hash, at, source)?;
-        self.get_approached(Approach { handle }, key, hash, at, source)
+        let Some((handle, place)) = self.locate(key, hash, at, source)? else { return Ok(None) };
+        source.fetch_hinted(&self.file, handle, BlockKind::Data, 0, place)?;
+        prefetch::end(source.bytes());
+        let found = self.find_in(handle, source.bytes(), key, hash, at)?;
+        Ok(found.map(|found| entry(key, found, source.bytes())))
     }
 
     /// Asks for the line of the filter that a look-up of `key` begins with, if the filter is in memory. For those who look many
@@ -203,7 +207,7 @@ impl Table {
         if self.residency == Residency::Root {
             return Ok(None);
         }
-        let approach = Approach { handle: self.locate(key, hash, at, source)? };
+        let approach = Approach { handle: self.locate(key, hash, at, source)?.map(|(handle, _)| handle) };
         self.approach_further(approach, 0, source);
         Ok(Some(approach))
     }
@@ -257,12 +261,12 @@ impl Table {
                 // The source was needed for filter and index.
                 held = None;
             }
-            let Some(handle) = located else {
+            let Some((handle, hint)) = located else {
                 each(place, None);
                 continue;
             };
             if held != Some(handle) {
-                source.fetch(&self.file, handle, BlockKind::Data, 0)?;
+                source.fetch_hinted(&self.file, handle, BlockKind::Data, 0, hint)?;
                 prefetch::end(source.bytes());
                 held = Some(handle);
             }
@@ -463,7 +467,8 @@ impl Table {
         Ok((!is_outside).then_some(place))
     }
 
-    /// The one data block that may hold the newest version of `key` at or below `at`.
+    /// The one data block that may hold the newest version of `key` at or below `at`, and where the cache had it last, if that
+    /// is kept.
     #[inline]
     fn locate<S: BlockSource>(
         &self,
@@ -471,7 +476,7 @@ impl Table {
         hash: KeyHash,
         at: SeqNo,
         source: &mut S,
-    ) -> Result<Option<BlockHandle>, TableError> {
+    ) -> Result<Option<(BlockHandle, Option<&FrameHint>)>, TableError> {
         // What lies outside of a lone segment its own index tells as well, and who asks knows the table's range as a rule.
         let lone = (self.segments.len() == 1).then_some(0);
         let Some(place) = lone.map_or_else(|| self.segment_of(key, at), |place| Ok(Some(place)))? else {
@@ -488,7 +493,8 @@ impl Table {
             // Where the root says that the segment ends at or after the position, one of them is wrong.
             return if self.segment_of(key, at)?.is_some() { Err(damage(Damage::Index)) } else { Ok(None) };
         }
-        segment.data_block(&index, place).map(Some).map_err(damage)
+        let handle = segment.data_block(&index, place).map_err(damage)?;
+        Ok(Some((handle, segment.place(place))))
     }
 
     fn find_in(

@@ -5,6 +5,7 @@
 
 use kausal_arena::Reservation;
 
+use crate::cache::FrameHint;
 use crate::error::{Damage, TableError};
 use crate::file::TableFile;
 use crate::filter;
@@ -28,6 +29,8 @@ struct Resident {
     index: Box<[u8]>,
     index_shape: IndexShape,
     index_samples: Box<[u64]>,
+    /// Where the cache had each data block last.
+    places: Box<[FrameHint]>,
 }
 
 impl Segment {
@@ -60,10 +63,12 @@ impl Segment {
         let index = file.load(self.index_handle, BlockKind::Index, charge)?;
         let block = IndexBlock::of_segment(&index);
         let block = block.map_err(|what| file.corrupt(self.index_handle.offset, what))?;
-        let grown = charge.bytes() + block.samples_count() * size_of::<u64>();
+        let beside = block.samples_count() * size_of::<u64>() + block.count() * size_of::<FrameHint>();
+        let grown = charge.bytes() + beside;
         charge.resize(grown).map_err(|error| file.no_memory(error))?;
         let (index_shape, index_samples) = (block.shape(), block.samples());
-        self.resident = Some(Resident { filter, index, index_shape, index_samples });
+        let places = (0..block.count()).map(|_| FrameHint::new()).collect();
+        self.resident = Some(Resident { filter, index, index_shape, index_samples, places });
         Ok(())
     }
 
@@ -76,7 +81,14 @@ impl Segment {
     #[inline]
     pub(crate) fn index(&self) -> Option<IndexBlock<'_>> {
         let resident = self.resident.as_ref()?;
-        Some(IndexBlock::with(&resident.index, resident.index_shape, &resident.index_samples))
+        let index = IndexBlock::with(&resident.index, resident.index_shape, &resident.index_samples);
+        Some(index.beside(&resident.places))
+    }
+
+    /// Where the cache had the data block at `place` last, if that is kept: it is where the index is.
+    #[inline]
+    pub(crate) fn place(&self, place: usize) -> Option<&FrameHint> {
+        self.resident.as_ref()?.places.get(place)
     }
 
     /// The data block at `place` of this segment, whose index is `index`. It lies before the filter.

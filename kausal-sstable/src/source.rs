@@ -5,6 +5,7 @@
 
 use kausal_arena::AllocError;
 
+use crate::cache::FrameHint;
 use crate::error::TableError;
 use crate::file::TableFile;
 use crate::format::{BlockHandle, BlockKind};
@@ -28,10 +29,29 @@ pub trait BlockSource: Sized {
         ahead: u64,
     ) -> Result<(), TableError>;
 
+    /// [`fetch`](Self::fetch) for a table that keeps `place`, where a cache had the block last. A source without a cache has no use
+    /// for that.
+    ///
+    /// # Errors
+    ///
+    /// As [`fetch`](Self::fetch).
+    #[inline]
+    fn fetch_hinted(
+        &mut self,
+        file: &TableFile,
+        handle: BlockHandle,
+        kind: BlockKind,
+        ahead: u64,
+        place: Option<&FrameHint>,
+    ) -> Result<(), TableError> {
+        let _ = place;
+        self.fetch(file, handle, kind, ahead)
+    }
+
     /// Says that a walk wants the block at `handle` when it is through with the one fetched last, so that its bytes may be
-    /// on their way. A source that has nothing to gain by that does nothing.
-    fn fetch_soon(&mut self, file: &TableFile, handle: BlockHandle) {
-        let _ = (file, handle);
+    /// on their way; `place` is as for [`fetch_hinted`](Self::fetch_hinted). A source that has nothing to gain by that does nothing.
+    fn fetch_soon(&mut self, file: &TableFile, handle: BlockHandle, place: Option<&FrameHint>) {
+        let _ = (file, handle, place);
     }
 
     /// The contents of the block that [`fetch_soon`](Self::fetch_soon) named, if they are in memory already; empty if not. A walk
@@ -46,6 +66,14 @@ pub trait BlockSource: Sized {
     #[inline]
     fn approach(&self, file: &TableFile, handle: BlockHandle, step: u32) {
         let _ = (file, handle, step);
+    }
+
+    /// Says that the block at `handle` is about to be fetched, where a cache had it last. Answers whether that is known, and all
+    /// that is needed asked for; else there is [`approach`](Self::approach).
+    #[inline]
+    fn approach_hinted(&self, handle: BlockHandle, place: &FrameHint) -> bool {
+        let _ = (handle, place);
+        false
     }
 
     /// The contents of the block fetched last; empty if there is none.

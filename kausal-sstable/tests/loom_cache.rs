@@ -22,7 +22,7 @@ use std::convert::Infallible;
 use kausal_arena::sync::{Arc, model, thread};
 use kausal_arena::{Budget, Reservation};
 use kausal_sstable::{
-    BlockCache, BlockCacheOptions, BlockClass, BlockKey, FileNumber, InsertError, PinnedBlock,
+    BlockCache, BlockCacheOptions, BlockClass, BlockKey, FileNumber, FrameHint, InsertError, PinnedBlock,
 };
 
 /// Bytes of a slab: of a model's, and of a cache of 4 MiB.
@@ -57,6 +57,7 @@ unsafe impl Sync for Witness {}
 struct Bed {
     cache: BlockCache,
     witness: Witness,
+    hint: FrameHint,
     root: Budget,
     _others: Reservation,
 }
@@ -67,7 +68,7 @@ fn bed(slabs: usize) -> Arc<Bed> {
     let node = root.child("block cache", 0, CACHE_BYTES).unwrap();
     let cache = BlockCache::new(&node, BlockCacheOptions { shards: Some(1) }).unwrap();
     let others = root.reserve(root.ceiling() - root.used() - slabs * SLAB_BYTES).unwrap();
-    Arc::new(Bed { cache, witness: Witness::default(), root, _others: others })
+    Arc::new(Bed { cache, witness: Witness::default(), hint: FrameHint::new(), root, _others: others })
 }
 
 fn key(file: u64) -> BlockKey {
@@ -101,6 +102,24 @@ impl Bed {
             });
             found.contains(&true)
         })
+    }
+
+    /// Looks where the hint says, without a pin.
+    fn peek_hinted(&self, file: u64) -> bool {
+        self.cache.peek(|peek| {
+            let is_there = peek.block_hinted(&key(file), BlockClass::Data, 8, &self.hint);
+            if is_there {
+                self.witness.read();
+                assert_eq!(peek.bytes(), file.to_le_bytes(), "the block that was asked for");
+            }
+            is_there
+        })
+    }
+
+    /// Pins where the hint says.
+    fn get_hinted(&self, file: u64) -> bool {
+        let found = self.cache.get_hinted(&key(file), 8, &self.hint);
+        found.inspect(|block| self.read(file, block)).is_some()
     }
 
     /// Pins what it looks at, and reads it when the hazard names it no more.
@@ -207,6 +226,36 @@ fn a_frame_changes_hands_without_those_who_peek_only() {
             let found = [bed.peek(1), bed.peek(2)];
             assert!(found != [false; 2] && !(cfg!(any(loom, shuttle)) && found == [true; 2]));
         },
+    );
+}
+
+#[test]
+fn a_frame_changes_hands_without_those_who_peek_by_a_hint() {
+    explore(
+        "a_frame_changes_hands_without_those_who_peek_by_a_hint",
+        1,
+        |bed| {
+            drop(bed.insert(1).unwrap());
+            assert!(bed.peek_hinted(1), "and the hint says where");
+        },
+        |bed| drop(bed.insert(2)),
+        |bed| _ = bed.peek_hinted(1),
+        |bed| assert_eq!([bed.peek_hinted(1), bed.peek_hinted(2)], [bed.peek(1), bed.peek(2)]),
+    );
+}
+
+#[test]
+fn a_frame_changes_hands_without_those_who_pin_by_a_hint() {
+    explore(
+        "a_frame_changes_hands_without_those_who_pin_by_a_hint",
+        1,
+        |bed| {
+            drop(bed.insert(1).unwrap());
+            assert!(bed.get_hinted(1), "and the hint says where");
+        },
+        |bed| drop(bed.insert(2)),
+        |bed| _ = bed.get_hinted(1),
+        |bed| assert_eq!([bed.get_hinted(1), bed.get_hinted(2)], [bed.get(1), bed.get(2)]),
     );
 }
 

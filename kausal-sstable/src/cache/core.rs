@@ -22,6 +22,7 @@ use super::frames::{
     Filling, HEADER_BYTES, Header, PAGE_BYTES, PinnedBlock, SLAB_PAGES_MAX, SLAB_PAGES_MIN, Slab, slab_bytes,
 };
 use super::ghost;
+use super::hint::FrameHint;
 use super::key::{BlockClass, BlockKey};
 use super::pages::Page;
 use super::peek::Hazards;
@@ -186,15 +187,60 @@ impl Core {
         found
     }
 
+    /// [`get`](Self::get) for somebody who keeps where the block was last.
+    #[inline]
+    pub(super) fn get_hinted(
+        self: &Arc<Self>,
+        key: &BlockKey,
+        len: usize,
+        place: &FrameHint,
+    ) -> Option<PinnedBlock> {
+        // The key first: a pin in vain would disturb whoever has the frame now.
+        let pinned = self.hinted_frame(place, len, |_, header| {
+            if header.key() == *key { PinnedBlock::pin(self, header, key) } else { None }
+        });
+        pinned.or_else(|| self.get_noting(key, place))
+    }
+
+    /// By way of the directory.
+    #[inline(never)]
+    fn get_noting(self: &Arc<Self>, key: &BlockKey, place: &FrameHint) -> Option<PinnedBlock> {
+        let hash = key.hash();
+        let found = self.directory.find(hash, |frame| {
+            PinnedBlock::pin(self, &self.headers[frame as usize], key).inspect(|_| place.note(frame))
+        });
+        if found.is_none() {
+            // Relaxed: a count, and nothing depends on it.
+            self.cell(hash).misses.fetch_add(1, Ordering::Relaxed);
+        }
+        found
+    }
+
+    /// What `see` makes of the frame in which a block of `len` bytes was last, whatever it holds now, with its number. Its header
+    /// and its end are asked for.
+    #[inline]
+    pub(super) fn hinted_frame<'a, T>(
+        &'a self,
+        place: &FrameHint,
+        len: usize,
+        see: impl FnOnce(u32, &'a Header) -> Option<T>,
+    ) -> Option<T> {
+        let frame = place.frame()?;
+        // Another cache's, if there is no such frame.
+        let header = self.headers.get(frame as usize)?;
+        self.ask_for_end(frame, len);
+        see(frame, header)
+    }
+
     #[inline]
     pub(super) fn ask_for_place(&self, key: &BlockKey) {
         self.directory.ask(key.hash());
     }
 
     #[inline]
-    pub(super) fn ask_for_header(&self, key: &BlockKey) {
+    pub(super) fn ask_for_header(&self, key: &BlockKey, len: usize) {
         let ask = |frame: u32| {
-            prefetch_line((&raw const self.headers[frame as usize]).cast());
+            self.ask_for_end(frame, len);
             Some(())
         };
         // One that only has the tag in common costs a wasted hint.
@@ -227,6 +273,7 @@ impl Core {
     #[inline]
     fn ask_for_header_of(&self, frame: u32) -> *const u8 {
         prefetch_line((&raw const self.headers[frame as usize]).cast());
+        // Relaxed: the address is asked for, never read.
         let slab = self.slab_starts[frame as usize >> self.slab_shift].load(Ordering::Relaxed);
         let page = slab + u64::from(frame) % (1 << self.slab_shift);
         ptr::with_exposed_provenance(page as usize * PAGE_BYTES)

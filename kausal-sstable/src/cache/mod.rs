@@ -18,7 +18,7 @@
 //! | `core` | what all share, and the steps of an insert |
 //! | `peek` | looking at a frame without a pin |
 //! | `frames` | slabs, frames, and the protocol of the state word: the unsafe part |
-//! | `directory` | from hash to frame without a lock |
+//! | `directory`, `hint` | from hash to frame without a lock, and past that where the block was last |
 //! | `shard`, `pages`, `ghost` | under a lock: the policy, free frames, what went not long ago |
 //!
 //! Invariants:
@@ -34,6 +34,7 @@ mod directory;
 mod error;
 mod frames;
 mod ghost;
+mod hint;
 mod key;
 mod pages;
 mod peek;
@@ -50,6 +51,7 @@ use kausal_arena::{AllocError, Budget, Shrink};
 
 pub use self::error::{InsertError, Refusal};
 pub use self::frames::PinnedBlock;
+pub use self::hint::FrameHint;
 pub use self::key::{BlockClass, BlockKey};
 pub use self::peek::Peek;
 pub use self::pinned::Pinned;
@@ -119,13 +121,26 @@ impl BlockCache {
         self.core.get(key)
     }
 
-    /// Asks for a line that a look at the block will need: the one where it is noted where the block is (`step` 0), then that
-    /// of the block's header (`step` 1), and at last the block's end (`step` 2). Each is said by the one before.
+    /// [`get`](Self::get) for somebody who keeps where the block, of `len` bytes as far as he knows, was last.
     #[inline]
-    pub(crate) fn approach(&self, key: &BlockKey, step: u32) {
+    pub fn get_hinted(&self, key: &BlockKey, len: usize, place: &FrameHint) -> Option<PinnedBlock> {
+        self.core.get_hinted(key, len, place)
+    }
+
+    /// Asks for the lines that a look at a block of `len` bytes will need where it was last. Answers whether that is known.
+    #[inline]
+    pub(crate) fn approach_hinted(&self, len: usize, place: &FrameHint) -> bool {
+        self.core.hinted_frame(place, len, |_, _| Some(())).is_some()
+    }
+
+    /// Asks for a line that a look at the block will need: the one where it is noted where the block is (`step` 0), then that
+    /// of the block's header (`step` 1), and at last the block's end (`step` 2). Each is said by the one before; the end is asked
+    /// for with the header already, where a block of `len` bytes would have it.
+    #[inline]
+    pub(crate) fn approach(&self, key: &BlockKey, len: usize, step: u32) {
         match step {
             0 => self.core.ask_for_place(key),
-            1 => self.core.ask_for_header(key),
+            1 => self.core.ask_for_header(key, len),
             _ => self.core.ask_for_block(key),
         }
     }

@@ -26,6 +26,7 @@ use kausal_arena::sync::{AtomicBool, AtomicU64, Ordering, fence};
 
 use super::core::Core;
 use super::frames::{Header, PinnedBlock, Seen};
+use super::hint::FrameHint;
 use super::key::{BlockClass, BlockKey};
 
 /// Threads that can peek; more than these pin. A model's threads are few.
@@ -101,25 +102,49 @@ impl<'a> Peek<'a> {
     /// be in the cache all the same, for those who pin. Its beginning is asked for while that is found out.
     #[inline]
     pub fn block(&mut self, key: &BlockKey, class: BlockClass) -> bool {
-        self.look(key, class, Core::ask_for_start)
+        self.look(class, |core, hazard| {
+            core.find_frame(key, |frame, header| {
+                core.ask_for_start(frame);
+                Self::see(hazard, frame, header, key)
+            })
+        })
     }
 
     /// [`block`](Self::block) for somebody who begins at the end of the block, which has `len` bytes as far as he knows: that end
     /// is asked for while it is found out whether it is there.
     #[inline]
     pub fn block_from_end(&mut self, key: &BlockKey, class: BlockClass, len: usize) -> bool {
-        self.look(key, class, |core, frame| core.ask_for_end(frame, len))
+        self.look(class, |core, hazard| {
+            core.find_frame(key, |frame, header| {
+                core.ask_for_end(frame, len);
+                Self::see(hazard, frame, header, key)
+            })
+        })
+    }
+
+    /// [`block_from_end`](Self::block_from_end) for somebody who keeps where the block was last.
+    #[inline]
+    pub fn block_hinted(&mut self, key: &BlockKey, class: BlockClass, len: usize, place: &FrameHint) -> bool {
+        self.look(class, |core, hazard| {
+            let hinted = core.hinted_frame(place, len, |frame, header| Self::see(hazard, frame, header, key));
+            hinted.or_else(|| {
+                core.find_frame(key, |frame, header| {
+                    core.ask_for_end(frame, len);
+                    Self::see(hazard, frame, header, key).inspect(|_| place.note(frame))
+                })
+            })
+        })
     }
 
     #[inline]
-    fn look(&mut self, key: &BlockKey, class: BlockClass, hint: impl Fn(&Core, u32)) -> bool {
+    fn look(
+        &mut self,
+        class: BlockClass,
+        find: impl FnOnce(&'a Core, &'a Hazard) -> Option<(Seen, &'a Header)>,
+    ) -> bool {
         self.seen = None;
         let Some(hazard) = self.hazard else { return false };
-        let core = self.core;
-        self.seen = core.find_frame(key, |frame, header| {
-            hint(core, frame);
-            Self::see(hazard, frame, header, key)
-        });
+        self.seen = find(self.core, hazard);
         if self.seen.is_some() {
             let hits = &hazard.hits[class.place()];
             hits.store(hits.load(Ordering::Relaxed) + 1, Ordering::Relaxed);

@@ -433,20 +433,67 @@ fn what_was_pinned_out_of_a_look_stays_when_the_look_is_over() {
     assert_eq!(cache.stats().pinned_bytes, 0);
 }
 
+/// Whether the block is found by way of the hint, by who pins and by who does not, or by way of the directory.
+fn followed(cache: &BlockCache, key: &BlockKey, hint: &FrameHint) -> bool {
+    let pinned = cache.get_hinted(key, PAGE_BYTES, hint).inspect(|block| check_block(key, block));
+    let peeked = cache.peek(|peek| {
+        let is_there = peek.block_hinted(key, BlockClass::Data, PAGE_BYTES, hint);
+        if is_there {
+            check_block(key, peek.bytes());
+        }
+        is_there
+    });
+    assert_eq!(pinned.is_some(), peeked);
+    assert_eq!(cache.get(key).is_some(), peeked, "what the directory says");
+    peeked
+}
+
+#[test]
+fn a_hint_finds_its_block_and_a_wrong_one_does_no_harm() {
+    let (_budget, cache) = cache_of(2 << 20);
+    let (hint, first) = (FrameHint::new(), key(1, 1));
+    assert!(!followed(&cache, &first, &hint), "nowhere yet");
+    drop(put(&cache, first, PAGE_BYTES).unwrap());
+    assert!(followed(&cache, &first, &hint) && format!("{hint:?}").contains("Some"), "{hint:?}");
+    let (hits, misses) = (cache.stats().total().hits, cache.stats().misses);
+    assert!(followed(&cache, &first, &hint));
+    assert_eq!((cache.stats().total().hits, cache.stats().misses), (hits + 3, misses), "each is a hit");
+    cache.remove_file(first.file);
+    assert!(!followed(&cache, &first, &hint), "it is gone");
+    // More than the cache holds: the frame is another block's.
+    (0..2000).for_each(|place| drop(put(&cache, key(2, place), PAGE_BYTES).unwrap()));
+    assert!(!followed(&cache, &first, &hint));
+    drop(put(&cache, first, PAGE_BYTES).unwrap());
+    assert!(followed(&cache, &first, &hint), "it is somewhere else now");
+    // One of a cache with more frames.
+    let (_budget, large) = cache_of(8 << 20);
+    let far = FrameHint::new();
+    (0..1500).for_each(|place| drop(put(&large, key(3, place), PAGE_BYTES).unwrap()));
+    assert!(followed(&large, &key(3, 1499), &far));
+    assert!(followed(&cache, &first, &far));
+}
+
 #[test]
 fn threads_that_fill_and_read_the_same_blocks_see_only_whole_ones() {
     let budget = Budget::root("block cache", 3 << 20);
     let cache = BlockCache::new(&budget, BlockCacheOptions { shards: Some(2) }).unwrap();
+    let hints: Vec<FrameHint> = (0..1600).map(|_| FrameHint::new()).collect();
     std::thread::scope(|scope| {
         for thread in 0..4_u64 {
-            let (cache, budget) = (&cache, &budget);
+            let (cache, budget, hints) = (&cache, &budget, &hints);
             scope.spawn(move || {
                 let mut random = thread + 1;
                 let mut kept = Vec::new();
                 for turn in 0..6_000 {
                     random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                     let key = key(random >> 62, (random >> 40) % 400);
-                    let found = if turn % 2 == 0 { cache.get(&key) } else { peeked_and_pinned(cache, &key) };
+                    let hint =
+                        &hints[(key.file.0 * 400 + key.offset / PAGE_BYTES as u64) as usize % hints.len()];
+                    let found = match turn % 3 {
+                        0 => cache.get(&key),
+                        1 => peeked_and_pinned(cache, &key),
+                        _ => cache.get_hinted(&key, PAGE_BYTES, hint),
+                    };
                     let block = found.or_else(|| put(cache, key, 3000 + key.file.0 as usize * 900).ok());
                     if let Some(block) = block {
                         check_block(&key, &block[..64]);

@@ -48,8 +48,11 @@ impl<S: BlockSource> TableCursor<'_, S> {
         let Some(place) = self.locate(key, at)? else { return Ok(()) };
         let handle = self.handle(place)?;
         self.block = place;
+        let hint = self.hint(place);
         self.stage = if self.loaded == Some(handle) {
             Stage::Divided
+        } else if hint.is_some_and(|hint| self.source.approach_hinted(handle, hint)) {
+            Stage::Placed(handle)
         } else {
             self.source.approach(self.table.table_file(), handle, 0);
             Stage::Located(handle)
@@ -73,7 +76,8 @@ impl<S: BlockSource> TableCursor<'_, S> {
             }
             Stage::Placed(handle) => {
                 self.loaded = None;
-                self.source.fetch(self.table.table_file(), handle, BlockKind::Data, 0)?;
+                let hint = self.hint(self.block);
+                self.source.fetch_hinted(self.table.table_file(), handle, BlockKind::Data, 0, hint)?;
                 prefetch::end(self.source.bytes());
                 Stage::Fetched(handle)
             }

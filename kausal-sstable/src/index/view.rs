@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use kausal_index::SeqNo;
 
 use super::{HEAD_BYTES, HEADER_BYTES, INDEX_VALUE_BYTES, OFFSET_BYTES, ROOT_VALUE_BYTES, head_of};
+use crate::cache::FrameHint;
 use crate::error::Damage;
 use crate::format::{BlockHandle, partition_point, take_varint, word};
 use crate::prefetch;
@@ -28,6 +29,8 @@ pub(crate) struct IndexBlock<'a> {
     shape: IndexShape,
     /// The last of every [`SAMPLE_HEADS`] heads, or nothing.
     samples: &'a [u64],
+    /// What who finds a block looks at next, one for each, or nothing.
+    places: &'a [FrameHint],
 }
 
 impl<'a> IndexBlock<'a> {
@@ -52,13 +55,19 @@ impl<'a> IndexBlock<'a> {
             return Err(Damage::Index);
         }
         let shape = IndexShape { count, value_bytes, prefix_start, rests_start };
-        Ok(Self { contents, shape, samples: &[] })
+        Ok(Self { contents, shape, samples: &[], places: &[] })
     }
 
     /// The contents once more; `shape` and `samples` are theirs.
     #[inline]
     pub(crate) fn with(contents: &'a [u8], shape: IndexShape, samples: &'a [u64]) -> Self {
-        Self { contents, shape, samples }
+        Self { contents, shape, samples, places: &[] }
+    }
+
+    /// With `places`, one for each block, whose lines a search asks for together with those of the values.
+    #[inline]
+    pub(crate) fn beside(self, places: &'a [FrameHint]) -> Self {
+        Self { places, ..self }
     }
 
     /// What a search may begin with, for an index that stays in memory: so few bytes that they stay near, where a search among
@@ -183,6 +192,9 @@ impl<'a> IndexBlock<'a> {
         prefetch::both_ends_of(&self.contents[HEADER_BYTES + HEAD_BYTES * from..], HEAD_BYTES * SAMPLE_HEADS);
         let values = HEADER_BYTES + HEAD_BYTES * self.shape.count + self.shape.value_bytes * from;
         prefetch::both_ends_of(&self.contents[values..], self.shape.value_bytes * SAMPLE_HEADS);
+        if let Some(places) = self.places.get(from..) {
+            prefetch::ends_of(&places[..places.len().min(SAMPLE_HEADS)]);
+        }
         (from, (from + SAMPLE_HEADS).min(self.shape.count))
     }
 
