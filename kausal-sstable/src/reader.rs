@@ -176,6 +176,20 @@ impl Table {
         source: &'b mut S,
     ) -> Result<Option<EntryRef<'b>>, TableError> {
         let Some((handle, place)) = self.locate(key, hash, at, source)? else { return Ok(None) };
+        self.get_located(handle, place, key, hash, at, source)
+    }
+
+    /// Looks for `key` in the block at `handle`; `place` is where the cache had that last, if it is kept.
+    #[inline]
+    fn get_located<'b, S: BlockSource>(
+        &self,
+        handle: BlockHandle,
+        place: Option<&FrameHint>,
+        key: &'b [u8],
+        hash: KeyHash,
+        at: SeqNo,
+        source: &'b mut S,
+    ) -> Result<Option<EntryRef<'b>>, TableError> {
         source.fetch_hinted(&self.file, handle, BlockKind::Data, 0, place)?;
         prefetch::end(source.bytes());
         let found = self.find_in(handle, source.bytes(), key, hash, at)?;
@@ -234,10 +248,7 @@ impl Table {
         source: &'b mut S,
     ) -> Result<Option<EntryRef<'b>>, TableError> {
         let Some(handle) = approach.handle else { return Ok(None) };
-        source.fetch(&self.file, handle, BlockKind::Data, 0)?;
-        prefetch::end(source.bytes());
-        let found = self.find_in(handle, source.bytes(), key, hash, at)?;
-        Ok(found.map(|found| entry(key, found, source.bytes())))
+        self.get_located(handle, None, key, hash, at, source)
     }
 
     /// Looks many keys up and hands what [`get`](Self::get) would answer for each to `each`, with the key's place.

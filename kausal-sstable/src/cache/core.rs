@@ -178,8 +178,16 @@ impl Core {
 
     #[inline]
     pub(super) fn get(self: &Arc<Self>, key: &BlockKey) -> Option<PinnedBlock> {
+        self.get_by_directory(key, |_| ())
+    }
+
+    #[inline]
+    fn get_by_directory(self: &Arc<Self>, key: &BlockKey, found_in: impl Fn(u32)) -> Option<PinnedBlock> {
         let hash = key.hash();
-        let found = self.find(hash, key);
+        let found = self.directory.find(hash, |frame| {
+            let pinned = PinnedBlock::pin(self, &self.headers[frame as usize], key);
+            pinned.inspect(|_| found_in(frame))
+        });
         if found.is_none() {
             // Relaxed: a count, and nothing depends on it.
             self.cell(hash).misses.fetch_add(1, Ordering::Relaxed);
@@ -199,21 +207,7 @@ impl Core {
         let pinned = self.hinted_frame(place, len, |_, header| {
             if header.key() == *key { PinnedBlock::pin(self, header, key) } else { None }
         });
-        pinned.or_else(|| self.get_noting(key, place))
-    }
-
-    /// By way of the directory.
-    #[inline(never)]
-    fn get_noting(self: &Arc<Self>, key: &BlockKey, place: &FrameHint) -> Option<PinnedBlock> {
-        let hash = key.hash();
-        let found = self.directory.find(hash, |frame| {
-            PinnedBlock::pin(self, &self.headers[frame as usize], key).inspect(|_| place.note(frame))
-        });
-        if found.is_none() {
-            // Relaxed: a count, and nothing depends on it.
-            self.cell(hash).misses.fetch_add(1, Ordering::Relaxed);
-        }
-        found
+        pinned.or_else(|| self.get_by_directory(key, |frame| place.note(frame)))
     }
 
     /// What `see` makes of the frame in which a block of `len` bytes was last, whatever it holds now, with its number. Its header
