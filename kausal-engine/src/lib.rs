@@ -116,7 +116,7 @@ pub use options::{Durability, MEMORY_BUDGET_MIN, Options, WriteOptions};
 pub use pinned::PinnedValue;
 pub use recovery::{RecoveryReport, Salvaged};
 pub use request::{Page, Pair, Request};
-pub use scan::{Cursor, KeyRange, ValueReader};
+pub use scan::{Cursor, KeyRange, Lent, ValueReader};
 pub use snapshot::Snapshot;
 pub use stats::{LevelStats, Stats};
 

@@ -134,18 +134,8 @@ impl<I: BlockIndex> View<I> {
         let parts = self.memtables().filter_map(|memtable| memtable.keyspace(keyspace));
         let ranges = parts.map(|part| part.range_tombstones()).filter(|ranges| !ranges.is_empty());
         covers.extend(ranges.map(Cover::Memtable));
-        let Some(tree) = self.version.tree(keyspace) else { return covers };
-        for (level, tables) in tree.levels().iter().enumerate() {
-            if !tables.has_range_tombstones() {
-                continue;
-            }
-            if level > 0 {
-                covers.push(Cover::Level(tables));
-                continue;
-            }
-            let ranges = tables.files().iter().map(|file| file.table().range_tombstones());
-            covers.extend(ranges.filter(|ranges| !ranges.is_empty()).map(Cover::Table));
-        }
+        let tables = self.version.tree(keyspace).into_iter().flat_map(|tree| Cover::of_tables(tree));
+        covers.extend(tables);
         covers
     }
 
@@ -177,7 +167,14 @@ pub(crate) enum Cover<'v> {
     Level(&'v Level),
 }
 
-impl Cover<'_> {
+impl<'v> Cover<'v> {
+    /// The tables of `tree` that have range tombstones.
+    pub(crate) fn of_tables(tree: &'v Tree) -> impl Iterator<Item = Self> {
+        let fresh = tree.level(0).files().iter().filter(|file| file.meta().range_tombstone_count > 0);
+        let levels = tree.deeper().filter(|level| level.has_range_tombstones());
+        fresh.map(|file| Cover::Table(file.table().range_tombstones())).chain(levels.map(Cover::Level))
+    }
+
     /// The newest range tombstone at or below `at` that covers `key`.
     pub(crate) fn covering(&self, key: &[u8], at: SeqNo) -> Option<SeqNo> {
         match self {

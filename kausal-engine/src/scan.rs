@@ -6,14 +6,16 @@
 //! first one is as long as the walks before it were, 16 entries at most.
 //!
 //! 1. `chunk`: what was copied. 2. `fill`: how it gets there. 3. `narrow`: the same where memory is short: a walk is not refused
-//!    for want of more than a look-up needs.
+//!    for want of more than a look-up needs. 4. `lend`: a walk that shows entries where they lie.
 
 mod chunk;
 mod fill;
+mod lend;
 mod narrow;
 mod range;
 mod value;
 
+pub use lend::Lent;
 pub use range::KeyRange;
 pub use value::ValueReader;
 
@@ -24,7 +26,7 @@ use kausal_index::{BlockIndex, Kind};
 use kausal_sstable::MergeMemory;
 
 use self::chunk::Chunk;
-use self::fill::{Direction, FillError, Filling, From};
+use self::fill::{Direction, Filling, From};
 use crate::blob::BlobRef;
 use crate::core::Core;
 use crate::engine::DefaultIndex;
@@ -47,10 +49,11 @@ pub struct Cursor<I: BlockIndex = DefaultIndex> {
     is_last: bool,
     /// Whether the last move ended with an error: only a seek can be right then.
     has_failed: bool,
-    /// Kept from chunk to chunk, so that a warm cursor allocates nothing: the key that the next chunk begins behind, and what a
-    /// merge needs.
+    /// Kept from chunk to chunk, so that a warm cursor allocates nothing: the key that the next chunk begins behind, what a
+    /// merge needs, and what memtables have where entries are lent.
     parked: Vec<u8>,
     merge_memory: MergeMemory,
+    fresh: Chunk,
 }
 
 impl<I: BlockIndex + 'static> Cursor<I> {
@@ -60,19 +63,20 @@ impl<I: BlockIndex + 'static> Cursor<I> {
         snapshot: Snapshot,
         range: KeyRange,
     ) -> Result<Self, Error> {
-        let charge = core.plan.cursors.reserve(0)?;
+        let charge = || core.plan.cursors.reserve(0);
         Ok(Self {
             core: Arc::clone(core),
             keyspace,
             snapshot,
             range,
             direction: Direction::Forward,
-            chunk: Chunk::new(charge),
+            chunk: Chunk::new(charge()?),
             place: 0,
             is_last: true,
             has_failed: false,
             parked: Vec::new(),
             merge_memory: MergeMemory::default(),
+            fresh: Chunk::new(charge()?),
         })
     }
 
@@ -214,6 +218,7 @@ impl<I: BlockIndex + 'static> Cursor<I> {
             at: self.snapshot.seqno(),
             range: &self.range,
             direction,
+            keeps_tombstones: false,
             chunk: &mut self.chunk,
             merge_memory: &mut self.merge_memory,
         };
@@ -222,10 +227,7 @@ impl<I: BlockIndex + 'static> Cursor<I> {
         self.is_last = filled.map_err(|error| {
             // A part of a chunk is no place to go on from.
             self.chunk.clear();
-            match error {
-                FillError::Table(error) => self.core.table_error(error),
-                FillError::Engine(error) => error,
-            }
+            error.into_error(&self.core)
         })?;
         Ok(!self.chunk.is_empty())
     }

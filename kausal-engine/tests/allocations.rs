@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use kausal_engine::{Options, StorageEngine};
@@ -101,6 +102,17 @@ fn s20_warm_request_look_ups_allocate_nothing() {
     let (_, warm) = cold_and_warm("a seek and 10 steps of a cursor", || {
         assert!(cursor.seek(&495_u32.to_be_bytes()).unwrap());
         (0..10).for_each(|_| assert!(cursor.next().unwrap()));
+    });
+    assert_eq!(warm, 0);
+
+    let (_, warm) = cold_and_warm("a walk over the table and the memtable", || {
+        let mut count = 0;
+        let saw_all = cursor.walk_from(&400_u32.to_be_bytes(), |entry| {
+            assert_eq!(Some(entry.key()), Some(&(400 + count as u32).to_be_bytes()[..]));
+            count += 1;
+            if count == 300 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        });
+        assert!(!saw_all.unwrap());
     });
     assert_eq!(warm, 0);
 }

@@ -8,7 +8,7 @@ use std::ops::Range;
 use kausal_arena::Reservation;
 use kausal_index::{EntryRef, Kind};
 
-use super::FillError;
+use super::fill::FillError;
 use crate::error::Error;
 use crate::same_key::is_same_key;
 
@@ -145,9 +145,23 @@ impl Chunk {
     pub(super) fn is_decided(&self, key: &[u8]) -> bool {
         match self.decided {
             Decided::None => false,
-            Decided::Kept => self.items.last().is_some_and(|item| is_same_key(&self.bytes[item.key()], key)),
+            Decided::Kept => self.last_key().is_some_and(|last| is_same_key(last, key)),
             Decided::Apart => is_same_key(&self.decided_key, key),
         }
+    }
+
+    /// The key whose newest version was met last.
+    pub(super) fn decided_key(&self) -> Option<&[u8]> {
+        match self.decided {
+            Decided::None => None,
+            Decided::Kept => self.last_key(),
+            Decided::Apart => Some(&self.decided_key),
+        }
+    }
+
+    /// The key of the last entry.
+    pub(super) fn last_key(&self) -> Option<&[u8]> {
+        self.items.last().map(|item| &self.bytes[item.key()])
     }
 
     /// Passes the newest version of `key`, which is gone.

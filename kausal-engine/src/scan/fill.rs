@@ -7,7 +7,9 @@ use std::convert::Infallible;
 use std::ops::Bound;
 
 use kausal_index::{BlockIndex, Cursor as EntryCursor, EntryRef, Kind, SeqNo};
-use kausal_sstable::{BlockSource, CachedBlocks, MergeMemory, MergingCursor, RunCursor, TableError};
+use kausal_sstable::{
+    BlockCache, BlockSource, BufferPool, CachedBlocks, MergeMemory, MergingCursor, RunCursor, TableError,
+};
 use smallvec::SmallVec;
 
 use super::chunk::Chunk;
@@ -17,6 +19,7 @@ use crate::error::Error;
 use crate::ids::KeyspaceId;
 use crate::read::{Cover, View};
 use crate::source::{Source, seek_together};
+use crate::version::Tree;
 
 /// Sources of a merge that need no allocation for their list: memtables, a due level 0 and every level below.
 const SOURCES_INLINE: usize = 12;
@@ -45,6 +48,8 @@ pub(super) struct Filling<'c, I: BlockIndex> {
     pub(super) at: SeqNo,
     pub(super) range: &'c KeyRange,
     pub(super) direction: Direction,
+    /// Forward only.
+    pub(super) keeps_tombstones: bool,
     /// Empty at first.
     pub(super) chunk: &'c mut Chunk,
     pub(super) merge_memory: &'c mut MergeMemory,
@@ -67,72 +72,37 @@ impl<I: BlockIndex + 'static> Filling<'_, I> {
         let blocks = || CachedBlocks::new(&*core.plan.cache, &core.walk_buffers);
         let covers = view.covers(self.keyspace);
         // One by one into their place: a list of twelve that is moved about costs more than a seek.
-        let mut held = SmallVec::<[_; SOURCES_INLINE]>::new();
+        let mut held = Held::new();
         for source in sources(view, self.keyspace, &blocks)? {
             held.push(source?);
         }
-        let stands = self.begin(&mut held, from)?;
-        if let [source] = &mut held[..] {
-            return self.fill_from(source, &covers, stands, from);
-        }
-        let mut merge = MergingCursor::with_memory(&mut held[..], std::mem::take(self.merge_memory));
-        let stands = stands.map(|_| merge.begin_forward());
-        let filled = self.fill_from(&mut merge, &covers, stands, from);
-        *self.merge_memory = merge.into_memory();
+        let range = self.range;
+        let is_forward = self.direction == Direction::Forward;
+        let start = if is_forward { range.forward_start(from) } else { None };
+        let mut memory = std::mem::take(self.merge_memory);
+        let filled =
+            walk_merged(&mut held, start, &mut memory, Fill { filling: self, covers: &covers, from });
+        *self.merge_memory = memory;
         filled
     }
 
-    /// Goes to where a chunk forward begins with every source by itself, unless that is the beginning of all. Answers whether
-    /// the first of them stands on anything.
-    fn begin<M, S>(
-        &self,
-        sources: &mut [Source<'_, M, S>],
-        from: From<'_>,
-    ) -> Result<Option<bool>, TableError>
-    where
-        M: EntryCursor<Error = Infallible>,
-        S: BlockSource,
-    {
-        if self.direction == Direction::Backward {
-            return Ok(None);
+    /// Keeps what comes next, forward, in the memtables of `view` alone, tombstones included. Answers whether that is all they have in the
+    /// range.
+    pub(super) fn fill_from_memtables(mut self, view: &View<I>, from: From<'_>) -> Result<bool, FillError> {
+        let mut held = Held::<_, CachedBlocks<&BlockCache, &BufferPool>>::new();
+        for source in memtables(view, self.keyspace) {
+            held.push(source?);
         }
-        let Some((key, at)) = self.forward_start(from) else { return Ok(None) };
-        seek_together(sources, key, at)?;
-        Ok(Some(sources.first().is_some_and(|source| source.entry().is_some())))
-    }
-
-    /// Where a chunk forward begins, unless that is the beginning of all.
-    pub(super) fn forward_start<'s>(&'s self, from: From<'s>) -> Option<(&'s [u8], SeqNo)> {
-        Some(match (from, &self.range.lower) {
-            (From::At(key), _) if self.range.admits_from_below(key) => (key, SeqNo::MAX),
-            // No entry has number zero, so this is behind every version of the key.
-            (From::Beyond(key), _) => (key, SeqNo::ZERO),
-            (_, Bound::Included(key)) => (key.as_slice(), SeqNo::MAX),
-            (_, Bound::Excluded(key)) => (key.as_slice(), SeqNo::ZERO),
-            (_, Bound::Unbounded) => return None,
-        })
-    }
-
-    fn fill_from<C>(
-        &mut self,
-        merge: &mut C,
-        covers: &[Cover<'_>],
-        stands: Option<bool>,
-        from: From<'_>,
-    ) -> Result<bool, FillError>
-    where
-        C: EntryCursor<Error = TableError>,
-    {
-        match self.direction {
-            Direction::Forward => {
-                let more = stands.map_or_else(|| merge.seek_to_first(), Ok)?;
-                self.fill_forward(merge, covers, more)
-            }
-            Direction::Backward => {
-                let more = self.seek_backward(merge, from)?;
-                self.fill_backward(merge, covers, more)
-            }
+        if held.is_empty() {
+            return Ok(true);
         }
+        let range = self.range;
+        let start = range.forward_start(from);
+        let mut memory = std::mem::take(self.merge_memory);
+        let filled =
+            walk_merged(&mut held, start, &mut memory, Fill { filling: &mut self, covers: &[], from });
+        *self.merge_memory = memory;
+        filled
     }
 
     pub(super) fn seek_backward<C>(&self, merge: &mut C, from: From<'_>) -> Result<bool, TableError>
@@ -161,7 +131,7 @@ impl<I: BlockIndex + 'static> Filling<'_, I> {
         if !more {
             return Ok(true);
         }
-        let (at, range) = (self.at, self.range);
+        let (at, range, keeps_tombstones) = (self.at, self.range, self.keeps_tombstones);
         let chunk = &mut *self.chunk;
         let (mut is_last, mut refused) = (true, None);
         merge.walk(|entry| {
@@ -171,7 +141,7 @@ impl<I: BlockIndex + 'static> Filling<'_, I> {
             if entry.seqno > at || chunk.is_decided(entry.key) {
                 return true;
             }
-            if entry.kind == Kind::Delete || is_hidden(covers, entry, at) {
+            if entry.kind == Kind::Delete && !keeps_tombstones || is_hidden(covers, entry, at) {
                 chunk.pass(entry.key);
                 return true;
             }
@@ -231,9 +201,77 @@ impl<I: BlockIndex + 'static> Filling<'_, I> {
     }
 }
 
+/// Fills a chunk from a merge.
+struct Fill<'f, 'c, 'v, I: BlockIndex> {
+    filling: &'f mut Filling<'c, I>,
+    covers: &'f [Cover<'v>],
+    from: From<'f>,
+}
+
+impl<I: BlockIndex + 'static> Walk for Fill<'_, '_, '_, I> {
+    type End = bool;
+
+    fn walk<C>(self, merge: &mut C, stands: Option<bool>) -> Result<bool, FillError>
+    where
+        C: EntryCursor<Error = TableError>,
+    {
+        let Self { filling, covers, from } = self;
+        match filling.direction {
+            Direction::Forward => {
+                let more = stands.map_or_else(|| merge.seek_to_first(), Ok)?;
+                filling.fill_forward(merge, covers, more)
+            }
+            Direction::Backward => {
+                let more = filling.seek_backward(merge, from)?;
+                filling.fill_backward(merge, covers, more)
+            }
+        }
+    }
+}
+
+/// What is done with a merge, or with the only source there is.
+pub(super) trait Walk {
+    type End;
+
+    /// `stands` says whether `merge` was sought to where the walk begins, and if it was, whether anything is there.
+    fn walk<C>(self, merge: &mut C, stands: Option<bool>) -> Result<Self::End, FillError>
+    where
+        C: EntryCursor<Error = TableError>;
+}
+
+/// The sources of a merge.
+pub(super) type Held<'v, M, S> = SmallVec<[Source<'v, M, S>; SOURCES_INLINE]>;
+
+/// Seeks `start` with each of `held`, if there is one, and lets `walk` go on from there.
+#[inline]
+pub(super) fn walk_merged<M, S, W>(
+    held: &mut Held<'_, M, S>,
+    start: Option<(&[u8], SeqNo)>,
+    memory: &mut MergeMemory,
+    walk: W,
+) -> Result<W::End, FillError>
+where
+    M: EntryCursor<Error = Infallible>,
+    S: BlockSource,
+    W: Walk,
+{
+    if let Some((key, at)) = start {
+        seek_together(held, key, at)?;
+    }
+    if let [source] = &mut held[..] {
+        let stands = start.map(|_| source.entry().is_some());
+        return walk.walk(source, stands);
+    }
+    let mut merge = MergingCursor::with_memory(&mut held[..], std::mem::take(memory));
+    let stands = start.map(|_| merge.begin_forward());
+    let walked = walk.walk(&mut merge, stands);
+    *memory = merge.into_memory();
+    walked
+}
+
 /// Whether a range tombstone at or below `at` is newer than the entry it covers.
 #[inline]
-fn is_hidden(covers: &[Cover<'_>], entry: EntryRef<'_>, at: SeqNo) -> bool {
+pub(super) fn is_hidden(covers: &[Cover<'_>], entry: EntryRef<'_>, at: SeqNo) -> bool {
     covers.iter().filter_map(|cover| cover.covering(entry.key, at)).any(|seqno| seqno > entry.seqno)
 }
 
@@ -253,13 +291,26 @@ pub(super) fn sources<'v, I: BlockIndex, S: BlockSource>(
     blocks: impl Fn() -> S + Copy,
 ) -> Result<impl Iterator<Item = Result<Source<'v, impl EntryCursor<Error = Infallible>, S>, Error>>, Error> {
     let tree = view.version.tree(keyspace).ok_or(Error::NoKeyspace { keyspace })?;
+    Ok(memtables(view, keyspace).chain(tables(tree, blocks).map(Ok)))
+}
+
+/// Those of them that are memtables.
+fn memtables<'v, I: BlockIndex, S: BlockSource>(
+    view: &'v View<I>,
+    keyspace: KeyspaceId,
+) -> impl Iterator<Item = Result<Source<'v, impl EntryCursor<Error = Infallible>, S>, Error>> {
     let parts = view.memtables().filter_map(move |memtable| memtable.keyspace(keyspace));
-    let memtables = parts.filter(|part| !part.is_empty()).map(|part| Ok(Source::Memtable(part.cursor()?)));
-    let fresh =
-        tree.level(0).tables().iter().map(move |table| Ok(Source::Table(table.cursor_from(blocks()))));
+    parts.filter(|part| !part.is_empty()).map(|part| Ok(Source::Memtable(part.cursor()?)))
+}
+
+/// Cursors over everything in `tree`, the newest first.
+pub(super) fn tables<'v, M, S: BlockSource>(
+    tree: &'v Tree,
+    blocks: impl Fn() -> S + Copy,
+) -> impl Iterator<Item = Source<'v, M, S>> {
+    let fresh = tree.level(0).tables().iter().map(move |table| Source::Table(table.cursor_from(blocks())));
     let deeper = tree.deeper().filter(|level| !level.tables().is_empty());
-    let runs = deeper.map(move |level| Ok(Source::Run(RunCursor::from_source(level.tables(), blocks()))));
-    Ok(memtables.chain(fresh).chain(runs))
+    fresh.chain(deeper.map(move |level| Source::Run(RunCursor::from_source(level.tables(), blocks()))))
 }
 
 /// A table's error on its way to get its path.
@@ -269,8 +320,18 @@ pub(super) enum FillError {
 }
 
 impl FillError {
-    fn is_for_want_of_memory(&self) -> bool {
+    pub(super) fn is_for_want_of_memory(&self) -> bool {
         matches!(self, Self::Table(TableError::Memory { .. }) | Self::Engine(Error::MemoryBudget(_)))
+    }
+}
+
+impl FillError {
+    /// What the caller gets to see.
+    pub(super) fn into_error<I: BlockIndex>(self, core: &Core<I>) -> Error {
+        match self {
+            Self::Table(error) => core.table_error(error),
+            Self::Engine(error) => error,
+        }
     }
 }
 

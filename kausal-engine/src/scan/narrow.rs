@@ -68,7 +68,7 @@ impl<I: BlockIndex + 'static> Filling<'_, I> {
         C: EntryCursor<Error = TableError>,
     {
         let mut stands = match self.direction {
-            Direction::Forward => match self.forward_start(from) {
+            Direction::Forward => match self.range.forward_start(from) {
                 Some((key, at)) => source.seek(key, at)?,
                 None => source.seek_to_first()?,
             },

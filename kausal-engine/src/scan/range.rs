@@ -2,6 +2,10 @@
 
 use std::ops::Bound;
 
+use kausal_index::SeqNo;
+
+use super::fill::From;
+
 /// Which keys a cursor walks over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyRange {
@@ -27,6 +31,18 @@ impl KeyRange {
             Bound::Excluded(upper)
         });
         Self { lower: Bound::Included(prefix.to_vec()), upper }
+    }
+
+    /// Where a walk forward begins, unless that is the beginning of all.
+    pub(super) fn forward_start<'s>(&'s self, from: From<'s>) -> Option<(&'s [u8], SeqNo)> {
+        Some(match (from, &self.lower) {
+            (From::At(key), _) if self.admits_from_below(key) => (key, SeqNo::MAX),
+            // No entry has number zero, so this is behind every version of the key.
+            (From::Beyond(key), _) => (key, SeqNo::ZERO),
+            (_, Bound::Included(key)) => (key.as_slice(), SeqNo::MAX),
+            (_, Bound::Excluded(key)) => (key.as_slice(), SeqNo::ZERO),
+            (_, Bound::Unbounded) => return None,
+        })
     }
 
     pub(super) fn admits_from_below(&self, key: &[u8]) -> bool {

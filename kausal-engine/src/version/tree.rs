@@ -168,10 +168,6 @@ impl Tree {
         Self::of(self.keyspace, Arc::clone(&self.name), files)
     }
 
-    pub(crate) fn levels(&self) -> &[Level] {
-        &self.levels
-    }
-
     pub(crate) fn level(&self, level: usize) -> &Level {
         &self.levels[level]
     }

@@ -1,6 +1,7 @@
 //! Memory: every byte has a node, comes back to it, and does not grow with the data.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use kausal_engine::{Error, KeyRange, MemoryReport, StorageEngine};
@@ -192,6 +193,23 @@ fn a_walk_over_large_values_is_not_refused_however_many_tables_there_are() {
         assert!(!stands);
         assert!(cursor.seek(&key(5)).unwrap());
     }
+    // One walks while the other shows an entry and holds blocks.
+    let mut seen = 0;
+    let [outer, inner] = &mut cursors;
+    let saw_all = outer.walk(|entry| {
+        let at = numbers().nth(seen).unwrap();
+        assert_eq!((entry.key(), entry.value()), (&key(at)[..], Some(&value(at)[..])));
+        seen += 1;
+        let mut rest = numbers().skip_while(|number| *number < at);
+        let rest_seen = inner.walk_from(entry.key(), |entry| {
+            let at = rest.next().unwrap();
+            assert_eq!((entry.key(), entry.value()), (&key(at)[..], Some(&value(at)[..])));
+            ControlFlow::Continue(())
+        });
+        assert!(rest_seen.unwrap() && rest.next().is_none());
+        ControlFlow::Continue(())
+    });
+    assert!(saw_all.unwrap() && seen == numbers().count());
     assert_exact(&engine.memory_report());
 }
 

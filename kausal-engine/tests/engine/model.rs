@@ -1,6 +1,7 @@
 //! The engine against an ordered map, through flushes, compactions, snapshots and reopening.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 
 use kausal_engine::{Error, KeyRange, StorageEngine, WriteBatch, WriteOptions};
 use proptest::prelude::*;
@@ -62,6 +63,14 @@ fn collect(engine: &StorageEngine, snapshot: &kausal_engine::Snapshot, backward:
 fn check(engine: &StorageEngine, snapshot: &kausal_engine::Snapshot, model: &Model) {
     assert_eq!(&collect(engine, snapshot, false), model);
     assert_eq!(&collect(engine, snapshot, true), model);
+    let mut lent = Model::new();
+    let mut cursor = engine.cursor_at(snapshot, KeyRange::all()).unwrap();
+    let saw_all = cursor.walk(|entry| {
+        lent.insert(entry.key().to_vec(), entry.value().unwrap().to_vec());
+        ControlFlow::Continue(())
+    });
+    assert!(saw_all.unwrap());
+    assert_eq!(&lent, model);
     for number in 0..64 {
         let key = key(number);
         assert_eq!(engine.get_at(snapshot, &key).unwrap().as_ref(), model.get(&key));

