@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use twox_hash::XxHash3_64;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::error::{Damage, Error};
@@ -78,7 +79,7 @@ impl BlobRef {
 
 /// Checksum of a chunk at `offset` of the file of blob `id`: a chunk moved or taken from elsewhere does not match.
 fn chunk_checksum(id: u64, offset: u64, chunk: &[u8]) -> u64 {
-    xxh3_64_with_seed(chunk, id ^ offset.rotate_left(32))
+    XxHash3_64::oneshot_with_seed(id ^ offset.rotate_left(32), chunk)
 }
 
 fn header(id: u64) -> [u8; HEADER_BYTES as usize] {

@@ -6,10 +6,12 @@
 //! first one is as long as the walks before it were, 16 entries at most.
 //!
 //! 1. `chunk`: what was copied. 2. `fill`: how it gets there. 3. `narrow`: the same where memory is short: a walk is not refused
-//!    for want of more than a look-up needs. 4. `lend`: a walk that shows entries where they lie.
+//!    for want of more than a look-up needs. 4. `lend`: a walk that shows entries where they lie, beside
+//!    copies of those in memtables, `fresh`.
 
 mod chunk;
 mod fill;
+mod fresh;
 mod lend;
 mod narrow;
 mod range;
@@ -27,6 +29,7 @@ use kausal_sstable::MergeMemory;
 
 use self::chunk::Chunk;
 use self::fill::{Direction, Filling, From};
+use self::fresh::Fresh;
 use crate::blob::BlobRef;
 use crate::core::Core;
 use crate::engine::DefaultIndex;
@@ -53,7 +56,7 @@ pub struct Cursor<I: BlockIndex = DefaultIndex> {
     /// merge needs, and what memtables have where entries are lent.
     parked: Vec<u8>,
     merge_memory: MergeMemory,
-    fresh: Chunk,
+    fresh: Fresh,
 }
 
 impl<I: BlockIndex + 'static> Cursor<I> {
@@ -76,7 +79,7 @@ impl<I: BlockIndex + 'static> Cursor<I> {
             has_failed: false,
             parked: Vec::new(),
             merge_memory: MergeMemory::default(),
-            fresh: Chunk::new(charge()?),
+            fresh: Fresh::new(charge()?),
         })
     }
 

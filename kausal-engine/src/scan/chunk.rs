@@ -104,9 +104,14 @@ impl Chunk {
         self.entries_max = (2 * self.entries_max).min(CHUNK_ENTRIES_MAX);
     }
 
+    /// The next chunk is the first of a walk, and has `entries` at most.
+    pub(super) fn expect(&mut self, entries: usize) {
+        (self.before, self.entries_max) = (0, entries);
+    }
+
     /// The next chunk goes the other way, which nobody could know.
     pub(super) fn turn(&mut self) {
-        (self.before, self.entries_max) = (0, FIRST_ENTRIES);
+        self.expect(FIRST_ENTRIES);
     }
 
     pub(super) fn clear(&mut self) {

@@ -1,35 +1,28 @@
 //! A walk that shows entries where they lie: in blocks of the cache, without copying them.
 //!
-//! What it is shown to may take its time, and may write: so no memtable is held meanwhile, or a writer could wait for it. One visit
-//! goes like this:
-//! 1. Within the view, what the memtables have next is copied into a chunk, tombstones included, and the version is counted.
-//! 2. Outside of it, that chunk and the version's tables are merged, as far as the chunk is complete. A block of each table is
-//!    pinned, or in a buffer of the walk's.
+//! What it is shown to may take its time, and may write: so no memtable is held meanwhile, or a writer could wait for it. A visit
+//! merges copies of what the memtables have next, a few at a time (`fresh`), with the tables of one version. A block of each table is
+//! pinned, or in a buffer of the walk's.
 //!
 //! The next visit begins behind the last key of this one, in whatever view is current then, so a long walk keeps neither old files
-//! nor blocks. Where memory is short, or memtables have range tombstones, which do not fit into a chunk, a visit copies everything
-//! as a cursor does.
-//!
-//! A snapshot sees nothing in a memtable that is older than what it sees of the same key in a table. So a copy may stand in the
-//! merge as the newest version that the snapshot could see.
+//! nor blocks. Where memory is short, or memtables have range tombstones, a visit copies everything as a cursor does.
 
-use std::cmp::Ordering;
-use std::convert::Infallible;
+use std::cell::OnceCell;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use kausal_index::{BlockIndex, Cursor as EntryCursor, EntryRef, Kind, SeqNo};
+use kausal_index::{BlockIndex, Cursor as EntryCursor, Kind, SeqNo};
 use kausal_sstable::{CachedBlocks, TableError};
 
 use super::Cursor;
 use super::chunk::Chunk;
-use super::fill::{Direction, FillError, Filling, From, Held, Walk, is_hidden, tables, walk_merged};
+use super::fill::{Direction, FillError, From, Held, Walk, is_hidden, tables, walk_merged};
+use super::fresh::Memtables;
 use super::range::KeyRange;
 use crate::blob::BlobRef;
 use crate::error::Error;
 use crate::read::Cover;
 use crate::source::Source;
-use crate::version::Version;
 
 /// Keys of one visit at most.
 const VISIT_KEYS_MAX: usize = 4096;
@@ -81,7 +74,7 @@ impl<I: BlockIndex + 'static> Cursor<I> {
     /// Shows `each` the entries of the range in order, where they lie, until it breaks off. Answers whether it has seen all of them.
     ///
     /// What [`seek_to_first`](Self::seek_to_first) and [`next`](Self::next) do, for whoever needs an entry no longer than for a
-    /// look at it: entries of tables are not copied, so a walk costs about half. `each` may do whatever it likes, writes
+    /// look at it: entries of tables are not copied, so a walk costs half to three quarters. `each` may do whatever it likes, writes
     /// included; as long as it does, the walk keeps a block of each table, and no memtable. The cursor stands nowhere
     /// afterwards.
     ///
@@ -128,7 +121,7 @@ impl<I: BlockIndex + 'static> Cursor<I> {
         mut each: impl FnMut(Lent<'_>) -> ControlFlow<()>,
     ) -> Result<bool, Error> {
         self.chunk.turn();
-        self.fresh.turn();
+        self.fresh.begin_walk();
         // Behind this key the next visit begins, once there was one.
         let mut parked = std::mem::take(&mut self.parked);
         let (mut is_parked, mut is_copying) = (false, false);
@@ -153,7 +146,6 @@ impl<I: BlockIndex + 'static> Cursor<I> {
                 Err(error) if error.is_for_want_of_memory() && !is_copying => true,
                 Err(error) => break Err(error.into_error(&self.core)),
             };
-            self.fresh.go_on();
         };
         // Nowhere.
         self.chunk.clear();
@@ -169,50 +161,26 @@ impl<I: BlockIndex + 'static> Cursor<I> {
         each: &mut impl FnMut(Lent<'_>) -> ControlFlow<()>,
     ) -> Result<Visit, FillError> {
         self.chunk.clear();
-        let Some((version, is_complete)) = self.copy_fresh(from)? else { return Ok(Visit::Hidden) };
         let (core, keyspace, at) = (&self.core, self.keyspace, self.snapshot.seqno());
+        let edge = OnceCell::new();
+        let memtables = Memtables { core, keyspace, at, range: &self.range, edge: &edge };
+        let Some(copies) = memtables.copy(&mut self.fresh, from)? else { return Ok(Visit::Hidden) };
+        let version = Arc::clone(copies.version());
         let tree = version.tree(keyspace).ok_or(Error::NoKeyspace { keyspace })?;
         let blocks = || CachedBlocks::new(&*core.plan.cache, &core.walk_buffers);
         let mut held = Held::new();
-        if !self.fresh.is_empty() {
-            held.push(Source::Memtable(Copies { chunk: &self.fresh, at, place: usize::MAX }));
+        if !copies.is_empty() {
+            held.push(Source::Memtable(copies));
         }
         held.extend(tables(tree, &blocks));
         let covers: Vec<Cover<'_>> = Cover::of_tables(tree).collect();
-        // Of the memtables nothing is known behind the last copy.
-        let edge = self.fresh.last_key().filter(|_| !is_complete);
         let chunk = &mut self.chunk;
-        let showing = Showing { at, range: &self.range, covers: &covers, edge, chunk, each };
+        let showing = Showing { at, range: &self.range, covers: &covers, edge: &edge, chunk, each };
         walk_merged(&mut held, self.range.forward_start(from), &mut self.merge_memory, showing)
     }
 }
 
 impl<I: BlockIndex + 'static> Cursor<I> {
-    /// Copies what comes next of the memtables. Answers what tables there were then, and whether the memtables have no more; `None`
-    /// if they have range tombstones.
-    fn copy_fresh(&mut self, from: From<'_>) -> Result<Option<(Arc<Version>, bool)>, FillError> {
-        self.fresh.clear();
-        let filling = Filling {
-            core: &self.core,
-            keyspace: self.keyspace,
-            at: self.snapshot.seqno(),
-            range: &self.range,
-            direction: Direction::Forward,
-            keeps_tombstones: true,
-            chunk: &mut self.fresh,
-            merge_memory: &mut self.merge_memory,
-        };
-        let keyspace = self.keyspace;
-        self.core.read_view(|view| {
-            let mut parts = view.memtables().filter_map(|memtable| memtable.keyspace(keyspace));
-            if parts.any(|part| !part.range_tombstones().is_empty()) {
-                return Ok(None);
-            }
-            let is_complete = filling.fill_from_memtables(view, from)?;
-            Ok(Some((Arc::clone(&view.version), is_complete)))
-        })
-    }
-
     /// Copies a chunk, and shows that.
     #[cold]
     fn visit_copies(
@@ -239,8 +207,8 @@ struct Showing<'w, 'v, F> {
     at: SeqNo,
     range: &'w KeyRange,
     covers: &'w [Cover<'v>],
-    /// The last key that the merge has all of; `None` if it is complete.
-    edge: Option<&'w [u8]>,
+    /// The last key that the merge has all of, once it is known that this is not the last of all.
+    edge: &'w OnceCell<Vec<u8>>,
     /// Remembers which key was decided last.
     chunk: &'w mut Chunk,
     each: &'w mut F,
@@ -254,24 +222,23 @@ impl<F: FnMut(Lent<'_>) -> ControlFlow<()>> Walk for Showing<'_, '_, F> {
         C: EntryCursor<Error = TableError>,
     {
         let Self { at, range, covers, edge, chunk, each } = self;
-        let end = if edge.is_none() { Visit::Complete } else { Visit::Partial };
         if !stands.map_or_else(|| merge.seek_to_first(), Ok)? {
-            return Ok(end);
+            return Ok(Visit::Complete);
         }
-        let (mut left, mut ended) = (VISIT_KEYS_MAX, end);
+        let (mut left, mut ended) = (VISIT_KEYS_MAX, None);
         merge.walk(|entry| {
             if !range.admits_from_above(entry.key) {
-                ended = Visit::Complete;
+                ended = Some(Visit::Complete);
                 return false;
             }
-            if edge.is_some_and(|edge| edge < entry.key) {
+            if edge.get().is_some_and(|edge| edge.as_slice() < entry.key) {
                 return false;
             }
             if entry.seqno > at || chunk.is_decided(entry.key) {
                 return true;
             }
             if left == 0 {
-                ended = Visit::Partial;
+                ended = Some(Visit::Partial);
                 return false;
             }
             left -= 1;
@@ -280,77 +247,10 @@ impl<F: FnMut(Lent<'_>) -> ControlFlow<()>> Walk for Showing<'_, '_, F> {
                 return true;
             }
             if each(Lent { key: entry.key, kind: entry.kind, value: entry.value }).is_break() {
-                ended = Visit::Stopped;
+                ended = Some(Visit::Stopped);
             }
-            ended != Visit::Stopped
+            ended.is_none()
         })?;
-        Ok(ended)
-    }
-}
-
-/// A walk over copies of what memtables had, each the newest version that the snapshot sees.
-struct Copies<'c> {
-    chunk: &'c Chunk,
-    at: SeqNo,
-    /// Past the last one, nowhere.
-    place: usize,
-}
-
-impl Copies<'_> {
-    /// Stands at `place`, if that is one.
-    fn stand(&mut self, place: Option<usize>) -> Result<bool, Infallible> {
-        self.place = place.unwrap_or(usize::MAX);
-        Ok(self.place < self.chunk.len())
-    }
-
-    /// How many copies come before (`key`, `at`), or are that.
-    fn count_before(&self, key: &[u8], at: SeqNo, or_same: bool) -> usize {
-        let is_before = |place: usize| match self.chunk.key(place).cmp(&Some(key)) {
-            Ordering::Less => true,
-            Ordering::Equal => self.at > at || or_same && self.at == at,
-            Ordering::Greater => false,
-        };
-        let (mut low, mut high) = (0, self.chunk.len());
-        while low < high {
-            let middle = low.midpoint(high);
-            (low, high) = if is_before(middle) { (middle + 1, high) } else { (low, middle) };
-        }
-        low
-    }
-}
-
-impl EntryCursor for Copies<'_> {
-    type Error = Infallible;
-
-    fn seek_to_first(&mut self) -> Result<bool, Infallible> {
-        self.stand(Some(0))
-    }
-
-    fn seek_to_last(&mut self) -> Result<bool, Infallible> {
-        self.stand(self.chunk.len().checked_sub(1))
-    }
-
-    fn seek(&mut self, key: &[u8], at: SeqNo) -> Result<bool, Infallible> {
-        self.stand(Some(self.count_before(key, at, false)))
-    }
-
-    fn seek_for_prev(&mut self, key: &[u8], at: SeqNo) -> Result<bool, Infallible> {
-        self.stand(self.count_before(key, at, true).checked_sub(1))
-    }
-
-    #[inline]
-    fn next(&mut self) -> Result<bool, Infallible> {
-        self.stand(Some(self.place.saturating_add(1)))
-    }
-
-    fn prev(&mut self) -> Result<bool, Infallible> {
-        let is_there = self.place < self.chunk.len();
-        self.stand(self.place.checked_sub(1).filter(|_| is_there))
-    }
-
-    #[inline]
-    fn entry(&self) -> Option<EntryRef<'_>> {
-        let (key, (kind, value)) = self.chunk.key(self.place).zip(self.chunk.value(self.place))?;
-        Some(EntryRef { key, seqno: self.at, kind, value })
+        Ok(ended.unwrap_or(if edge.get().is_none() { Visit::Complete } else { Visit::Partial }))
     }
 }

@@ -4,7 +4,7 @@
 //! are copied once.
 
 use kausal_index::SeqNo;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use twox_hash::XxHash3_64;
 
 use crate::changes::Changes;
 use crate::ids::FileNumber;
@@ -69,7 +69,8 @@ pub(super) fn write_frame(
         rest.put(change.value);
     }
     rest.0.fill(0);
-    let checksum = xxh3_64_with_seed(&target[8..], seed(place.database_id, place.number, place.offset));
+    let checksum =
+        XxHash3_64::oneshot_with_seed(seed(place.database_id, place.number, place.offset), &target[8..]);
     target[..8].copy_from_slice(&checksum.to_le_bytes());
 }
 
@@ -120,7 +121,7 @@ mod tests {
             let header = FrameHeader::from_bytes(frame[..FRAME_HEADER_BYTES].try_into().unwrap());
             assert_eq!((header.offset, header.synced_through), (64, 5));
             assert_eq!(header.frame_bytes(), frame.len() as u64);
-            assert_eq!(header.checksum, xxh3_64_with_seed(&frame[8..], seed(9, number, 64)));
+            assert_eq!(header.checksum, XxHash3_64::oneshot_with_seed(seed(9, number, 64), &frame[8..]));
             let payload = &frame[FRAME_HEADER_BYTES..][..header.payload_bytes as usize];
             let read = Batch::from_payload(payload).expect("a sound batch");
             let changes: Vec<_> =

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kausal_arena::Reservation;
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use twox_hash::XxHash3_64;
 
 use crate::error::{Damage, Error};
 use crate::ids::FileNumber;
@@ -249,7 +249,7 @@ impl LogScan {
         }
         let seed = seed(self.database_id, self.number, offset);
         let frame = self.read_window(offset, header.frame_bytes() as usize)?;
-        let expected = xxh3_64_with_seed(&frame[8..], seed);
+        let expected = XxHash3_64::oneshot_with_seed(seed, &frame[8..]);
         Ok((expected == header.checksum).then_some(header))
     }
 
