@@ -169,13 +169,45 @@ pub(crate) fn check(block: &[u8]) -> Result<(), Damage> {
     if empty || full { Ok(()) } else { Err(Damage::Filter) }
 }
 
-/// Asks for the line that [`may_hold`] will look at.
-#[inline]
-pub(crate) fn ask(block: &[u8], hash: KeyHash) {
-    let Some((_, lines)) = block.split_last() else { return };
-    let (lines, _) = lines.as_chunks::<LINE_BYTES>();
-    if let Some(line) = lines.get(line_of(hash.0, lines.len())) {
-        prefetch_line(line.as_ptr());
+/// A filter that stays in memory, checked.
+#[derive(Debug)]
+pub(crate) struct ResidentFilter {
+    lines: Box<[Line]>,
+    probes: u8,
+}
+
+/// Begins where a cache line does: one that lies astride two would cost two misses.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+struct Line([u8; LINE_BYTES]);
+
+impl ResidentFilter {
+    /// The filter that `block` has.
+    pub(crate) fn new(block: &[u8]) -> Result<Self, Damage> {
+        check(block)?;
+        let (&probes, lines) = block.split_last().ok_or(Damage::Filter)?;
+        let (lines, _) = lines.as_chunks::<LINE_BYTES>();
+        Ok(Self { lines: lines.iter().map(|line| Line(*line)).collect(), probes })
+    }
+
+    /// Bytes of memory that the filter of a block of `block_bytes` takes.
+    pub(crate) fn memory_bytes(block_bytes: usize) -> usize {
+        block_bytes / LINE_BYTES * LINE_BYTES
+    }
+
+    /// Asks for the line that [`may_hold`](Self::may_hold) will look at.
+    #[inline]
+    pub(crate) fn ask(&self, hash: KeyHash) {
+        if let Some(line) = self.lines.get(line_of(hash.0, self.lines.len())) {
+            prefetch_line(line.0.as_ptr());
+        }
+    }
+
+    /// Whether it admits that its segment holds the key.
+    #[inline]
+    pub(crate) fn may_hold(&self, hash: KeyHash) -> bool {
+        let line = self.lines.get(line_of(hash.0, self.lines.len()));
+        line.is_none_or(|line| admits(&line.0, self.probes, hash))
     }
 }
 
@@ -184,7 +216,12 @@ pub(crate) fn ask(block: &[u8], hash: KeyHash) {
 pub(crate) fn may_hold(block: &[u8], hash: KeyHash) -> bool {
     let Some((&probes, lines)) = block.split_last() else { return true };
     let (lines, _) = lines.as_chunks::<LINE_BYTES>();
-    let Some(line) = lines.get(line_of(hash.0, lines.len())) else { return true };
+    lines.get(line_of(hash.0, lines.len())).is_none_or(|line| admits(line, probes, hash))
+}
+
+/// Whether the bits of a hash are set in its line.
+#[inline]
+fn admits(line: &[u8; LINE_BYTES], probes: u8, hash: KeyHash) -> bool {
     let (words, _) = line.as_chunks::<8>();
     // In its lowest bit: the bit that the lowest nine bits of `slices` name.
     let bit = |slices: u64| u64::from_le_bytes(words[(slices >> 6 & 7) as usize]).wrapping_shr(slices as u32);

@@ -201,7 +201,7 @@ impl Table {
     pub fn ask_for_filter(&self, key: &[u8], hash: KeyHash, at: SeqNo) {
         let place = if self.segments.len() == 1 { Some(0) } else { self.segment_of(key, at).ok().flatten() };
         if let Some(filter) = place.and_then(|place| self.segments[place].filter()) {
-            filter::ask(filter, hash);
+            filter.ask(hash);
         }
     }
 
@@ -461,7 +461,7 @@ impl Table {
     ) -> Result<bool, TableError> {
         let segment = &self.segments[place];
         if let Some(filter) = segment.filter() {
-            return Ok(filter::may_hold(filter, hash));
+            return Ok(filter.may_hold(hash));
         }
         source.fetch(&self.file, segment.filter_handle, BlockKind::Filter, 0)?;
         let damage = |what| self.file.corrupt(segment.filter_handle.offset, what);

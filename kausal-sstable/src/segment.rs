@@ -8,7 +8,7 @@ use kausal_arena::Reservation;
 use crate::cache::FrameHint;
 use crate::error::{Damage, TableError};
 use crate::file::TableFile;
-use crate::filter;
+use crate::filter::ResidentFilter;
 use crate::format::{BlockHandle, BlockKind, word};
 use crate::index::{IndexBlock, IndexShape};
 
@@ -25,7 +25,7 @@ pub(crate) struct Segment {
 /// The parts of a segment that stay in memory: contents of its filter and its index.
 #[derive(Debug)]
 struct Resident {
-    filter: Box<[u8]>,
+    filter: ResidentFilter,
     index: Box<[u8]>,
     index_shape: IndexShape,
     index_samples: Box<[u64]>,
@@ -58,8 +58,7 @@ impl Segment {
         file: &TableFile,
         charge: &mut Reservation,
     ) -> Result<(), TableError> {
-        let filter = file.load(self.filter_handle, BlockKind::Filter, charge)?;
-        filter::check(&filter).map_err(|what| file.corrupt(self.filter_handle.offset, what))?;
+        let filter = self.load_filter(file, charge)?;
         let index = file.load(self.index_handle, BlockKind::Index, charge)?;
         let block = IndexBlock::of_segment(&index);
         let block = block.map_err(|what| file.corrupt(self.index_handle.offset, what))?;
@@ -72,9 +71,24 @@ impl Segment {
         Ok(())
     }
 
-    /// The filter's contents, if they are resident.
-    pub(crate) fn filter(&self) -> Option<&[u8]> {
-        self.resident.as_ref().map(|resident| &*resident.filter)
+    /// Reads the filter and takes it to memory where it can lie as a look-up wants it.
+    fn load_filter(&self, file: &TableFile, charge: &mut Reservation) -> Result<ResidentFilter, TableError> {
+        let before = charge.bytes();
+        let block = file.load(self.filter_handle, BlockKind::Filter, charge)?;
+        let bytes = ResidentFilter::memory_bytes(block.len());
+        let grown = charge.bytes() + bytes;
+        charge.resize(grown).map_err(|error| file.no_memory(error))?;
+        let filter = ResidentFilter::new(&block);
+        let filter = filter.map_err(|what| file.corrupt(self.filter_handle.offset, what))?;
+        drop(block);
+        charge.resize(before + bytes).map_err(|error| file.no_memory(error))?;
+        Ok(filter)
+    }
+
+    /// The filter, if it is resident.
+    #[inline]
+    pub(crate) fn filter(&self) -> Option<&ResidentFilter> {
+        self.resident.as_ref().map(|resident| &resident.filter)
     }
 
     /// The index, if it is resident.
