@@ -243,7 +243,7 @@ impl<'table, S: BlockSource> TableCursor<'table, S> {
     fn locate(&mut self, key: &[u8], at: SeqNo) -> Result<Option<usize>, TableError> {
         self.run = 0;
         self.position.clear();
-        let segment = self.table.root().seek(key, at).map_err(|what| self.table.root_damage(what))?;
+        let segment = self.table.first_segment(key, at)?;
         if segment >= self.table.segments().len() {
             return Ok(None);
         }

@@ -12,7 +12,7 @@ use crate::block::{Block, BlockBuilder, Position};
 use crate::filter::{self, FilterBuilder, KeyHash};
 use crate::format::{BlockHandle, BlockKind, FOOTER_BYTES, Footer, MAGIC, TRAILER_BYTES, seal};
 use crate::ids::{FileNumber, TableId};
-use crate::index::{IndexBlock, IndexBuilder, separator};
+use crate::index::{Guide, IndexBlock, IndexBuilder, separator};
 use crate::properties::Properties;
 use crate::range_tombstones::RangeTombstones;
 use crate::segment::Segment;
@@ -84,7 +84,10 @@ pub fn index(contents: &[u8], key: &[u8], at: SeqNo) {
         }
     }
     if let Ok(root) = IndexBlock::of_table(contents) {
-        let _ = root.seek(key, at);
+        let sought = root.seek(key, at);
+        // Whatever the contents are, a guide answers as they do, or not at all.
+        let guided = Guide::new(&root).and_then(|guide| guide.seek(key));
+        assert!(guided.is_none_or(|place| sought == Ok(place)));
         for end in [0, at.get()] {
             let _ = Segment::all(&root, end);
         }
@@ -115,11 +118,13 @@ pub fn build_index(keys: &[&[u8]], probes: &[(&[u8], SeqNo)]) -> Vec<u8> {
     // As an index that stays in memory is searched.
     let samples = index.samples();
     let sampled = IndexBlock::with(&contents, index.shape(), &samples);
+    let guide = Guide::new(&index).expect("in order");
     for &(key, at) in probes {
         let is_before =
             |(held, seqno): &(Vec<u8>, SeqNo)| compare_positions((held, *seqno), (key, at)) == Ordering::Less;
         let linear = separators.iter().take_while(|held| is_before(held)).count();
         assert_eq!((index.seek(key, at), sampled.seek(key, at)), (Ok(linear), Ok(linear)));
+        assert!(guide.seek(key).is_none_or(|place| place == linear));
     }
     let mut held = Vec::new();
     for (place, separator) in separators.iter().enumerate() {

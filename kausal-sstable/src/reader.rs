@@ -24,7 +24,7 @@ use crate::file::{TableFile, TableSource};
 use crate::filter::{self, KeyHash};
 use crate::format::{BlockHandle, BlockKind, FOOTER_BYTES, Footer};
 use crate::ids::{FileNumber, TableId};
-use crate::index::{IndexBlock, IndexShape};
+use crate::index::{Guide, IndexBlock, IndexShape};
 use crate::prefetch;
 use crate::properties::Properties;
 use crate::range_tombstones::RangeTombstones;
@@ -48,6 +48,8 @@ pub struct Table {
     properties: Properties,
     root: Box<[u8]>,
     root_shape: IndexShape,
+    /// None of a root whose separators are out of order.
+    guide: Option<Guide>,
     segments: Box<[Segment]>,
     range_tombstones: Option<Box<[u8]>>,
     residency: Residency,
@@ -107,8 +109,9 @@ impl Table {
         let root = file.load(footer.root, BlockKind::Root, &mut charge)?;
         let corrupt_root = |what| file.corrupt(footer.root.offset, what);
         let root_block = IndexBlock::of_table(&root).map_err(corrupt_root)?;
-        // As many as the root has room for, so bounded by the file.
-        let grown = charge.bytes() + root_block.count() * size_of::<Segment>();
+        // As many as the root has room for, so bounded by the file; so is what the guide takes.
+        let grown =
+            charge.bytes() + root_block.count() * size_of::<Segment>() + Guide::memory_bytes(&root_block);
         charge.resize(grown).map_err(|error| file.no_memory(error))?;
         let mut segments = Segment::all(&root_block, footer.segments_end()).map_err(corrupt_root)?;
         if residency == Residency::Indexes {
@@ -117,8 +120,19 @@ impl Table {
             }
         }
         let segments = segments.into_boxed_slice();
-        let root_shape = root_block.shape();
-        Ok(Self { file, footer, properties, root, root_shape, segments, range_tombstones, residency, charge })
+        let (root_shape, guide) = (root_block.shape(), Guide::new(&root_block));
+        Ok(Self {
+            file,
+            footer,
+            properties,
+            root,
+            root_shape,
+            guide,
+            segments,
+            range_tombstones,
+            residency,
+            charge,
+        })
     }
 
     /// Number of the file.
@@ -473,9 +487,22 @@ impl Table {
     /// the last separator of the root is the last position itself.
     #[inline]
     fn segment_of(&self, key: &[u8], at: SeqNo) -> Result<Option<usize>, TableError> {
-        let place = self.root().seek(key, at).map_err(|what| self.root_damage(what))?;
+        let place = self.first_segment(key, at)?;
         let is_outside = place >= self.segments.len() || (place == 0 && *key < *self.properties.key_min);
         Ok((!is_outside).then_some(place))
+    }
+
+    /// Number of the first segment whose separator is at or after (`key`, `at`); the count if there is none.
+    #[inline]
+    pub(crate) fn first_segment(&self, key: &[u8], at: SeqNo) -> Result<usize, TableError> {
+        let guided = self.guide.as_ref().and_then(|guide| guide.seek(key));
+        guided.map_or_else(|| self.seek_root(key, at), Ok)
+    }
+
+    /// The same for keys of which the guide cannot tell.
+    #[inline(never)]
+    fn seek_root(&self, key: &[u8], at: SeqNo) -> Result<usize, TableError> {
+        self.root().seek(key, at).map_err(|what| self.root_damage(what))
     }
 
     /// The one data block that may hold the newest version of `key` at or below `at`, and where the cache had it last, if that

@@ -20,9 +20,11 @@
 //! other, so a block is named by its end alone.
 
 mod builder;
+mod guide;
 mod view;
 
 pub(crate) use builder::{IndexBuilder, separator};
+pub(crate) use guide::Guide;
 pub(crate) use view::{IndexBlock, IndexShape};
 
 /// Bytes before the heads: count and prefix bytes.

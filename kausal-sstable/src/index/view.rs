@@ -90,8 +90,14 @@ impl<'a> IndexBlock<'a> {
         self.shape.count
     }
 
-    fn prefix(&self) -> &'a [u8] {
+    /// What all separators begin with.
+    pub(super) fn prefix(&self) -> &'a [u8] {
         &self.contents[self.shape.prefix_start..self.shape.rests_start]
+    }
+
+    /// All heads.
+    pub(super) fn heads(&self) -> impl Iterator<Item = u64> {
+        (0..self.shape.count).map(|place| self.head(place))
     }
 
     #[inline]
