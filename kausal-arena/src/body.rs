@@ -212,10 +212,10 @@ impl Body {
         }
     }
 
-    /// A block of exactly `bytes`, rounded up to the block alignment.
-    pub(crate) fn take_exactly(&self, bytes: usize) -> Result<Block, AllocError> {
+    /// A block for a permit of `bytes`. What it has beyond them is for later permits.
+    pub(crate) fn take_for_permit(&self, bytes: usize) -> Result<Block, AllocError> {
         match &self.memory {
-            Memory::Fixed(fixed) => fixed.take(bytes, 0),
+            Memory::Fixed(fixed) => fixed.take_for_permit(bytes),
             Memory::Growing(growing) => growing.lock().take(bytes, 0),
         }
     }
@@ -228,8 +228,8 @@ impl Body {
         }
     }
 
-    /// Takes back the unused tail of a block: free again if nothing was handed out behind it, else lost until
-    /// the generation ends.
+    /// Takes back the unused tail of a block: free again if nothing was handed out behind it, else kept for a permit, or lost
+    /// until the generation ends.
     pub(crate) fn give_back(&self, tail: Block) {
         if tail.bytes > 0 {
             match &self.memory {

@@ -2,13 +2,15 @@
 //!
 //! 1. [`Region::permit`] reserves a contiguous range for a batch's upper bound. If that succeeds, the inserts of
 //!    the batch cannot fail for lack of memory; if not, nothing has happened and nothing may be logged.
-//! 2. The permit's pen writes into that range and nowhere else. When the permit drops, the unused rest goes back.
+//! 2. The permit's pen writes into that range and nowhere else. When the permit drops, the unused rest goes back, also where
+//!    other permits were minted meanwhile: later ones get it.
 //! 3. [`Region::freeze`] stops new permits at once and succeeds when none is out: from then on nobody writes.
 //!
 //! Invariant: after `freeze` has answered `Ok`, no permit exists and none will.
 
 use std::fmt;
 
+use crate::body::{BLOCK_ALIGN, Block};
 use crate::error::{AllocError, PermitRefused, PermitsLive};
 use crate::lease::Lease;
 use crate::writer::Writer;
@@ -82,8 +84,13 @@ impl Region {
         }
         let body = self.lease.body();
         body.permits().mint()?;
-        match body.take_exactly(bytes) {
-            Ok(block) => Ok(Permit { pen: Writer::on_block(self.lease(), block), bytes }),
+        match body.take_for_permit(bytes) {
+            Ok(block) => {
+                // The pen refuses what the permit does not cover.
+                let covered = bytes.next_multiple_of(BLOCK_ALIGN).min(block.bytes);
+                let pen = Writer::on_block(self.lease(), Block { bytes: covered, ..block });
+                Ok(Permit { pen, bytes, behind: block.bytes - covered })
+            }
             Err(error) => {
                 body.permits().end();
                 let AllocError::Exhausted { need, have } = error else {
@@ -117,6 +124,8 @@ impl fmt::Debug for Region {
 pub struct Permit {
     pen: Writer,
     bytes: usize,
+    /// Bytes behind the pen's block that go back with its rest.
+    behind: usize,
 }
 
 impl Permit {
@@ -139,7 +148,7 @@ impl Permit {
 impl Drop for Permit {
     fn drop(&mut self) {
         // First the rest of the reservation goes back, then the region may freeze.
-        self.pen.finish();
+        self.pen.finish_before(self.behind);
         self.pen.lease().body().permits().end();
     }
 }

@@ -162,7 +162,13 @@ impl Writer {
 
     /// Gives the unused tail of the block in hand back.
     pub(crate) fn finish(&mut self) {
-        let tail = self.block();
+        self.finish_before(0);
+    }
+
+    /// Gives the unused tail of the block in hand back, and `behind` bytes that follow it and are the caller's.
+    pub(crate) fn finish_before(&mut self, behind: usize) {
+        let Block { start, bytes } = self.block();
+        let tail = Block { start, bytes: bytes + behind };
         self.end.set(self.next.get());
         self.lease.body().give_back(tail);
         self.lease.body().add_dead(self.dead.take());

@@ -94,3 +94,42 @@ fn a_writer_of_a_region_shares_it_with_permits() {
         assert!(lease.resolve(handle).unwrap().iter().all(|&found| found == byte));
     }
 }
+
+#[test]
+fn rests_of_permits_that_overlap_serve_later_permits() {
+    let pool = RegionPool::new(&Budget::unlimited("test"), 1 << 20, 1, || {}).unwrap();
+    let region = pool.coordinator().take().unwrap();
+    // As two threads that are in the middle of a batch all the time: each rest comes back behind the other's permit.
+    let mut before = region.permit(1_000).unwrap();
+    let mut written = 0;
+    while let Ok(next) = region.permit(1_000) {
+        before.pen().alloc_slice_copy(&[1_u8; 96]);
+        assert!(
+            before.pen().try_alloc_slice_copy(&[1_u8; 1_000]).is_err(),
+            "a pen has what its permit covers"
+        );
+        written += 96;
+        drop(std::mem::replace(&mut before, next));
+        assert!(region.used() >= written);
+    }
+    drop(before);
+    assert!(written > region.capacity() * 85 / 100, "{written} of {}", region.capacity());
+    assert!(region.used() < written + region.capacity() / 8);
+    region.freeze().unwrap();
+}
+
+#[test]
+fn spares_end_with_their_generation() {
+    let pool = RegionPool::new(&Budget::unlimited("test"), 64 << 10, 1, || {}).unwrap();
+    for _ in 0..3 {
+        let region = pool.coordinator().take().unwrap();
+        assert_eq!(region.used(), 0);
+        let (first, second) = (region.permit(20_000).unwrap(), region.permit(20_000).unwrap());
+        drop(first);
+        assert!(region.used() < 21_000, "a rest that others lie behind is no more in use");
+        let third = region.permit(20_000).unwrap();
+        assert!(region.used() < 41_000, "it is what the third permit got");
+        drop((second, third));
+        assert_eq!(region.used(), 0);
+    }
+}
