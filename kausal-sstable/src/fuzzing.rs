@@ -86,7 +86,7 @@ pub fn index(contents: &[u8], key: &[u8], at: SeqNo) {
     if let Ok(root) = IndexBlock::of_table(contents) {
         let sought = root.seek(key, at);
         // Whatever the contents are, a guide answers as they do, or not at all.
-        let guided = Guide::new(&root).and_then(|guide| guide.seek(key));
+        let guided = Guide::new(&root).and_then(|guide| guide.seek(root.prefix(), key));
         assert!(guided.is_none_or(|place| sought == Ok(place)));
         for end in [0, at.get()] {
             let _ = Segment::all(&root, end);
@@ -124,7 +124,7 @@ pub fn build_index(keys: &[&[u8]], probes: &[(&[u8], SeqNo)]) -> Vec<u8> {
             |(held, seqno): &(Vec<u8>, SeqNo)| compare_positions((held, *seqno), (key, at)) == Ordering::Less;
         let linear = separators.iter().take_while(|held| is_before(held)).count();
         assert_eq!((index.seek(key, at), sampled.seek(key, at)), (Ok(linear), Ok(linear)));
-        assert!(guide.seek(key).is_none_or(|place| place == linear));
+        assert!(guide.seek(index.prefix(), key).is_none_or(|place| place == linear));
     }
     let mut held = Vec::new();
     for (place, separator) in separators.iter().enumerate() {

@@ -495,7 +495,7 @@ impl Table {
     /// Number of the first segment whose separator is at or after (`key`, `at`); the count if there is none.
     #[inline]
     pub(crate) fn first_segment(&self, key: &[u8], at: SeqNo) -> Result<usize, TableError> {
-        let guided = self.guide.as_ref().and_then(|guide| guide.seek(key));
+        let guided = self.guide.as_ref().and_then(|guide| guide.seek(self.root().prefix(), key));
         guided.map_or_else(|| self.seek_root(key, at), Ok)
     }
 

@@ -17,8 +17,6 @@ const STEPS_PER_HEAD: usize = 4;
 /// Says which of a root's blocks a key lies in.
 #[derive(Debug)]
 pub(crate) struct Guide {
-    /// What all separators begin with.
-    prefix: Box<[u8]>,
     /// All of them, and `u64::MAX` behind them, so that there is one at every place that is answered.
     heads: Box<[u64]>,
     /// How many heads lie before each step, and behind the steps how many there are.
@@ -47,7 +45,7 @@ impl Guide {
             sum += *count;
             *count = sum;
         }
-        Some(Self { prefix: root.prefix().into(), heads, before, shift })
+        Some(Self { heads, before, shift })
     }
 
     fn steps(count: usize) -> usize {
@@ -57,13 +55,14 @@ impl Guide {
     /// Bytes of memory that the guide of `root` takes.
     pub(crate) fn memory_bytes(root: &IndexBlock<'_>) -> usize {
         let count = root.count();
-        root.prefix().len() + (count + 1) * size_of::<u64>() + (Self::steps(count) + 2) * size_of::<u32>()
+        (count + 1) * size_of::<u64>() + (Self::steps(count) + 2) * size_of::<u32>()
     }
 
-    /// What [`IndexBlock::seek`] answers for `key` and whatever sequence number, or `None` where only that can tell.
+    /// What [`IndexBlock::seek`] answers for `key` and whatever sequence number, or `None` where only that can tell. `prefix` is what
+    /// all separators of the root begin with.
     #[inline]
-    pub(crate) fn seek(&self, key: &[u8]) -> Option<usize> {
-        let behind = if self.prefix.is_empty() { key } else { key.strip_prefix(&*self.prefix)? };
+    pub(crate) fn seek(&self, prefix: &[u8], key: &[u8]) -> Option<usize> {
+        let behind = if prefix.is_empty() { key } else { key.strip_prefix(prefix)? };
         let head = head_of(behind);
         // All that lies before the first head is in its step, all that lies behind the last in the one behind the steps.
         let step =
@@ -106,10 +105,10 @@ mod tests {
         let contents = root_of(separators);
         let root = IndexBlock::of_table(&contents).unwrap();
         let guide = Guide::new(&root).unwrap();
-        let bytes = guide.prefix.len() + size_of_val(&*guide.heads) + size_of_val(&*guide.before);
+        let bytes = size_of_val(&*guide.heads) + size_of_val(&*guide.before);
         assert_eq!(bytes, Guide::memory_bytes(&root));
         let answered = probes.iter().filter(|(key, at)| {
-            let guided = guide.seek(key);
+            let guided = guide.seek(root.prefix(), key);
             assert!(guided.is_none_or(|place| root.seek(key, *at) == Ok(place)), "{key:?} {at:?}");
             guided.is_some()
         });
@@ -164,7 +163,7 @@ mod tests {
             let root = IndexBlock::of_table(&contents).unwrap();
             let guide = Guide::new(&root);
             prop_assert_eq!(guide.is_some(), count > 0 && heads.is_sorted());
-            let guided = guide.and_then(|guide| guide.seek(&sought.to_be_bytes()));
+            let guided = guide.and_then(|guide| guide.seek(root.prefix(), &sought.to_be_bytes()));
             prop_assert!(guided.is_none_or(|place| root.seek(&sought.to_be_bytes(), SeqNo::MAX) == Ok(place)));
         }
     }

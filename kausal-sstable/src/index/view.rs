@@ -91,7 +91,8 @@ impl<'a> IndexBlock<'a> {
     }
 
     /// What all separators begin with.
-    pub(super) fn prefix(&self) -> &'a [u8] {
+    #[inline]
+    pub(crate) fn prefix(&self) -> &'a [u8] {
         &self.contents[self.shape.prefix_start..self.shape.rests_start]
     }
 
