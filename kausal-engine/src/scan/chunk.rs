@@ -170,10 +170,15 @@ impl Chunk {
     }
 
     /// Passes the newest version of `key`, which is gone.
+    #[inline]
     pub(super) fn pass(&mut self, key: &[u8]) {
         self.decided = Decided::Apart;
-        self.decided_key.clear();
-        self.decided_key.extend_from_slice(key);
+        if self.decided_key.len() == key.len() {
+            copy_key(&mut self.decided_key, key);
+        } else {
+            self.decided_key.clear();
+            self.decided_key.extend_from_slice(key);
+        }
     }
 
     /// Copies an entry into the chunk. Answers `false` if memory is so short that the chunk has to end before it.
@@ -185,11 +190,7 @@ impl Chunk {
             return Ok(false);
         }
         let (key, value) = self.bytes[start..end].split_at_mut(entry.key.len());
-        match (<&mut [u8; 16]>::try_from(&mut *key), <&[u8; 16]>::try_from(entry.key)) {
-            // Without a call.
-            (Ok(room), Ok(key)) => *room = *key,
-            _ => key.copy_from_slice(entry.key),
-        }
+        copy_key(key, entry.key);
         value.copy_from_slice(entry.value);
         self.bytes_used = end;
         // An entry beside its key is shorter than a memtable's region, of which offsets are as short.
@@ -217,6 +218,15 @@ impl Chunk {
         self.bytes.reserve_exact(len - self.bytes.len());
         self.bytes.resize(len, 0);
         Ok(true)
+    }
+}
+
+/// Copies a key to where there is room for it; one of sixteen bytes without a call.
+#[inline(always)]
+fn copy_key(room: &mut [u8], key: &[u8]) {
+    match (<&mut [u8; 16]>::try_from(&mut *room), <&[u8; 16]>::try_from(key)) {
+        (Ok(room), Ok(key)) => *room = *key,
+        _ => room.copy_from_slice(key),
     }
 }
 
