@@ -226,6 +226,32 @@ fn permits_that_end_at_once_leave_nothing_reserved() {
 }
 
 #[test]
+fn a_rest_that_lies_between_permits_is_one_permits_at_a_time() {
+    explore_bounded("a_rest_that_lies_between_permits_is_one_permits_at_a_time", || {
+        let pool = RegionPool::new(&quiet("test", 1 << 20), 4096, 1, || {}).unwrap();
+        let region = Arc::new(pool.coordinator().take().unwrap());
+        let (first, second) = (region.permit(512).unwrap(), region.permit(64).unwrap());
+        // The second lies behind its rest, which is there to be taken now.
+        drop(first);
+        let work = |region: &kausal_arena::Region, value: u64| {
+            let permit = region.permit(400).unwrap();
+            permit.pen().alloc_handle(value)
+        };
+        let other = {
+            let region = Arc::clone(&region);
+            thread::spawn(move || work(&region, 1))
+        };
+        let mine = work(&region, 2);
+        let others = other.join().unwrap();
+        let lease = region.lease();
+        assert_eq!((lease.resolve(others), lease.resolve(mine)), (Ok(&1), Ok(&2)));
+        drop(second);
+        assert!(region.freeze().is_ok());
+        assert!(region.used() < 4096);
+    });
+}
+
+#[test]
 fn chunks_of_a_pool_are_one_arenas_at_a_time() {
     explore("chunks_of_a_pool_are_one_arenas_at_a_time", || {
         let budget = quiet("test", 1 << 20);
