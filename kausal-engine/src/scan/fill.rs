@@ -76,18 +76,11 @@ impl<I: BlockIndex + 'static> Filling<'_, I> {
         for source in sources(view, self.keyspace, &blocks)? {
             held.push(source?);
         }
-        let range = self.range;
-        let is_forward = self.direction == Direction::Forward;
-        let start = if is_forward { range.forward_start(from) } else { None };
-        let mut memory = std::mem::take(self.merge_memory);
-        let filled =
-            walk_merged(&mut held, start, &mut memory, Fill { filling: self, covers: &covers, from });
-        *self.merge_memory = memory;
-        filled
+        self.fill_from(&mut held, &covers, from)
     }
 
-    /// Keeps what comes next, forward, in the memtables of `view` alone, tombstones included. Answers whether that is all they have in the
-    /// range.
+    /// Keeps what comes next, forward, in the memtables of `view` alone, tombstones included. Answers whether that is all they have
+    /// in the range.
     pub(super) fn fill_from_memtables(mut self, view: &View<I>, from: From<'_>) -> Result<bool, FillError> {
         let mut held = Held::<_, CachedBlocks<&BlockCache, &BufferPool>>::new();
         for source in memtables(view, self.keyspace) {
@@ -96,11 +89,24 @@ impl<I: BlockIndex + 'static> Filling<'_, I> {
         if held.is_empty() {
             return Ok(true);
         }
+        self.fill_from(&mut held, &[], from)
+    }
+
+    fn fill_from<M, S>(
+        &mut self,
+        held: &mut Held<'_, M, S>,
+        covers: &[Cover<'_>],
+        from: From<'_>,
+    ) -> Result<bool, FillError>
+    where
+        M: EntryCursor<Error = Infallible>,
+        S: BlockSource,
+    {
         let range = self.range;
-        let start = range.forward_start(from);
+        let is_forward = self.direction == Direction::Forward;
+        let start = if is_forward { range.forward_start(from) } else { None };
         let mut memory = std::mem::take(self.merge_memory);
-        let filled =
-            walk_merged(&mut held, start, &mut memory, Fill { filling: &mut self, covers: &[], from });
+        let filled = walk_merged(held, start, &mut memory, Fill { filling: self, covers, from });
         *self.merge_memory = memory;
         filled
     }
@@ -323,9 +329,7 @@ impl FillError {
     pub(super) fn is_for_want_of_memory(&self) -> bool {
         matches!(self, Self::Table(TableError::Memory { .. }) | Self::Engine(Error::MemoryBudget(_)))
     }
-}
 
-impl FillError {
     /// What the caller gets to see.
     pub(super) fn into_error<I: BlockIndex>(self, core: &Core<I>) -> Error {
         match self {

@@ -127,7 +127,7 @@ impl<I: BlockIndex + 'static> Copies<'_, I> {
     }
 
     /// Copies what comes behind the last copy, if the tables are still the same; otherwise that is the edge.
-    #[cold]
+    #[inline(never)]
     fn copy_more(&mut self) {
         let (memtables, fresh) = (&self.memtables, &mut *self.fresh);
         let mut behind = std::mem::take(&mut fresh.behind);

@@ -178,9 +178,7 @@ impl<I: BlockIndex + 'static> Cursor<I> {
         let showing = Showing { at, range: &self.range, covers: &covers, edge: &edge, chunk, each };
         walk_merged(&mut held, self.range.forward_start(from), &mut self.merge_memory, showing)
     }
-}
 
-impl<I: BlockIndex + 'static> Cursor<I> {
     /// Copies a chunk, and shows that.
     #[cold]
     fn visit_copies(
