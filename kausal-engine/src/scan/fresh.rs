@@ -58,24 +58,27 @@ pub(super) struct Memtables<'w, I: BlockIndex> {
 }
 
 impl<'w, I: BlockIndex + 'static> Memtables<'w, I> {
-    /// Copies the first few entries, to be walked over; `None` if there are range tombstones.
+    /// Copies the first few entries. Answers what tables there were beside the memtables, and whether these have no more; `None` if
+    /// they have range tombstones.
     pub(super) fn copy(
+        &self,
+        fresh: &mut Fresh,
+        from: From<'_>,
+    ) -> Result<Option<(Arc<Version>, bool)>, FillError> {
+        self.core.read_view(|view| {
+            let is_complete = self.copy_from(view, fresh, from)?;
+            Ok(is_complete.map(|is_complete| (Arc::clone(&view.version), is_complete)))
+        })
+    }
+
+    /// A walk over what was copied, and what comes behind it as long as `version` is the view's.
+    pub(super) fn walk(
         self,
         fresh: &'w mut Fresh,
-        from: From<'_>,
-    ) -> Result<Option<Copies<'w, I>>, FillError> {
-        let copied = self.core.read_view(|view| {
-            let is_complete = self.copy_from(view, fresh, from)?;
-            Ok::<_, FillError>(is_complete.map(|is_complete| (Arc::clone(&view.version), is_complete)))
-        })?;
-        let copies = |(version, is_complete)| Copies {
-            memtables: self,
-            version,
-            fresh,
-            place: usize::MAX,
-            is_complete,
-        };
-        Ok(copied.map(copies))
+        version: &'w Arc<Version>,
+        is_complete: bool,
+    ) -> Copies<'w, I> {
+        Copies { memtables: self, version, fresh, place: usize::MAX, is_complete }
     }
 
     /// Answers whether the memtables have no more than what was copied; `None` if they have range tombstones.
@@ -107,7 +110,7 @@ impl<'w, I: BlockIndex + 'static> Memtables<'w, I> {
 /// A walk over copies, forward only.
 pub(super) struct Copies<'w, I: BlockIndex> {
     memtables: Memtables<'w, I>,
-    version: Arc<Version>,
+    version: &'w Arc<Version>,
     fresh: &'w mut Fresh,
     /// Past the last copy, nowhere.
     place: usize,
@@ -116,11 +119,6 @@ pub(super) struct Copies<'w, I: BlockIndex> {
 }
 
 impl<I: BlockIndex + 'static> Copies<'_, I> {
-    /// The tables beside the memtables that were copied from.
-    pub(super) fn version(&self) -> &Arc<Version> {
-        &self.version
-    }
-
     /// Whether there is nothing to be walked over.
     pub(super) fn is_empty(&self) -> bool {
         self.fresh.chunk.is_empty()
@@ -135,7 +133,7 @@ impl<I: BlockIndex + 'static> Copies<'_, I> {
         behind.extend_from_slice(fresh.chunk.last_key().unwrap_or_default());
         fresh.chunk.go_on();
         let copied = memtables.core.read_view(|view| {
-            let is_same = Arc::ptr_eq(&view.version, &self.version);
+            let is_same = Arc::ptr_eq(&view.version, self.version);
             if is_same { memtables.copy_from(view, fresh, From::Beyond(&behind)) } else { Ok(None) }
         });
         self.place = 0;

@@ -9,7 +9,6 @@
 
 use std::cell::OnceCell;
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use kausal_index::{BlockIndex, Cursor as EntryCursor, Kind, SeqNo};
 use kausal_sstable::{CachedBlocks, TableError};
@@ -164,8 +163,10 @@ impl<I: BlockIndex + 'static> Cursor<I> {
         let (core, keyspace, at) = (&self.core, self.keyspace, self.snapshot.seqno());
         let edge = OnceCell::new();
         let memtables = Memtables { core, keyspace, at, range: &self.range, edge: &edge };
-        let Some(copies) = memtables.copy(&mut self.fresh, from)? else { return Ok(Visit::Hidden) };
-        let version = Arc::clone(copies.version());
+        let Some((version, is_complete)) = memtables.copy(&mut self.fresh, from)? else {
+            return Ok(Visit::Hidden);
+        };
+        let copies = memtables.walk(&mut self.fresh, &version, is_complete);
         let tree = version.tree(keyspace).ok_or(Error::NoKeyspace { keyspace })?;
         let blocks = || CachedBlocks::new(&*core.plan.cache, &core.walk_buffers);
         let mut held = Held::new();
