@@ -27,6 +27,7 @@ use crate::file_names::{FileKind, file_path};
 use crate::flow::Flow;
 use crate::generation::Generation;
 use crate::ids::FileNumber;
+use crate::level0::{Level0Limits, TableUse};
 use crate::listener::{EngineEvent, Events};
 use crate::memory::MemoryPlan;
 use crate::metrics::Recorder;
@@ -67,6 +68,8 @@ pub(crate) struct Core<I: BlockIndex> {
     pub(crate) metrics: Recorder,
     /// How fast writers may go.
     pub(crate) flow: Flow,
+    /// Whether tables are read, or only written.
+    pub(crate) table_use: TableUse,
     /// The file of a log that is kept for the next one.
     pub(crate) spare_log: SpareLog,
     /// How fast background work may write.
@@ -135,6 +138,7 @@ impl<I: BlockIndex> Core<I> {
             counters: Counters::default(),
             metrics: parts.metrics,
             flow: Flow::default(),
+            table_use: TableUse::default(),
             spare_log: SpareLog::default(),
             rate_limit: RateLimit::default(),
             events: parts.events,
@@ -174,6 +178,12 @@ impl<I: BlockIndex> Core<I> {
 
     pub(crate) fn snapshot(&self) -> Snapshot {
         self.snapshots.take(|| self.visible())
+    }
+
+    /// When level 0 has too many tables, as the database is used now.
+    #[inline]
+    pub(crate) fn level0_limits(&self) -> Level0Limits {
+        self.table_use.limits(&self.options)
     }
 
     /// A file number that was never used in this database.

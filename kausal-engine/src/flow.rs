@@ -27,6 +27,7 @@ use kausal_index::BlockIndex;
 
 use crate::core::Core;
 use crate::event::Event;
+use crate::level0::Level0Limits;
 use crate::listener::EngineEvent;
 use crate::metrics::StallReason;
 use crate::scheduler::Lane;
@@ -188,7 +189,7 @@ fn flush_pressure(room: f64, work: f64) -> f64 {
 }
 
 /// How strongly level 0 presses, with so many tables and parts of tables.
-fn level0_pressure(tables: f64, due: usize, stop: usize) -> f64 {
+fn level0_pressure(tables: f64, Level0Limits { due, stop }: Level0Limits) -> f64 {
     let begin = (due.min(stop) as f64).midpoint(stop as f64);
     let span = (stop as f64 - begin).max(1.0);
     ((tables - begin) / span).clamp(0.0, 1.0)
@@ -245,7 +246,7 @@ impl<I: BlockIndex + 'static> Core<I> {
         let on_disk = self.read_view(|view| view.version.level0_count());
         let taken = self.flow.level0_taken.load(Ordering::Relaxed) as f64;
         let tables = on_disk as f64 + in_memory - taken * MERGE_WRITING * self.flow.done(Lane::Compaction);
-        level0_pressure(tables, self.options.level0_compaction_count, self.options.level0_stall_count)
+        level0_pressure(tables, self.level0_limits())
     }
 
     /// Notes that a writer waits, until what this returns is dropped.
@@ -389,12 +390,13 @@ mod tests {
 
     #[test]
     fn level_0_presses_from_halfway_to_where_writers_stop() {
-        assert_eq!(level0_pressure(8.0, 4, 12), 0.0);
-        assert_eq!(level0_pressure(10.0, 4, 12), 0.5);
-        assert_eq!(level0_pressure(12.0, 4, 12), 1.0);
-        assert_eq!(level0_pressure(30.0, 4, 12), 1.0);
+        let pressure = |tables, due, stop| level0_pressure(tables, Level0Limits { due, stop });
+        assert_eq!(pressure(8.0, 4, 12), 0.0);
+        assert_eq!(pressure(10.0, 4, 12), 0.5);
+        assert_eq!(pressure(12.0, 4, 12), 1.0);
+        assert_eq!(pressure(30.0, 4, 12), 1.0);
         // A stop below where compaction begins presses at the stop only.
-        assert_eq!(level0_pressure(2.0, 100, 2), 0.0);
+        assert_eq!(pressure(2.0, 100, 2), 0.0);
     }
 
     #[test]

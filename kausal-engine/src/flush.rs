@@ -115,6 +115,7 @@ impl<I: BlockIndex + 'static> Core<I> {
             let logs = FlushedLogs::of(memtable.attached());
             drop(memtable);
             self.progress.signal();
+            self.table_use.judge(&self.metrics);
             self.schedule_compaction();
             // Last: no writer waits for it, only who flushes on request.
             self.remove_logs(&logs);

@@ -63,6 +63,7 @@ pub mod inspect;
 mod job_memory;
 mod keyspace;
 mod large_batch;
+mod level0;
 mod listener;
 mod manifest;
 mod memory;

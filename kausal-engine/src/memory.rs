@@ -23,10 +23,10 @@
 //! what limits the data in the end.
 //!
 //! What a flush and a compaction need is set aside at open, so they make progress whatever the readers hold. With V the
-//! longest value beside its key, 1/128 of the budget, a compaction holds a block of V and a key for each of five runs, up to 2 V
+//! longest value beside its key, 1/128 of the budget, a compaction of five runs holds a block of V and a key for each, up to 2 V
 //! of the block being written, 2 V of output, and its filter and index: about 1/8. A longer value lies in a blob file.
-//! Keys as long as that make it more in budgets of a few MiB. A flush finds the rest in what is lent; a compaction that does
-//! not merges the older half of its runs. What is kept of tables grows with their bounds, so with such keys it
+//! More runs with such values take more, up to 1/5 for thirteen, and so do keys as long as that in budgets of a few MiB. A flush
+//! finds the rest in what is lent; a compaction that does not merges the older half of its runs. What is kept of tables grows with their bounds, so with such keys it
 //! limits the data early.
 //!
 //! Parts of a compaction that are merged at the same time are more than the floor is for: each but the first has a node of its

@@ -75,8 +75,10 @@ pub struct Options {
     pub(crate) table_bytes: Option<u64>,
     pub(crate) open_tables_max: usize,
     pub(crate) level1_bytes: Option<u64>,
-    pub(crate) level0_compaction_count: usize,
-    pub(crate) level0_stall_count: usize,
+    /// What was set, if anything was: see `level0`.
+    pub(crate) level0_compaction_count: Option<usize>,
+    /// The same.
+    pub(crate) level0_stall_count: Option<usize>,
     pub(crate) settle_after: Option<Duration>,
     pub(crate) stall_timeout: Duration,
     pub(crate) background_bytes_per_second: Option<u64>,
@@ -107,8 +109,8 @@ impl Options {
             table_bytes: None,
             open_tables_max: 512,
             level1_bytes: None,
-            level0_compaction_count: 4,
-            level0_stall_count: 12,
+            level0_compaction_count: None,
+            level0_stall_count: None,
             settle_after: Some(Duration::from_millis(50)),
             stall_timeout: Duration::from_secs(60),
             background_bytes_per_second: None,
@@ -235,15 +237,18 @@ impl Options {
         self
     }
 
-    /// Tables of level 0 from which on they are compacted. Default 4.
+    /// Tables of level 0 from which on they are compacted, at least 1. By default 4 while somebody reads, and 12 while tables are only
+    /// written: merges are made for readers, and cost the less for each byte the more tables they take. It is judged
+    /// whenever a memtable has been flushed; when nobody writes any more the tree is settled ([`settle_after`](Self::settle_after)).
     pub fn level0_compaction_count(mut self, tables: usize) -> Self {
-        self.level0_compaction_count = tables;
+        self.level0_compaction_count = Some(tables);
         self
     }
 
-    /// Tables of level 0 from which on writers that need a new memtable wait. Default 12.
+    /// Tables of level 0 from which on writers that need a new memtable wait. By default 12 while somebody reads and 24 while
+    /// tables are only written, and never fewer than twice the [`level0_compaction_count`](Self::level0_compaction_count).
     pub fn level0_stall_count(mut self, tables: usize) -> Self {
-        self.level0_stall_count = tables;
+        self.level0_stall_count = Some(tables);
         self
     }
 

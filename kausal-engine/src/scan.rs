@@ -225,6 +225,7 @@ impl<I: BlockIndex + 'static> Cursor<I> {
             chunk: &mut self.chunk,
             merge_memory: &mut self.merge_memory,
         };
+        self.core.metrics.count_visit();
         let filled = self.core.read_view(|view| filling.fill(view, from));
         self.has_failed = filled.is_err();
         self.is_last = filled.map_err(|error| {

@@ -361,7 +361,7 @@ impl<I: BlockIndex + 'static> Core<I> {
     fn try_rotate(self: &Arc<Self>, mut state: Guard<'_>) -> Result<Attempt, Error> {
         let level0_count = self.read_view(|view| view.version.level0_count());
         // Where nothing would be compacted there is nothing to wait for.
-        if level0_count >= self.options.level0_stall_count && self.is_compaction_due() {
+        if level0_count >= self.level0_limits().stop && self.is_compaction_due() {
             self.schedule_compaction();
             let obstacle = self.background.obstacle(Lane::Compaction);
             return Ok(Attempt::Wait(obstacle.map_or(StallReason::Level0, StallReason::of_obstacle)));

@@ -12,7 +12,7 @@ use kausal_index::{BlockIndex, Cursor, EntryRef, SeqNo};
 use kausal_sstable::{MergingCursor, PooledBuffer, RunCursor, Table, TableError};
 
 use crate::compaction::parts::Part;
-use crate::compaction::{Goal, Pick, TreeShape, pick};
+use crate::compaction::{Goal, Pick, Setting, TreeShape, pick};
 use crate::core::Core;
 use crate::error::Error;
 use crate::event::Ticket;
@@ -29,8 +29,11 @@ use crate::source::{NoMemtable, Source};
 use crate::table_output::{TableOutput, Target, Written};
 use crate::version::{Change, TableFile, Tree, Version};
 
-/// Part of the compaction's memory that one input may read ahead.
+/// Part of the compaction's memory that one of [`AHEAD_RUNS`] inputs may read ahead.
 const AHEAD_SHARE: usize = 64;
+
+/// Where there are more inputs than these, they share what these may read ahead.
+const AHEAD_RUNS: usize = 5;
 
 /// Where reading ahead ends with a large budget: what a cursor does by itself.
 const AHEAD_BYTES_MAX: u64 = 128 << 10;
@@ -131,17 +134,20 @@ impl<I: BlockIndex + 'static> Core<I> {
         let version = Arc::clone(&self.view().version);
         let visible = self.visible();
         let oldest_snapshot = self.snapshots.oldest().map_or(visible, |oldest| oldest.min(visible));
+        pick(&version, &*self.compaction_policy, self.setting(), oldest_snapshot, goal)
+    }
+
+    fn setting(&self) -> Setting<'_> {
         let memtable_bytes = self.plan.region_bytes as u64;
-        pick(&version, &*self.compaction_policy, &self.options, memtable_bytes, oldest_snapshot, goal)
+        Setting { options: &self.options, memtable_bytes, level0: self.level0_limits() }
     }
 
     /// Bytes of the tables that a policy would take if it were asked again and again without anything new coming: those of a
     /// level 0 that is due, and what deeper levels have beyond their size. An estimate for people.
     pub(crate) fn pending_compaction_bytes(&self) -> u64 {
-        let memtable_bytes = self.plan.region_bytes as u64;
         let view = self.view();
         let trees = view.version.trees().iter();
-        trees.map(|tree| TreeShape { tree, options: &self.options, memtable_bytes }.pending_bytes()).sum()
+        trees.map(|tree| TreeShape { tree, setting: self.setting() }.pending_bytes()).sum()
     }
 
     /// Whether there is something to compact, so that waiting for it makes sense.
@@ -264,7 +270,7 @@ impl<I: BlockIndex + 'static> Core<I> {
         let mut sources: Vec<Source<'_, NoMemtable, PooledBuffer<'_>>> = Vec::with_capacity(runs.len());
         for run in &runs {
             let mut cursor = RunCursor::from_source(run, memory.buffers().lend()?);
-            cursor.set_read_ahead(ahead_bytes(budget));
+            cursor.set_read_ahead(ahead_bytes(budget, runs.len()));
             sources.push(Source::Run(cursor));
         }
         let mut cursor = MergingCursor::new(sources);
@@ -344,9 +350,11 @@ enum Ended {
     Failed(Error),
 }
 
-/// What a cursor may read ahead. It stays held: it must not take the room that a later block, or the output, will need.
-pub(super) fn ahead_bytes(budget: &Budget) -> u64 {
-    ((budget.ceiling() / AHEAD_SHARE) as u64).min(AHEAD_BYTES_MAX)
+/// What the cursor of one of `runs` may read ahead. It stays held: it must not take the room that a later block, or the output,
+/// will need.
+pub(super) fn ahead_bytes(budget: &Budget, runs: usize) -> u64 {
+    let all = budget.ceiling() / AHEAD_SHARE * AHEAD_RUNS;
+    ((all / runs.max(AHEAD_RUNS)) as u64).min(AHEAD_BYTES_MAX)
 }
 
 /// The tables that may have entries of a part, run by run.

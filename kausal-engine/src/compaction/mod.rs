@@ -26,4 +26,5 @@ mod range;
 mod settle;
 
 pub(crate) use pick::{Goal, Pick, pick};
+pub(crate) use policy::Setting;
 pub use policy::{Compaction, CompactionPolicy, Proposal, Step, TreeShape};

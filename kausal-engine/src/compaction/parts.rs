@@ -382,10 +382,11 @@ impl<I: BlockIndex + 'static> Core<I> {
             Compression::Lz4 => LZ4_BYTES,
             _ => ZSTD_BYTES,
         };
-        let source = ahead_bytes(memory.budget()) as usize + 2 * block + SOURCE_BYTES;
+        let runs = picked.runs.len();
+        let source = ahead_bytes(memory.budget(), runs) as usize + 2 * block + SOURCE_BYTES;
         let writer = output_bytes(memory.budget()) + 3 * block + WRITER_BYTES + compressor;
         let ranges = picked.inputs().flat_map(|file| file.table().range_tombstones().iter());
-        picked.runs.len() * source + writer + ranges.map(FragmentsBuilder::bytes).sum::<usize>()
+        runs * source + writer + ranges.map(FragmentsBuilder::bytes).sum::<usize>()
     }
 }
 

@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use kausal_index::SeqNo;
 
-use crate::compaction::{CompactionPolicy, Step, TreeShape};
+use crate::compaction::{CompactionPolicy, Setting, Step, TreeShape};
 use crate::ids::KeyspaceId;
-use crate::options::Options;
 use crate::planted::is_planted;
 use crate::version::{LEVEL_COUNT, TableFile, Tree, Version};
 
-/// Runs merged at once: what the memory plan has room for with the longest values.
-const RUNS_MAX: usize = 5;
+/// Runs merged at once, at most: a level 0 that is due where nobody reads, and the level below. With the longest values the
+/// memory plan has not room for all of them; then it is half as many.
+const RUNS_MAX: usize = 13;
 
 /// How many times as large as level 0 a level is that level 0 is not merged with at once.
 const IN_PARTS_FROM: u64 = 4;
@@ -62,13 +62,12 @@ impl Pick {
 pub(crate) fn pick(
     version: &Version,
     policy: &dyn CompactionPolicy,
-    options: &Options,
-    memtable_bytes: u64,
+    setting: Setting<'_>,
     oldest_snapshot: SeqNo,
     goal: Goal,
 ) -> Option<Pick> {
     let proposals = version.trees().iter().filter_map(|tree| {
-        let proposal = policy.propose(&TreeShape { tree, options, memtable_bytes })?;
+        let proposal = policy.propose(&TreeShape { tree, setting })?;
         Some((proposal.urgency, tree, proposal.step))
     });
     let due = proposals.filter(|due| due.0 >= 1.0).max_by(|left, right| left.0.total_cmp(&right.0));
@@ -85,7 +84,7 @@ pub(crate) fn pick(
     }
     if goal == Goal::Settled {
         let mut steps = version.trees().iter().filter_map(|tree| {
-            let step = policy.settle(&TreeShape { tree, options, memtable_bytes })?;
+            let step = policy.settle(&TreeShape { tree, setting })?;
             take(tree, step)
         });
         return steps.next();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::compaction::fifo::Fifo;
 use crate::compaction::lazy_leveling::LazyLeveling;
 use crate::compaction::leveled::Leveled;
+use crate::level0::Level0Limits;
 use crate::options::Options;
 use crate::version::{LEVEL_COUNT, Tree};
 
@@ -130,8 +131,15 @@ pub enum Step {
 #[derive(Debug)]
 pub struct TreeShape<'a> {
     pub(crate) tree: &'a Tree,
+    pub(crate) setting: Setting<'a>,
+}
+
+/// What a policy sees beside the tables.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setting<'a> {
     pub(crate) options: &'a Options,
     pub(crate) memtable_bytes: u64,
+    pub(crate) level0: Level0Limits,
 }
 
 impl TreeShape<'_> {
@@ -150,6 +158,11 @@ impl TreeShape<'_> {
         self.tree.level(level).bytes()
     }
 
+    /// Entries of all tables of a level, every version and tombstone counted.
+    pub fn level_entries(&self, level: usize) -> u64 {
+        self.tree.level(level).files().iter().map(|file| file.meta().entry_count).sum()
+    }
+
     /// Bytes of one table. Those of level 0 stand newest first, those of the others in order of their keys.
     pub fn table_bytes(&self, level: usize, place: usize) -> u64 {
         self.tree.level(level).files()[place].meta().file_bytes
@@ -165,12 +178,13 @@ impl TreeShape<'_> {
 
     /// Bytes of a memtable: about what a table of level 0 holds.
     pub fn memtable_bytes(&self) -> u64 {
-        self.memtable_bytes
+        self.setting.memtable_bytes
     }
 
-    /// Tables of level 0 from which on the user wants them compacted.
+    /// Tables of level 0 from which on they shall be compacted: what the user set, or fewer where tables are read than where they
+    /// are only written.
     pub fn level0_due(&self) -> usize {
-        self.options.level0_compaction_count.max(1)
+        self.setting.level0.due
     }
 
     /// Bytes of level 0, if it is due, and what each deeper level but the last has beyond ten times the one above.
@@ -184,6 +198,6 @@ impl TreeShape<'_> {
 
     /// Size of level 1 that the user asked for, else the memory budget, of which a memtable is 3/16.
     pub fn level1_bytes(&self) -> u64 {
-        self.options.level1_bytes.unwrap_or(16 * self.memtable_bytes / 3).max(1)
+        self.setting.options.level1_bytes.unwrap_or(16 * self.memtable_bytes() / 3).max(1)
     }
 }

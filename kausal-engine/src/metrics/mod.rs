@@ -119,6 +119,8 @@ pub struct Reads {
     pub level_hits: Vec<u64>,
     /// Nowhere, or under a range tombstone.
     pub absent: u64,
+    /// Visits of cursors: seeks, and each time that one goes on to what it has not fetched yet.
+    pub visits: u64,
 }
 
 impl Reads {

@@ -28,6 +28,7 @@ pub fn publish(metrics: &Metrics) {
     for (level, &hits) in reads.level_hits.iter().enumerate() {
         counter!("kausal_gets_total", "place" => format!("level{level}")).absolute(hits);
     }
+    counter!("kausal_cursor_visits_total").absolute(reads.visits);
     counter!("kausal_writes_total").absolute(writes.writes);
     counter!("kausal_changes_total").absolute(writes.changes);
     counter!("kausal_write_bytes_total").absolute(writes.bytes);

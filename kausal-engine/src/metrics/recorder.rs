@@ -14,6 +14,7 @@ use kausal_arena::sync::{AtomicU64, Mutex, Ordering};
 use kausal_arena::{AllocError, Budget, PerThread, Reservation};
 
 use crate::clock::Clock;
+use crate::level0::Done;
 use crate::metrics::latency::{Durations, Sum};
 use crate::metrics::{LevelFlow, Metrics, StallReason, StallTotals};
 use crate::read::Origin;
@@ -34,7 +35,8 @@ const WRITES: usize = LEVEL0 + LEVEL_COUNT;
 const CHANGES: usize = WRITES + 1;
 const BYTES: usize = CHANGES + 1;
 const TICKS: usize = BYTES + 1;
-const COUNTS: usize = TICKS + 1;
+const VISITS: usize = TICKS + 1;
+const COUNTS: usize = VISITS + 1;
 
 /// What one thread counts.
 #[derive(Debug)]
@@ -144,6 +146,15 @@ impl Recorder {
         });
     }
 
+    /// Counts a visit of a cursor to what is written.
+    #[inline]
+    pub(crate) fn count_visit(&self) {
+        self.cells.with(|cell| match cell {
+            Some(cell) => _ = cell.add(VISITS, 1),
+            None => self.count_shared(VISITS, 1),
+        });
+    }
+
     /// Ends a write of `changes` with `bytes` of keys and values, in the memtable or in tables of its own.
     #[inline]
     pub(crate) fn end_write(&self, begun: Begun, changes: usize, bytes: usize, clock: &dyn Clock) {
@@ -228,11 +239,19 @@ impl Recorder {
         self.sum(BYTES)
     }
 
+    /// What readers and writers have done so far, as far as tables may come into it.
+    pub(crate) fn done(&self) -> Done {
+        let levels = (0..LEVEL_COUNT).map(|level| self.sum(LEVEL0 + level));
+        let lookups = levels.fold(self.sum(ABSENT), u64::wrapping_add);
+        Done { lookups, visits: self.sum(VISITS), changes: self.changes() }
+    }
+
     /// Puts everything that is counted here into `metrics`.
     pub(crate) fn read(&self, metrics: &mut Metrics) {
         metrics.reads.absent = self.sum(ABSENT);
         metrics.reads.memtable_hits = self.sum(MEMTABLE);
         metrics.reads.level_hits = (0..LEVEL_COUNT).map(|level| self.sum(LEVEL0 + level)).collect();
+        metrics.reads.visits = self.sum(VISITS);
         metrics.writes.writes = self.sum(WRITES);
         metrics.writes.changes = self.changes();
         metrics.writes.bytes = self.bytes();

@@ -65,6 +65,7 @@ impl<'w, I: BlockIndex + 'static> Memtables<'w, I> {
         fresh: &mut Fresh,
         from: From<'_>,
     ) -> Result<Option<(Arc<Version>, bool)>, FillError> {
+        self.core.metrics.count_visit();
         self.core.read_view(|view| {
             let is_complete = self.copy_from(view, fresh, from)?;
             Ok(is_complete.map(|is_complete| (Arc::clone(&view.version), is_complete)))

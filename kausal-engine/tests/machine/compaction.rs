@@ -185,8 +185,8 @@ fn a_tree_at_rest_is_brought_to_one_run() {
         let machine = Machine::with(options.level1_bytes(64 << 20).settle_after(settle_after));
         let mut model = BTreeMap::new();
         for round in 0..9_u32 {
-            for number in 0..2_000 {
-                let key = number * 7 % 5_000 + round;
+            for number in 0..6_000 {
+                let key = number * 7 % 15_000 + round;
                 machine.engine.put(&key.to_be_bytes(), &[round as u8; 120]).unwrap();
                 model.insert(key, round as u8);
             }
@@ -236,4 +236,49 @@ fn what_is_little_beside_a_level_is_left_above_it() {
     assert_eq!(machine.engine.stats().compaction_bytes_written, before, "an eighth is not worth it");
     write(1_000..1_600);
     assert_eq!(run_count(&machine.engine), 1, "{:?}", machine.engine.stats());
+}
+
+#[test]
+fn a_few_bytes_of_tombstones_bring_back_what_they_hide() {
+    let rest = Duration::from_millis(50);
+    let machine = Machine::with(options(Compaction::Leveled).level1_bytes(64 << 20).settle_after(Some(rest)));
+    let keys = (0..4_000_u32).map(u32::to_be_bytes);
+    keys.clone().for_each(|key| machine.engine.put(&key, &[7; 1_000]).unwrap());
+    machine.flush();
+    assert!(machine.engine.stats().levels.iter().map(|level| level.bytes).sum::<u64>() > 4_000_000);
+    // Two tables, of a hundredth of the bytes each.
+    for few in keys.collect::<Vec<_>>().chunks(2_000) {
+        few.iter().for_each(|key| machine.engine.delete(key).unwrap());
+        machine.flush();
+    }
+    assert_eq!(run_count(&machine.engine), 0, "{:?}", machine.engine.stats());
+}
+
+/// Runs there are, at most, while so many memtables of writes come with so many look-ups each, and one walk in between.
+fn runs_at_most(lookups: u32, walks: u32) -> usize {
+    let machine = Machine::with(options(Compaction::Leveled).level1_bytes(64 << 20));
+    let mut most = 0;
+    for round in 0..30_u32 {
+        for number in 0..1_000 {
+            machine.engine.put(&(number * 7 + round).to_be_bytes(), &[round as u8; 100]).unwrap();
+        }
+        for number in 0..lookups {
+            machine.engine.get(&(number | 1 << 31).to_be_bytes()).unwrap();
+        }
+        for _ in 0..walks {
+            let mut cursor = machine.engine.cursor(KeyRange::all()).unwrap();
+            cursor.seek(&500_u32.to_be_bytes()).unwrap();
+        }
+        machine.flush();
+        most = most.max(machine.engine.stats().levels[0].table_count);
+    }
+    most
+}
+
+#[test]
+fn tables_gather_where_nobody_looks_into_them() {
+    assert_eq!(runs_at_most(0, 0), 11);
+    assert_eq!(runs_at_most(100, 10), 11);
+    assert_eq!(runs_at_most(600, 0), 3);
+    assert_eq!(runs_at_most(0, 200), 3);
 }

@@ -230,6 +230,7 @@ mod tests {
                 memtable_hits: 120_000 * seconds,
                 level_hits: vec![10, 20_000, 300_000, 0, 0, 0, 0],
                 absent: 5,
+                visits: 0,
             },
             writes: Writes {
                 changes: 350_000 * seconds,
