@@ -448,6 +448,25 @@ impl<I: BlockIndex> Drop for Unpublished<'_, I> {
     }
 }
 
+/// Changes of a batch whose inserts wait for memory together, and how many a batch must have for that.
+const APPROACHED: usize = 16;
+
+/// Asks for what inserts of those of `changes` that are of `keyspace` will look at.
+fn approach<'c, I: BlockIndex>(
+    memtable: &Memtable<I, Generation>,
+    keyspace: KeyspaceId,
+    changes: impl Iterator<Item = ChangeRef<'c>>,
+) {
+    let Some(part) = memtable.keyspace(keyspace) else { return };
+    let (mut keys, mut count) = ([&[][..]; APPROACHED], 0);
+    let alike = changes.filter(|change| change.keyspace == keyspace);
+    for (key, change) in keys.iter_mut().zip(alike) {
+        *key = change.key;
+        count += 1;
+    }
+    part.approach_many(&keys[..count]);
+}
+
 /// Writes the entries of a batch, on a permit that covers it.
 fn fill<I: BlockIndex>(
     memtable: &Memtable<I, Generation>,
@@ -456,7 +475,11 @@ fn fill<I: BlockIndex>(
     numbered: Numbered,
 ) {
     let mut seqno = numbered.first;
-    for change in changes.changes() {
+    let mut ahead = changes.changes();
+    for (place, change) in changes.changes().enumerate() {
+        if place.is_multiple_of(APPROACHED) && changes.count() >= APPROACHED {
+            approach(memtable, change.keyspace, ahead.by_ref().take(APPROACHED));
+        }
         insert(memtable, permit, change, seqno);
         // Behind the last one there may be none: it is not used.
         seqno = seqno.checked_add(1).unwrap_or(seqno);

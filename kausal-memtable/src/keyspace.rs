@@ -90,6 +90,11 @@ impl<I: BlockIndex> Keyspace<I> {
         self.index.get_many(keys, at, found);
     }
 
+    /// Asks for the memory that inserts of these keys will look at, as [`BlockIndex::approach_many`] does: a hint.
+    pub fn approach_many(&self, keys: &[&[u8]]) {
+        self.index.approach_many(keys);
+    }
+
     /// An ordered walk over all entries.
     ///
     /// # Errors

@@ -125,6 +125,24 @@ impl ArtIndex {
         }
     }
 
+    /// Where walks towards up to [`WALKS`] keys end: leaves that may be theirs, whose memory is on its way, or nil.
+    #[inline]
+    fn walk_side_by_side(&self, keys: &[&[u8]]) -> [Link; WALKS] {
+        let mut walks = [self.root.load(); WALKS];
+        let mut under_way = true;
+        while under_way {
+            under_way = false;
+            for (link, key) in walks.iter_mut().zip(keys) {
+                if link.is_node() {
+                    *link = self.step(*link, key);
+                    self.memory.prefetch_start(*link);
+                    under_way = true;
+                }
+            }
+        }
+        walks
+    }
+
     /// `leaf`, if its key is `key`, else nil.
     #[inline]
     fn if_key(&self, leaf: Link, key: &[u8]) -> Link {
@@ -211,21 +229,16 @@ impl BlockIndex for ArtIndex {
         Ok(ArtCursor::new(self))
     }
 
+    fn approach_many(&self, keys: &[&[u8]]) {
+        for keys in keys.chunks(WALKS) {
+            self.walk_side_by_side(keys);
+        }
+    }
+
     fn get_many<'i>(&'i self, keys: &[&[u8]], at: SeqNo, mut found: impl FnMut(usize, Option<EntryRef<'i>>)) {
         for (group, keys) in keys.chunks(WALKS).enumerate() {
-            let mut walks = [self.root.load(); WALKS];
-            let mut under_way = true;
-            while under_way {
-                under_way = false;
-                for (link, key) in walks.iter_mut().zip(keys) {
-                    if link.is_node() {
-                        *link = self.step(*link, key);
-                        self.memory.prefetch_start(*link);
-                        under_way = true;
-                    }
-                }
-            }
-            for (place, (link, key)) in walks.iter().zip(keys).enumerate() {
+            let ends = self.walk_side_by_side(keys);
+            for (place, (link, key)) in ends.iter().zip(keys).enumerate() {
                 found(group * WALKS + place, self.entry_at(self.if_key(*link, key), at));
             }
         }

@@ -63,7 +63,8 @@ pub(super) fn versions<I: BlockIndex>(case: &Case) -> Outcome {
     check().map_err(|what| format!("after freeze, {what}"))
 }
 
-/// Batches of every length from none to a few dozen, absent keys and repetitions among them.
+/// Batches of every length from none to a few dozen, absent keys and repetitions among them. What is approached first is answered
+/// alike.
 pub(super) fn get_many<I: BlockIndex>(case: &Case) -> Outcome {
     let (_bed, index, model) = built::<I>(case)?;
     let probes = probes(case, &model);
@@ -74,6 +75,9 @@ pub(super) fn get_many<I: BlockIndex>(case: &Case) -> Outcome {
         begin = (begin + len) % probes.len();
         let keys: Vec<&[u8]> = chosen.iter().map(|(key, _)| key.as_slice()).collect();
         let mut answers = Vec::new();
+        if batch % 2 == 0 {
+            index.approach_many(&keys);
+        }
         index.get_many(&keys, at, |place, found| answers.push((place, found)));
         ensure!(answers.len() == len, "get_many of {len} keys called back {} times", answers.len());
         for (expected_place, (place, found)) in answers.into_iter().enumerate() {
