@@ -141,6 +141,8 @@ const PEERS_NOTES: &str = "\
   leave: about three tenths. In `readrandom/quarter` it is an eighth of the data.
 - **Page cache.** LMDB maps its file and has no cache of its own: the kernel's page cache comes on top of its budget, in every
   row. It does so for everybody who reads a file, so a block that is not in a store's cache is a copy, not a disk access.
+- `kausal-mapped` is kausal with mapped tables, an option: blocks are used where the kernel's page cache has them, so that comes on
+  top of its budget as well. Its stretch is against LMDB; no other row is compared with it.
 - A killed process loses nothing committed by kausal, fjall, RocksDB, LMDB (no sync, but written), and surrealkv, whose log is
   told to go to the kernel after each commit (it would not by itself). redb keeps commits without a sync to itself, sled writes
   when it likes: their unsynced rows are of less than the others do.

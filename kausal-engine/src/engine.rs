@@ -444,6 +444,12 @@ impl<I: BlockIndex + 'static> StorageEngine<I> {
             ..Stats::default()
         };
         self.core.counters.read(&mut stats);
+        for table in view.version.files().map(|file| file.table()) {
+            let Some(bytes) = table.mapped_bytes() else { continue };
+            stats.mapped_table_count += 1;
+            stats.mapped_table_bytes += bytes;
+            stats.mapped_block_count += table.mapped_block_count();
+        }
         stats.puts = self.core.metrics.changes();
         stats.user_bytes_written = self.core.metrics.bytes();
         stats

@@ -69,6 +69,7 @@ pub struct Options {
     pub(crate) block_bytes: usize,
     pub(crate) filter_bits_per_key: u32,
     pub(crate) direct_reads: bool,
+    pub(crate) mapped_tables: bool,
     compression: [Compression; COMPRESSION_LEVELS],
     pub(crate) compaction: Compaction,
     pub(crate) compaction_threads: usize,
@@ -103,6 +104,7 @@ impl Options {
             block_bytes: 4 << 10,
             filter_bits_per_key: 10,
             direct_reads: false,
+            mapped_tables: false,
             compression: [Compression::None; COMPRESSION_LEVELS],
             compaction: Compaction::Leveled,
             compaction_threads: 1,
@@ -177,9 +179,34 @@ impl Options {
         self
     }
 
+    /// Whether look-ups and walks have data blocks that are not compressed from mappings of the tables' files, rather than from the
+    /// block cache, into which they are read. Default `false`.
+    ///
+    /// That is faster where the cache holds less of the data than the kernel's page cache does: nothing is copied, and a block's
+    /// checksum is computed when it is first used since its table was opened. What it costs:
+    ///
+    /// - The pages are the kernel's. It can take them back at any time, but they stand outside of the
+    ///   [memory budget](Self::memory_budget), and those that were looked at count as resident memory of the process.
+    /// - A block that is damaged on the disk after it was first used is not found out before the database is opened again.
+    /// - A disk that fails to give a page, and anybody who cuts the files of an open database, ends the process by a signal
+    ///   (`SIGBUS`), where a read gives an [`Error::Io`](crate::Error::Io).
+    /// - [Pinned values](crate::Keyspace::get_pinned) of such tables are copies.
+    ///
+    /// Filters and indexes, compressed blocks, and the inputs of compactions are read as without it. So is everything where files
+    /// cannot be mapped: on other systems than Unix, with a [`Vfs`](crate::vfs::Vfs) that offers no mappings, and with
+    /// [`direct_reads`](Self::direct_reads).
+    pub fn mapped_tables(mut self, mapped: bool) -> Self {
+        self.mapped_tables = mapped;
+        self
+    }
+
     /// How tables are opened.
     pub(crate) fn table_open_mode(&self) -> OpenMode {
-        if self.direct_reads { OpenMode::ReadDirect } else { OpenMode::Read }
+        match (self.direct_reads, self.mapped_tables) {
+            (true, _) => OpenMode::ReadDirect,
+            (false, true) => OpenMode::ReadMapped,
+            (false, false) => OpenMode::Read,
+        }
     }
 
     /// How tables of `level` and of all deeper ones are compressed when they are written. Default none. A table keeps

@@ -5,7 +5,8 @@
 //!    copied: pins are never the reason that a look-up fails.
 //!    Whoever listens hears that the limit was reached, once until half of it is free again.
 //! 3. A value in a memtable is copied too. A pin would keep the memtable's region, which is half of what writers have: a
-//!    thread that kept two values and went on writing would wait for itself.
+//!    thread that kept two values and went on writing would wait for itself. So is one in a mapped table: a pin would keep the
+//!    whole file on the disk after a compaction has replaced it.
 //!
 //! Nothing else holds a view, a region or a block between calls.
 
@@ -178,7 +179,9 @@ impl<I: BlockIndex + 'static> Core<I> {
                 match (entry.kind, origin) {
                     (Kind::Delete, _) => Ok(None),
                     (Kind::Blob, _) => self.open_blob(view, value).map(Found::Blob).map(Some),
-                    (_, Origin::Memtable) => Ok(Some(Found::Inline(Seen::Copied(value.to_vec())))),
+                    (_, Origin::Memtable | Origin::Table { is_mapped: true, .. }) => {
+                        Ok(Some(Found::Inline(Seen::Copied(value.to_vec()))))
+                    }
                     (_, Origin::Table { .. }) => {
                         let (start, len) = (value.as_ptr().addr(), value.len());
                         Ok(Some(Found::Inline(Seen::InBlock { start, len })))

@@ -118,7 +118,9 @@ impl<I: BlockIndex> View<I> {
             match entry {
                 Ok(Some(entry)) if hidden.is_none_or(|hidden| hidden < entry.seqno) => {
                     let found = found.take()?;
-                    Some(Ok(Some(found(entry, Origin::Table { level: file.meta().level }))))
+                    let is_mapped = table.is_in_mapping(entry.value);
+                    let origin = Origin::Table { level: file.meta().level, is_mapped };
+                    Some(Ok(Some(found(entry, origin))))
                 }
                 Ok(None) if hidden.is_none() => None,
                 Ok(_) => Some(Ok(None)),
@@ -153,9 +155,10 @@ impl<I: BlockIndex> View<I> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Origin {
     Memtable,
-    /// In a table of this level, in the block that the source fetched last.
+    /// In a table of this level: in its mapping, or else in the block that the source fetched last.
     Table {
         level: u8,
+        is_mapped: bool,
     },
 }
 

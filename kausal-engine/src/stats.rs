@@ -79,6 +79,12 @@ pub struct Stats {
     pub block_cache_hits: u64,
     /// Blocks that were read because the cache did not have them.
     pub block_cache_misses: u64,
+    /// Present tables that are [mapped](crate::Options::mapped_tables). What they lend is no look-up in the block cache.
+    pub mapped_table_count: usize,
+    /// Bytes of their files, whether in memory or not.
+    pub mapped_table_bytes: u64,
+    /// Of their data blocks, those that were used, and found good then. They are lent without another check.
+    pub mapped_block_count: u64,
     /// Changes written.
     pub puts: u64,
     /// Bytes of keys and values written by the user, blobs excluded.

@@ -37,8 +37,9 @@ fn calls_during(work: impl FnOnce()) -> u64 {
 }
 
 /// Half of 1,000 keys in a table, half in the memtable; no job runs any more.
-fn filled(folder: &std::path::Path) -> StorageEngine {
-    let engine = StorageEngine::open(folder, Options::new().memory_budget(8 << 20)).unwrap();
+fn filled(folder: &std::path::Path, is_mapped: bool) -> StorageEngine {
+    let options = Options::new().memory_budget(8 << 20).mapped_tables(is_mapped);
+    let engine = StorageEngine::open(folder, options).unwrap();
     let put = |numbers: std::ops::Range<u32>| {
         numbers.for_each(|number| engine.put(&number.to_be_bytes(), &[number as u8; 100]).unwrap());
     };
@@ -58,8 +59,15 @@ fn cold_and_warm(what: &str, mut work: impl FnMut()) -> (u64, u64) {
 
 #[test]
 fn s20_warm_request_look_ups_allocate_nothing() {
-    let folder = tempfile::tempdir().unwrap();
-    let engine = filled(folder.path());
+    for is_mapped in [false, cfg!(unix)] {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = filled(folder.path(), is_mapped);
+        assert_eq!(engine.stats().mapped_table_count > 0, is_mapped);
+        warm_look_ups_allocate_nothing(&engine, is_mapped);
+    }
+}
+
+fn warm_look_ups_allocate_nothing(engine: &StorageEngine, is_mapped: bool) {
     let expected = |number: u32| (number < 1000).then_some([number as u8; 100]);
 
     let (cold, warm) = cold_and_warm("100 gets in a request", || {
@@ -94,9 +102,10 @@ fn s20_warm_request_look_ups_allocate_nothing() {
     assert_eq!(warm, 0);
 
     let (_, warm) = cold_and_warm("a value pinned in the cache", || {
-        assert!(!engine.get_pinned(&7_u32.to_be_bytes()).unwrap().unwrap().is_copy());
+        assert_eq!(engine.get_pinned(&7_u32.to_be_bytes()).unwrap().unwrap().is_copy(), is_mapped);
     });
-    assert_eq!(warm, 0);
+    // A mapped table's is copied.
+    assert_eq!(warm, if is_mapped { 100 } else { 0 });
 
     let mut cursor = engine.cursor(kausal_engine::KeyRange::all()).unwrap();
     let (_, warm) = cold_and_warm("a seek and 10 steps of a cursor", || {

@@ -89,6 +89,20 @@ fn single_commands_and_their_exit_codes() {
 }
 
 #[test]
+#[cfg(unix)]
+fn mapped_tables_answer_the_same_and_are_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |code, arguments: &[&str]| expect(folder.path(), code, arguments).0;
+    run(0, &["put", "T.db", "b", "two", "--mapped-tables"]);
+    run(0, &["compact", "T.db"]);
+    assert_eq!(run(0, &["get", "T.db", "b", "--mapped-tables"]), "two");
+    run(1, &["get", "T.db", "c", "--mapped-tables"]);
+    let told = "mapped tables: 1, of ";
+    assert!(run(0, &["stats", "T.db", "--mapped-tables"]).contains(told));
+    assert!(!run(0, &["stats", "T.db"]).contains(told));
+}
+
+#[test]
 fn tables_beyond_what_the_system_lets_a_process_open_are_read_all_the_same() {
     let folder = tempfile::tempdir().unwrap();
     let options = Options::new().level0_compaction_count(1000).level0_stall_count(1000).settle_after(None);

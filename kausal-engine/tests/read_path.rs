@@ -9,8 +9,9 @@ use kausal_engine::{Options, StorageEngine};
 /// Keys in the table; as many again are in the memtable, and as many are nowhere.
 const COUNT: u32 = 500;
 
-fn filled(folder: &std::path::Path) -> StorageEngine {
-    let engine = StorageEngine::open(folder, Options::new().memory_budget(16 << 20)).unwrap();
+fn filled(folder: &std::path::Path, is_mapped: bool) -> StorageEngine {
+    let options = Options::new().memory_budget(16 << 20).mapped_tables(is_mapped);
+    let engine = StorageEngine::open(folder, options).unwrap();
     let put = |numbers: std::ops::Range<u32>| {
         numbers.for_each(|number| engine.put(&number.to_be_bytes(), &[number as u8; 100]).unwrap());
     };
@@ -23,9 +24,25 @@ fn filled(folder: &std::path::Path) -> StorageEngine {
 #[test]
 fn a_cached_get_takes_no_lock_and_shares_no_read_modify_write() {
     let folder = tempfile::tempdir().unwrap();
-    let engine = filled(folder.path());
+    let engine = filled(folder.path(), false);
+    get_takes_no_lock_and_shares_no_read_modify_write(&engine);
+    let hits = engine.stats().block_cache_hits;
+    assert!(hits >= u64::from(COUNT), "the table was read from the cache: {hits} hits");
+}
+
+#[test]
+#[cfg(unix)]
+fn a_get_from_a_mapping_takes_no_lock_and_shares_no_read_modify_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = filled(folder.path(), true);
+    get_takes_no_lock_and_shares_no_read_modify_write(&engine);
+    let stats = engine.stats();
+    assert!(stats.mapped_block_count > 0 && stats.block_cache_hits == 0, "{stats:?}");
+}
+
+fn get_takes_no_lock_and_shares_no_read_modify_write(engine: &StorageEngine) {
     let places =
-        [("table, cached", 0..COUNT), ("memtable", COUNT..2 * COUNT), ("nowhere", 2 * COUNT..3 * COUNT)];
+        [("table, used before", 0..COUNT), ("memtable", COUNT..2 * COUNT), ("nowhere", 2 * COUNT..3 * COUNT)];
     let mut value = Vec::new();
     for (place, numbers) in places {
         let mut look_up = || {
@@ -45,14 +62,17 @@ fn a_cached_get_takes_no_lock_and_shares_no_read_modify_write() {
         );
         assert_eq!((seen.locks, seen.read_modify_writes), (0, 0), "{place}");
     }
-    let hits = engine.stats().block_cache_hits;
-    assert!(hits >= u64::from(COUNT), "the table was read from the cache: {hits} hits");
 }
 
 #[test]
 fn many_threads_read_what_a_writer_flushes_and_compacts() {
-    let folder = tempfile::tempdir().unwrap();
-    let engine = filled(folder.path());
+    for is_mapped in [false, true] {
+        let folder = tempfile::tempdir().unwrap();
+        read_beside_a_writer(&filled(folder.path(), is_mapped));
+    }
+}
+
+fn read_beside_a_writer(engine: &StorageEngine) {
     let is_done = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|threads| {
         for _ in 0..3 {

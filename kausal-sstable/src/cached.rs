@@ -85,7 +85,7 @@ impl<C: Deref<Target = BlockCache>, B: Deref<Target = BufferPool>> CachedBlocks<
     }
 
     /// The block fetched last, pinned for as long as the caller wants; `None` if the cache did not take it, or nothing was
-    /// fetched. The source lends its contents no longer.
+    /// fetched. The source lends its contents no longer. What a [mapped](crate::Table::map) table lends is not fetched.
     pub fn take_pinned(&mut self) -> Option<PinnedBlock> {
         let pinned = self.pinned.take();
         if let Some(buffer) = self.buffer.as_mut().filter(|_| pinned.is_some()) {

@@ -6,6 +6,8 @@
 //! 3. From the third block on that follows the one before, the source is told how much will be wanted behind it: 16
 //!    KiB, then twice as much each time, up to a limit.
 //!
+//! A block that lies in the mapping of a [mapped](Table::map) table is lent from there, and the source fetches none.
+//!
 //! Bounds are heeded by every movement: outside of them the cursor stands nowhere.
 
 use kausal_index::{Cursor, EntryRef, SeqNo};
@@ -16,6 +18,7 @@ use crate::cache::FrameHint;
 use crate::error::{Damage, TableError};
 use crate::format::{BlockHandle, BlockKind};
 use crate::index::IndexBlock;
+use crate::prefetch;
 use crate::reader::Table;
 use crate::source::BlockSource;
 
@@ -39,9 +42,15 @@ pub struct TableCursor<'table, S = BlockBuffer> {
     segment: usize,
     /// Place of the block in the segment.
     block: usize,
-    /// The block in `source`.
+    /// The block stood in, once it is there.
     loaded: Option<BlockHandle>,
-    /// Of the block in `source`, if there is one.
+    /// Its contents if they are lent from the table's mapping; else they are in `source`.
+    lent: Option<&'table [u8]>,
+    /// The contents of the block after it, if they are lent too and were checked before; else empty.
+    lent_next: &'table [u8],
+    /// How far into the file a walk over lent blocks has asked for what it will need.
+    asked_to: u64,
+    /// Of the loaded block, if there is one.
     shape: Shape,
     position: Position,
     lower: Option<Box<[u8]>>,
@@ -63,6 +72,9 @@ impl<'table, S: BlockSource> TableCursor<'table, S> {
             segment: 0,
             block: 0,
             loaded: None,
+            lent: None,
+            lent_next: &[],
+            asked_to: 0,
             shape: Shape::default(),
             position: Position::default(),
             lower: None,
@@ -147,14 +159,56 @@ impl<'table, S: BlockSource> TableCursor<'table, S> {
         if self.loaded != Some(handle) {
             self.loaded = None;
             self.position.clear();
-            let ahead = self.ahead();
-            let hint = self.hint(place);
-            self.source.fetch_hinted(table.table_file(), handle, BlockKind::Data, ahead, hint)?;
-            let block = Block::new(self.source.bytes());
+            self.fetch(handle, self.ahead())?;
+            let block = Block::new(contents(self.lent, &self.source));
             self.shape = block.map_err(|what| table.table_file().corrupt(handle.offset, what))?.shape();
             self.loaded = Some(handle);
         }
         Ok(())
+    }
+
+    /// Has the contents of the block at `handle`, whose place is `self.block`, from the mapping or from the source.
+    #[inline]
+    fn fetch(&mut self, handle: BlockHandle, ahead: u64) -> Result<(), TableError> {
+        let (table, place) = (self.table, self.block);
+        if S::WANTS_MAPPED && table.mapped.is_some() {
+            return self.lend(handle, ahead);
+        }
+        self.source.fetch_hinted(table.table_file(), handle, BlockKind::Data, ahead, self.hint(place))
+    }
+
+    /// [`fetch`](Self::fetch) in a mapped table.
+    fn lend(&mut self, handle: BlockHandle, ahead: u64) -> Result<(), TableError> {
+        let (table, place) = (self.table, self.block);
+        if ahead == 0 {
+            self.asked_to = 0;
+        } else if self.asked_to < handle.end() {
+            table.table_file().source.will_need(handle.offset, ahead);
+            self.asked_to = handle.offset.saturating_add(ahead);
+        }
+        (self.lent, self.lent_next) = (None, &[]);
+        self.lent = table.lent(handle, table.segments()[self.segment].mark(place))?;
+        if self.lent.is_some() {
+            return Ok(());
+        }
+        self.source.fetch_hinted(table.table_file(), handle, BlockKind::Data, ahead, self.hint(place))
+    }
+
+    /// Says that the walk will want the block at `place` of the segment stood in, of `count`, after this one.
+    fn fetch_soon(&mut self, place: usize, count: usize) -> Result<(), TableError> {
+        let table = self.table;
+        let handle = self.handle(place)?;
+        if self.lent.is_some()
+            && let Some(mapped) = &table.mapped
+        {
+            self.lent_next = mapped.marked(handle, table.segments()[self.segment].mark(place));
+            if !self.lent_next.is_empty() {
+                prefetch::both_ends(self.lent_next);
+            }
+            return Ok(());
+        }
+        self.source.fetch_soon(table.table_file(), handle, self.hint(place));
+        self.approach_after_next(count)
     }
 
     /// Looks or moves in the loaded block; answers what `movement` does.
@@ -163,7 +217,7 @@ impl<'table, S: BlockSource> TableCursor<'table, S> {
         &mut self,
         movement: impl FnOnce(&Block<'_>, &mut Position) -> Result<T, Damage>,
     ) -> Result<T, TableError> {
-        let block = Block::with(self.source.bytes(), self.shape);
+        let block = Block::with(contents(self.lent, &self.source), self.shape);
         movement(&block, &mut self.position).map_err(|what| {
             self.position.clear();
             let offset = self.loaded.map_or(0, |handle| handle.offset);
@@ -212,10 +266,7 @@ impl<'table, S: BlockSource> TableCursor<'table, S> {
         self.load(self.block + 1)?;
         // A walk that ends in its second block does not want a third.
         if self.run > 1 && self.block + 1 < count {
-            let handle = self.handle(self.block + 1)?;
-            let hint = self.hint(self.block + 1);
-            self.source.fetch_soon(self.table.table_file(), handle, hint);
-            self.approach_after_next(count)?;
+            self.fetch_soon(self.block + 1, count)?;
         }
         self.in_block(|block, position| block.seek_to_first(position))
     }
@@ -365,7 +416,7 @@ impl<S: BlockSource> Cursor for TableCursor<'_, S> {
 
     #[inline]
     fn next(&mut self) -> Result<bool, TableError> {
-        let stepped = Block::with(self.source.bytes(), self.shape).step(&mut self.position);
+        let stepped = Block::with(contents(self.lent, &self.source), self.shape).step(&mut self.position);
         if stepped && self.upper.is_none() { Ok(true) } else { self.next_in_full(stepped) }
     }
 
@@ -375,8 +426,9 @@ impl<S: BlockSource> Cursor for TableCursor<'_, S> {
         }
         loop {
             // What the block is, is looked up once for all its entries.
-            let block = Block::with(self.source.bytes(), self.shape);
-            if !block.walk(&mut self.position, self.source.soon(), &mut each) {
+            let block = Block::with(contents(self.lent, &self.source), self.shape);
+            let soon = if self.lent.is_some() { self.lent_next } else { self.source.soon() };
+            if !block.walk(&mut self.position, soon, &mut each) {
                 return Ok(true);
             }
             if !self.next_in_full(false)? {
@@ -395,6 +447,15 @@ impl<S: BlockSource> Cursor for TableCursor<'_, S> {
 
     #[inline]
     fn entry(&self) -> Option<EntryRef<'_>> {
-        self.position.entry(self.source.bytes())
+        self.position.entry(contents(self.lent, &self.source))
+    }
+}
+
+/// The contents of the block stood in: `lent`, or what `source` holds.
+#[inline]
+fn contents<'a, S: BlockSource>(lent: Option<&'a [u8]>, source: &'a S) -> &'a [u8] {
+    match lent {
+        Some(lent) if S::WANTS_MAPPED => lent,
+        _ => source.bytes(),
     }
 }

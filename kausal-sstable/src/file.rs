@@ -11,6 +11,7 @@ use crate::compression::{self, Decompressor, Dictionary};
 use crate::error::{Damage, TableError};
 use crate::format::{BLOCK_BYTES_MAX, BlockHandle, BlockKind, TRAILER_BYTES, check_block};
 use crate::ids::{FileNumber, TableId};
+use crate::mapped::FileBytes;
 
 /// The bytes of a table file.
 pub trait TableSource: Send + Sync {
@@ -35,6 +36,17 @@ pub trait TableSource: Send + Sync {
     /// As the system gives them.
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
+    }
+
+    /// A read-only mapping of the whole file, if there can be one. By default there is none.
+    fn mapping(&self) -> Option<FileBytes> {
+        None
+    }
+
+    /// Says that `bytes` from `offset` on are about to be looked at in the [mapping](Self::mapping), so that they may be on their
+    /// way from the disk. A hint, which does nothing by default.
+    fn will_need(&self, offset: u64, bytes: u64) {
+        let _ = (offset, bytes);
     }
 }
 

@@ -3,7 +3,7 @@
 //! | room | what lives there |
 //! |---|---|
 //! | [`TableWriter`], [`TableSink`] | writes a table from front to back |
-//! | [`Table`], [`TableSource`] | opens, looks up, verifies |
+//! | [`Table`], [`TableSource`], [`FileBytes`] | opens, looks up, verifies; what is lent from a mapped file |
 //! | [`TableCursor`], [`RunCursor`], [`MergingCursor`] | ordered walks over a table, a level, anything |
 //! | [`BlockSource`], [`BlockBuffer`] | where the bytes of blocks come from |
 //! | [`BlockCache`], [`CachedBlocks`], [`PinnedBlock`], [`Pinned`] | blocks kept in memory of a fixed size |
@@ -53,6 +53,7 @@ mod growth;
 mod ids;
 mod index;
 mod lookup;
+mod mapped;
 mod merge;
 mod pooled;
 mod prefetch;
@@ -81,6 +82,7 @@ pub use format::{BlockHandle, BlockKind, FORMAT_VERSION, Footer, TRAILER_BYTES};
 pub use ids::{FileNumber, TableId};
 pub use kausal_index::{KeyspaceId, RangeTombstone};
 pub use lookup::{BufferPool, LookupBlocks};
+pub use mapped::FileBytes;
 pub use merge::{MergeMemory, MergingCursor};
 pub use pooled::PooledBuffer;
 pub use properties::Properties;

@@ -140,7 +140,7 @@ impl<'a, 'p> LookupBlocks<'a, 'p> {
     }
 
     /// The block fetched last, pinned for as long as the caller wants; `None` if the cache did not take it, or nothing was
-    /// fetched.
+    /// fetched. What a [mapped](crate::Table::map) table lends is not fetched.
     pub fn pin(&self) -> Option<PinnedBlock> {
         match &self.held {
             Held::Peeked(key) => {

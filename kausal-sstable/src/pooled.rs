@@ -36,6 +36,9 @@ impl PooledBuffer<'_> {
 }
 
 impl BlockSource for PooledBuffer<'_> {
+    // Compactions read each block once, 128 KiB at a time, and their inputs are gone afterwards.
+    const WANTS_MAPPED: bool = false;
+
     fn fetch(
         &mut self,
         file: &TableFile,

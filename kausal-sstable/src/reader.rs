@@ -25,6 +25,7 @@ use crate::filter::{self, KeyHash};
 use crate::format::{BlockHandle, BlockKind, FOOTER_BYTES, Footer};
 use crate::ids::{FileNumber, TableId};
 use crate::index::{Guide, IndexBlock, IndexShape};
+use crate::mapped::{MappedBlocks, Mark};
 use crate::prefetch;
 use crate::properties::Properties;
 use crate::range_tombstones::RangeTombstones;
@@ -54,6 +55,8 @@ pub struct Table {
     range_tombstones: Option<Box<[u8]>>,
     residency: Residency,
     charge: Reservation,
+    /// Lends data blocks, if the table was told to be mapped.
+    pub(crate) mapped: Option<MappedBlocks>,
 }
 
 impl Table {
@@ -132,6 +135,7 @@ impl Table {
             range_tombstones,
             residency,
             charge,
+            mapped: None,
         })
     }
 
@@ -163,13 +167,14 @@ impl Table {
         })
     }
 
-    /// The newest entry of `key` at or below `at`, tombstones included; its value is lent from `source`.
+    /// The newest entry of `key` at or below `at`, tombstones included; its value is lent from `source`, or from the table if that
+    /// is [mapped](Self::map).
     ///
     /// # Errors
     ///
     /// [`TableError`].
     pub fn get<'b, S: BlockSource>(
-        &self,
+        &'b self,
         key: &'b [u8],
         at: SeqNo,
         source: &'b mut S,
@@ -183,31 +188,52 @@ impl Table {
     ///
     /// [`TableError`].
     pub fn get_hashed<'b, S: BlockSource>(
-        &self,
+        &'b self,
         key: &'b [u8],
         hash: KeyHash,
         at: SeqNo,
         source: &'b mut S,
     ) -> Result<Option<EntryRef<'b>>, TableError> {
-        let Some((handle, place)) = self.locate(key, hash, at, source)? else { return Ok(None) };
-        self.get_located(handle, place, key, hash, at, source)
+        let Some(block) = self.locate(key, hash, at, source)? else { return Ok(None) };
+        self.get_located(block, key, hash, at, source)
     }
 
-    /// Looks for `key` in the block at `handle`; `place` is where the cache had that last, if it is kept.
+    /// Looks for `key` in `block`.
     #[inline]
     fn get_located<'b, S: BlockSource>(
-        &self,
-        handle: BlockHandle,
-        place: Option<&FrameHint>,
+        &'b self,
+        block: Located<'_>,
         key: &'b [u8],
         hash: KeyHash,
         at: SeqNo,
         source: &'b mut S,
     ) -> Result<Option<EntryRef<'b>>, TableError> {
-        source.fetch_hinted(&self.file, handle, BlockKind::Data, 0, place)?;
-        prefetch::end(source.bytes());
-        let found = self.find_in(handle, source.bytes(), key, hash, at)?;
-        Ok(found.map(|found| entry(key, found, source.bytes())))
+        let contents = self.contents(block, None, source)?;
+        let found = self.find_in(block.handle, contents, key, hash, at)?;
+        Ok(found.map(|found| entry(key, found, contents)))
+    }
+
+    /// The contents of `block`, from the mapping or the source, which may hold the one at `held`.
+    #[inline]
+    fn contents<'b, S: BlockSource>(
+        &'b self,
+        block: Located<'_>,
+        held: Option<BlockHandle>,
+        source: &'b mut S,
+    ) -> Result<&'b [u8], TableError> {
+        if S::WANTS_MAPPED
+            && let Some(mapped) = &self.mapped
+        {
+            mapped.ask_for_end(block.handle, block.mark);
+            if let Some(contents) = mapped.contents(&self.file, block.handle, block.mark)? {
+                return Ok(contents);
+            }
+        }
+        if held != Some(block.handle) {
+            source.fetch_hinted(&self.file, block.handle, BlockKind::Data, 0, block.hint)?;
+            prefetch::end(source.bytes());
+        }
+        Ok(source.bytes())
     }
 
     /// Asks for the line of the filter that a look-up of `key` begins with, if the filter is in memory. For those who look many
@@ -235,15 +261,19 @@ impl Table {
         if self.residency == Residency::Root {
             return Ok(None);
         }
-        let approach = Approach { handle: self.locate(key, hash, at, source)?.map(|(handle, _)| handle) };
+        let located = self.locate(key, hash, at, source)?;
+        let approach = Approach { block: located.map(|block| (block.handle, block.mark)) };
         self.approach_further(approach, 0, source);
         Ok(Some(approach))
     }
 
     /// Asks for the line that the one before says: that of the block's header (`step` 1), the block's end (`step` 2).
     pub fn approach_further<S: BlockSource>(&self, approach: Approach, step: u32, source: &S) {
-        if let Some(handle) = approach.handle {
-            source.approach(&self.file, handle, step);
+        let Some((handle, mark)) = approach.block else { return };
+        match &self.mapped {
+            // One step leads there.
+            Some(mapped) if S::WANTS_MAPPED && (step > 0 || mapped.ask_for_end(handle, mark)) => {}
+            _ => source.approach(&self.file, handle, step),
         }
     }
 
@@ -254,15 +284,15 @@ impl Table {
     /// [`TableError`].
     #[inline]
     pub fn get_approached<'b, S: BlockSource>(
-        &self,
+        &'b self,
         approach: Approach,
         key: &'b [u8],
         hash: KeyHash,
         at: SeqNo,
         source: &'b mut S,
     ) -> Result<Option<EntryRef<'b>>, TableError> {
-        let Some(handle) = approach.handle else { return Ok(None) };
-        self.get_located(handle, None, key, hash, at, source)
+        let Some((handle, mark)) = approach.block else { return Ok(None) };
+        self.get_located(Located { handle, mark, hint: None }, key, hash, at, source)
     }
 
     /// Looks many keys up and hands what [`get`](Self::get) would answer for each to `each`, with the key's place.
@@ -286,17 +316,16 @@ impl Table {
                 // The source was needed for filter and index.
                 held = None;
             }
-            let Some((handle, hint)) = located else {
+            let Some(block) = located else {
                 each(place, None);
                 continue;
             };
-            if held != Some(handle) {
-                source.fetch_hinted(&self.file, handle, BlockKind::Data, 0, hint)?;
-                prefetch::end(source.bytes());
-                held = Some(handle);
+            let contents = self.contents(block, held, source)?;
+            let found = self.find_in(block.handle, contents, key, hash, at)?;
+            each(place, found.map(|found| entry(key, found, contents)));
+            if !self.is_in_mapping(contents) {
+                held = Some(block.handle);
             }
-            let found = self.find_in(handle, source.bytes(), key, hash, at)?;
-            each(place, found.map(|found| entry(key, found, source.bytes())));
         }
         Ok(())
     }
@@ -437,6 +466,12 @@ impl Table {
         &self.file
     }
 
+    /// Charges `bytes` more for what stays while the table is open.
+    pub(crate) fn grow_charge(&mut self, bytes: usize) -> Result<(), TableError> {
+        let grown = self.charge.bytes() + bytes;
+        self.charge.resize(grown).map_err(|error| self.file.no_memory(error))
+    }
+
     pub(crate) fn segments(&self) -> &[Segment] {
         &self.segments
     }
@@ -505,8 +540,7 @@ impl Table {
         self.root().seek(key, at).map_err(|what| self.root_damage(what))
     }
 
-    /// The one data block that may hold the newest version of `key` at or below `at`, and where the cache had it last, if that
-    /// is kept.
+    /// The one data block that may hold the newest version of `key` at or below `at`.
     #[inline]
     fn locate<S: BlockSource>(
         &self,
@@ -514,7 +548,7 @@ impl Table {
         hash: KeyHash,
         at: SeqNo,
         source: &mut S,
-    ) -> Result<Option<(BlockHandle, Option<&FrameHint>)>, TableError> {
+    ) -> Result<Option<Located<'_>>, TableError> {
         // What lies outside of a lone segment its own index tells as well, and who asks knows the table's range as a rule.
         let lone = (self.segments.len() == 1).then_some(0);
         let Some(place) = lone.map_or_else(|| self.segment_of(key, at), |place| Ok(Some(place)))? else {
@@ -532,7 +566,7 @@ impl Table {
             return if self.segment_of(key, at)?.is_some() { Err(damage(Damage::Index)) } else { Ok(None) };
         }
         let handle = segment.data_block(&index, place).map_err(damage)?;
-        Ok(Some((handle, segment.place(place))))
+        Ok(Some(Located { handle, hint: segment.place(place), mark: segment.mark(place) }))
     }
 
     fn find_in(
@@ -548,10 +582,19 @@ impl Table {
     }
 }
 
+/// A data block, with what is kept of it.
+#[derive(Clone, Copy)]
+struct Located<'t> {
+    handle: BlockHandle,
+    /// Where the cache had it last.
+    hint: Option<&'t FrameHint>,
+    mark: Mark,
+}
+
 /// A look-up of a key in a table that has asked filter and index, and has yet to look into a block, if into any.
 #[derive(Clone, Copy, Debug)]
 pub struct Approach {
-    handle: Option<BlockHandle>,
+    block: Option<(BlockHandle, Mark)>,
 }
 
 /// Reads and checks the footer. Also answers the file's length.

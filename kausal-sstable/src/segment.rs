@@ -3,6 +3,8 @@
 //! Large tables are many segments, so that a writer holds the hashes of one segment only, and a reader that keeps no
 //! indexes fetches small ones. A small table is one segment.
 
+use std::ops::Range;
+
 use kausal_arena::Reservation;
 
 use crate::cache::FrameHint;
@@ -11,6 +13,7 @@ use crate::file::TableFile;
 use crate::filter::ResidentFilter;
 use crate::format::{BlockHandle, BlockKind, word};
 use crate::index::{IndexBlock, IndexShape};
+use crate::mapped::Mark;
 
 /// Where the parts of a segment lie, and those that are resident.
 #[derive(Debug)]
@@ -19,6 +22,8 @@ pub(crate) struct Segment {
     pub(crate) start: u64,
     pub(crate) filter_handle: BlockHandle,
     pub(crate) index_handle: BlockHandle,
+    /// What its data blocks are marked by where the table is mapped.
+    marks: Range<usize>,
     resident: Option<Resident>,
 }
 
@@ -36,7 +41,7 @@ struct Resident {
 impl Segment {
     /// The segments that a root names. They begin at the file's beginning and end at `end`, without a gap.
     pub(crate) fn all(root: &IndexBlock<'_>, end: u64) -> Result<Vec<Self>, Damage> {
-        let mut start = 0;
+        let (mut start, mut marks_end) = (0, 0);
         let mut segments = Vec::with_capacity(root.count());
         for place in 0..root.count() {
             let value = root.value(place);
@@ -46,7 +51,10 @@ impl Segment {
             if filter <= start {
                 return Err(Damage::Root);
             }
-            segments.push(Self { start, filter_handle, index_handle, resident: None });
+            // As many data blocks as the index has room to name, also where it is not in memory.
+            let marks = marks_end..marks_end + IndexBlock::blocks_max(index_handle.len);
+            marks_end = marks.end;
+            segments.push(Self { start, filter_handle, index_handle, marks, resident: None });
             start = segment_end;
         }
         if start == end { Ok(segments) } else { Err(Damage::Root) }
@@ -103,6 +111,18 @@ impl Segment {
     #[inline]
     pub(crate) fn place(&self, place: usize) -> Option<&FrameHint> {
         self.resident.as_ref()?.places.get(place)
+    }
+
+    /// The marks of the segment's data blocks.
+    pub(crate) fn marks(&self) -> Range<usize> {
+        self.marks.clone()
+    }
+
+    /// What the data block at `place` is marked by. None if the index is compressed, and names more than it would have room for.
+    #[inline]
+    pub(crate) fn mark(&self, place: usize) -> Mark {
+        let mark = self.marks.start + place;
+        (mark < self.marks.end).then_some(mark)
     }
 
     /// The data block at `place` of this segment, whose index is `index`. It lies before the filter.

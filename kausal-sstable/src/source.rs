@@ -15,6 +15,10 @@ use crate::format::{BlockHandle, BlockKind};
 /// An implementation reads by [`TableFile::stored_bytes`], [`TableFile::read`], [`TableFile::check`], and where the
 /// block is compressed [`TableFile::decompress`]; only what went through these may be lent.
 pub trait BlockSource: Sized {
+    /// Whether tables that are [mapped](crate::Table::map) lend data blocks past the source. Not those of who goes through much
+    /// once, in long reads, and would have the pages of all of it in the process.
+    const WANTS_MAPPED: bool = true;
+
     /// Makes the contents of the block at `handle` those that [`bytes`](Self::bytes) lends. A walk that will go on says
     /// how many bytes behind the block it is about to want, else `ahead` is 0.
     ///

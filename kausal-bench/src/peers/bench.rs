@@ -58,16 +58,19 @@ impl Bench {
 
     /// Hands a number of which less is better to who started this process.
     pub fn tell_lower(&self, workload: &str, metric: &str, value: f64, unit: &str) -> Outcome<()> {
-        self.tell(&Row::lower(&self.named(workload), self.kind.name, metric, value, unit))
+        self.tell(workload, &Row::lower(&self.named(workload), self.kind.name, metric, value, unit))
     }
 
     /// The same for a number of which more is better.
     pub fn tell_higher(&self, workload: &str, metric: &str, value: f64, unit: &str) -> Outcome<()> {
-        self.tell(&Row::higher(&self.named(workload), self.kind.name, metric, value, unit))
+        self.tell(workload, &Row::higher(&self.named(workload), self.kind.name, metric, value, unit))
     }
 
-    fn tell(&self, row: &Row) -> Outcome<()> {
-        println!("{}", serde_json::to_string(row)?);
+    /// What a store does only on its way to what it is measured by, is not told.
+    fn tell(&self, workload: &str, row: &Row) -> Outcome<()> {
+        if self.kind.takes_part(workload) {
+            println!("{}", serde_json::to_string(row)?);
+        }
         Ok(())
     }
 

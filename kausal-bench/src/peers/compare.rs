@@ -7,8 +7,8 @@ use crate::options::Options;
 use crate::row::{Better, Grade, Row};
 
 use super::plan::{MEMORY_AT, Plan, workloads};
-use super::stores::{NAMES, OURS};
-use super::targets::{Against, LOST, MEMORY, MEMORY_FIXED, OF_FLOOR, RATIOS, SCALING};
+use super::stores::{MAPPED, NAMES, OURS};
+use super::targets::{Against, LOST, MAPPED_RATIOS, MEMORY, MEMORY_FIXED, OF_FLOOR, RATIOS, SCALING};
 
 /// The LSMs that targets are against.
 const LSMS: [&str; 2] = ["fjall", "rocksdb"];
@@ -19,7 +19,8 @@ const DERIVED: [&str; 2] = ["scaling", "of_floor"];
 /// Whether `row` is of this benchmark.
 pub fn is_ours(row: &Row) -> bool {
     let workload = workload(row);
-    NAMES.contains(&row.subject.as_str()) && workloads().any(|name| name == workload)
+    let is_store = row.subject == MAPPED || NAMES.contains(&row.subject.as_str());
+    is_store && workloads().any(|name| name == workload)
 }
 
 /// The workload without its number of entries.
@@ -38,7 +39,8 @@ pub fn judge(rows: &mut Vec<Row>) {
         bound(row);
     }
     // A course is drawn, not compared point by point.
-    let is_compared = |row: &&Row| row.subject == OURS && !row.metric.starts_with(MEMORY_AT);
+    let is_compared =
+        |row: &&Row| [OURS, MAPPED].contains(&row.subject.as_str()) && !row.metric.starts_with(MEMORY_AT);
     for ours in plain.iter().filter(is_compared) {
         rows.extend(comparisons(ours, &plain));
     }
@@ -81,14 +83,16 @@ fn scaling(plain: &[Row]) -> Option<Row> {
     Some(Row::higher(&two.workload, OURS, "scaling", two.value / one.value, "x one thread"))
 }
 
-/// `ours` against everybody who measured the same, then against whom targets are.
+/// `ours` against everybody who measured the same, then against whom targets are. With mapped tables also against without them.
 fn comparisons(ours: &Row, plain: &[Row]) -> Vec<Row> {
-    let peers: Vec<&Row> = plain
-        .iter()
-        .filter(|row| row.subject != OURS && row.workload == ours.workload && row.metric == ours.metric)
-        .collect();
-    let mut rows: Vec<Row> = peers.iter().map(|peer| ours.against(peer, None)).collect();
-    let targets = RATIOS.iter().filter(|target| (target.0, target.1) == (workload(ours), &*ours.metric));
+    let is_mapped = ours.subject == MAPPED;
+    let is_other = |row: &&Row| row.subject != MAPPED && (is_mapped || row.subject != OURS);
+    let is_same = |row: &&Row| row.workload == ours.workload && row.metric == ours.metric;
+    let others = plain.iter().filter(is_same).filter(is_other);
+    let mut rows: Vec<Row> = others.clone().map(|other| ours.against(other, None)).collect();
+    let peers: Vec<&Row> = others.filter(|row| row.subject != OURS).collect();
+    let ratios = if is_mapped { MAPPED_RATIOS } else { RATIOS };
+    let targets = ratios.iter().filter(|target| (target.0, target.1) == (workload(ours), &*ours.metric));
     for &(_, _, against, ratio, grade) in targets {
         let best = match against {
             Against::All => best(peers.iter().copied()),
@@ -147,6 +151,26 @@ mod tests {
         let once = rows.clone();
         judge(&mut rows);
         assert_eq!(rows, once);
+    }
+
+    #[test]
+    fn with_mapped_tables_we_have_a_target_of_our_own_and_are_nobodys_peer() {
+        let of = [(OURS, 10.0), (MAPPED, 30.0), ("heed", 20.0), ("fjall", 2.0)];
+        let mut rows = rates("readrandom/quarter/9", &of);
+        judge(&mut rows);
+        let judged = |subject: &str| {
+            let of_subject = rows.iter().filter(|row| row.subject == subject && row.peer.is_some());
+            of_subject.map(|row| (row.peer.as_deref(), row.ratio, row.target, row.met)).collect::<Vec<_>>()
+        };
+        assert!(judged(OURS).contains(&(Some("heed"), Some(0.5), Some(0.6), Some(false))));
+        assert!(judged(OURS).iter().all(|(peer, ..)| *peer != Some(MAPPED)));
+        let mapped = [
+            (Some(OURS), Some(3.0), None, None),
+            (Some("heed"), Some(1.5), None, None),
+            (Some("fjall"), Some(15.0), None, None),
+            (Some("heed"), Some(1.5), Some(1.1), Some(true)),
+        ];
+        assert_eq!(judged(MAPPED), mapped);
     }
 
     #[test]

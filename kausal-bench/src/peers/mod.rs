@@ -4,7 +4,8 @@
 //!    checks what it wrote and read before it tells a number; stores take turns, round by round.
 //! 2. Rows are medians. Ours are compared with each peer, with the best of all and with the better of the two LSMs, fjall
 //!    and RocksDB, where that is what the target is for.
-//! 3. A store that fails or answers wrongly has no row for that group, and is named.
+//! 3. `kausal-mapped` is ours with mapped tables. It has rows of some workloads and targets of its own, and is nobody's peer.
+//! 4. A store that fails or answers wrongly has no row for that group, and is named.
 //!
 //! | workload | what is measured |
 //! |---|---|
@@ -51,7 +52,7 @@ use crate::text::distinct;
 
 use plan::{GROUPS, Group, Plan};
 use store::Kind;
-use stores::{NAMES, OURS};
+use stores::{MAPPED, NAMES, OURS};
 
 /// Measures what `options` ask for.
 ///
@@ -62,7 +63,11 @@ pub fn run(options: &Options) -> Result<Vec<Row>, Box<dyn Error>> {
     let kinds = chosen(options)?;
     let mut rows = Vec::new();
     for group in GROUPS {
-        if group.workloads.iter().any(|workload| options.wants(&child::named(workload, options))) {
+        let wanted = |workload: &&&str| options.wants(&child::named(workload, options));
+        let wanted: Vec<&str> = group.workloads.iter().filter(wanted).copied().collect();
+        let takes_part = |kind: &&Kind| wanted.iter().any(|workload| kind.takes_part(workload));
+        let kinds: Vec<Kind> = kinds.iter().filter(takes_part).copied().collect();
+        if !kinds.is_empty() {
             rows.extend(measured(group, &kinds, options)?);
         }
     }
@@ -84,9 +89,13 @@ fn chosen(options: &Options) -> Result<Vec<Kind>, Box<dyn Error>> {
             .into());
         }
     }
-    let is_asked_for =
-        |name: &str| name == OURS || options.vs.is_empty() || options.vs.iter().any(|peer| peer == name);
-    Ok(kinds.into_iter().filter(|kind| is_asked_for(kind.name) && options.wants_subject(kind.name)).collect())
+    let is_asked_for = |name: &str| {
+        [OURS, MAPPED].contains(&name) || options.vs.is_empty() || options.vs.iter().any(|peer| peer == name)
+    };
+    // `--subject kausal` is that one alone, though the other's name has it in it.
+    let is_other = |name: &str| name == MAPPED && options.subjects.iter().any(|part| part == OURS);
+    let is_subject = |name: &str| options.wants_subject(name) && !is_other(name);
+    Ok(kinds.into_iter().filter(|kind| is_asked_for(kind.name) && is_subject(kind.name)).collect())
 }
 
 /// The medians of a group of all stores that came to its end in every round.
@@ -100,7 +109,9 @@ fn measured(group: &Group, kinds: &[Kind], options: &Options) -> Result<Vec<Row>
     for (kind, samples) in kinds.iter().zip(samples) {
         match samples.into_iter().collect::<Result<Vec<_>, _>>() {
             Ok(samples) => rows.extend(medians(&samples.concat())),
-            Err(error) if kind.name == OURS => return Err(format!("{OURS}, {}: {error}", group.name).into()),
+            Err(error) if [OURS, MAPPED].contains(&kind.name) => {
+                return Err(format!("{}, {}: {error}", kind.name, group.name).into());
+            }
             Err(error) => eprintln!("{} takes no part in {}: {error}", kind.name, group.name),
         }
     }
@@ -148,6 +159,16 @@ mod tests {
         let asked = |name: &str| chosen(&Options { vs: vec![name.into()], ..Options::default() });
         assert!(asked("leveldb").is_err());
         let ours = asked(OURS).expect("we are always there");
-        assert_eq!(ours.iter().map(|kind| kind.name).collect::<Vec<_>>(), [OURS]);
+        assert_eq!(ours.iter().map(|kind| kind.name).collect::<Vec<_>>(), [OURS, MAPPED]);
+    }
+
+    #[test]
+    fn each_of_ours_can_be_asked_for_alone() {
+        let asked = |name: &str| {
+            let options = Options { subjects: vec![name.into()], ..Options::default() };
+            chosen(&options).expect("no peer is named").iter().map(|kind| kind.name).collect::<Vec<_>>()
+        };
+        assert_eq!(asked(OURS), [OURS]);
+        assert_eq!(asked(MAPPED), [MAPPED]);
     }
 }

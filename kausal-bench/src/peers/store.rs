@@ -145,6 +145,15 @@ pub struct Kind {
     pub name: &'static str,
     /// Opens it in a folder that exists, or finds it there.
     pub open: fn(&Path, Memory) -> Outcome<Box<dyn Store>>,
+    /// The workloads that it has rows of, if not of all.
+    pub workloads: Option<&'static [&'static str]>,
+}
+
+impl Kind {
+    /// Whether it has rows of `workload`.
+    pub fn takes_part(&self, workload: &str) -> bool {
+        self.workloads.is_none_or(|workloads| workloads.contains(&workload))
+    }
 }
 
 /// Waits until this process has done next to nothing for a tenth of a second, and answers since when: for stores that do not

@@ -6,7 +6,7 @@ use crate::row::{Better, Grade, Row};
 use crate::text::number;
 
 use super::compare::workload;
-use super::stores::{NAMES, OURS};
+use super::stores::{MAPPED, NAMES, OURS};
 
 /// What stands in the table: title, workload, metric.
 const LINES: &[(&str, &str, &str)] = &[
@@ -47,10 +47,14 @@ const LINES: &[(&str, &str, &str)] = &[
     ("bytes written per user byte", "fillrandom", "bytes_written"),
 ];
 
+/// Stands below a table that has a column of [`MAPPED`].
+const MAPPED_NOTE: &str = "\n`kausal-mapped` is kausal with mapped tables. As with heed (LMDB), the pages of its files are the kernel's \
+                           and come on top of its memory; it is nobody's peer, and never the best of a row.\n";
+
 /// The table of `rows`, as Markdown; nothing if there is none of this benchmark among them.
 pub fn shown(rows: &[Row]) -> String {
-    let names: Vec<&str> =
-        NAMES.into_iter().filter(|name| rows.iter().any(|row| row.subject == *name)).collect();
+    let is_there = |name: &&str| rows.iter().any(|row| row.subject == *name);
+    let names: Vec<&str> = NAMES.into_iter().chain([MAPPED]).filter(is_there).collect();
     let mut out = format!("| workload | best | {} | targets |\n", names.join(" | "));
     out += &"|---".repeat(names.len() + 3);
     out += "|\n";
@@ -61,17 +65,21 @@ pub fn shown(rows: &[Row]) -> String {
             line(&mut out, title, &names, &of_line);
         }
     }
+    if names.contains(&MAPPED) {
+        out += MAPPED_NOTE;
+    }
     out
 }
 
 fn line(out: &mut String, title: &str, names: &[&str], rows: &[&Row]) {
     let plain = |name: &&str| rows.iter().find(|row| row.peer.is_none() && row.subject == **name);
     let better = rows[0].better;
-    let best = names.iter().filter_map(plain).reduce(|best, row| match better {
-        Better::Higher if row.value > best.value => row,
-        Better::Lower if row.value < best.value => row,
-        _ => best,
-    });
+    let best =
+        names.iter().filter(|name| **name != MAPPED).filter_map(plain).reduce(|best, row| match better {
+            Better::Higher if row.value > best.value => row,
+            Better::Lower if row.value < best.value => row,
+            _ => best,
+        });
     let Some(best) = best else { return };
     let best_cell = match better {
         Better::Higher => format!("{} {} k{}", best.subject, number(best.value / 1e3), best.unit),
@@ -91,7 +99,7 @@ fn line(out: &mut String, title: &str, names: &[&str], rows: &[&Row]) {
 
 /// `4.10 × best of all: fjall (must 3.00: met)`
 fn verdicts(rows: &[&Row]) -> String {
-    let of = |row: &&&Row| row.subject == OURS && row.target.is_some();
+    let of = |row: &&&Row| [OURS, MAPPED].contains(&row.subject.as_str()) && row.target.is_some();
     let told: Vec<String> = rows
         .iter()
         .filter(of)
@@ -102,7 +110,8 @@ fn verdicts(rows: &[&Row]) -> String {
             };
             let grade = if row.grade == Some(Grade::Stretch) { "stretch" } else { "must" };
             let met = if row.is_met() == Some(true) { "met" } else { "**missed**" };
-            format!("{side} ({grade} {}: {met})", row.target.map_or(String::new(), number))
+            let who = if row.subject == MAPPED { "mapped: " } else { "" };
+            format!("{who}{side} ({grade} {}: {met})", row.target.map_or(String::new(), number))
         })
         .collect();
     told.join("; ")
@@ -129,6 +138,17 @@ mod tests {
         let slowest = |name: &str, value| Row::lower("latency/put/9", name, "slowest", value, "us");
         let table = shown(&[slowest(OURS, 50.0), slowest("fjall", 2000.0)]);
         assert!(table.contains("| slowest put, µs | kausal | 50.0 | 2000 |  |"), "{table}");
+    }
+
+    #[test]
+    fn mapped_tables_have_a_column_a_note_and_never_the_best_of_a_row() {
+        let rate = |name: &str, value| Row::higher("readrandom/quarter/9", name, "rate", value, "/s");
+        let mut rows = vec![rate(OURS, 50_000.0), rate("heed", 100_000.0), rate(MAPPED, 200_000.0)];
+        judge(&mut rows);
+        let table = shown(&rows);
+        assert!(table.contains("| heed 100 k/s | 0.50 | 1.00 | 2.00 |"), "{table}");
+        assert!(table.contains("mapped: 2.00 × heed (stretch 1.10: met)"), "{table}");
+        assert!(table.ends_with(MAPPED_NOTE));
     }
 
     #[test]

@@ -33,6 +33,8 @@ fn options(seed: u64, opening: u64) -> Options {
         .settle_after([None, Some(Duration::from_millis(50))][random.below(2) as usize])
         .open_tables_max([1, 3, 512][random.below(3) as usize])
         .compaction_threads([1, 1, 2, 4][random.below(4) as usize])
+        // There is nothing to map here: this is to fall back to reads.
+        .mapped_tables(random.below(2) == 0)
         .durability(if is_power(seed, opening) { Durability::Power } else { Durability::Process })
 }
 

@@ -41,6 +41,9 @@ pub fn publish(metrics: &Metrics) {
     counter!("kausal_blob_bytes_total").absolute(stats.blob_bytes_written);
     counter!("kausal_cache_hits_total").absolute(stats.block_cache_hits);
     counter!("kausal_cache_misses_total").absolute(stats.block_cache_misses);
+    gauge!("kausal_mapped_tables").set(stats.mapped_table_count as f64);
+    gauge!("kausal_mapped_table_bytes").set(stats.mapped_table_bytes as f64);
+    gauge!("kausal_mapped_blocks").set(stats.mapped_block_count as f64);
     gauge!("kausal_pending_compaction_bytes").set(metrics.pending_compaction_bytes as f64);
     gauge!("kausal_memory_used_bytes").set(metrics.memory_used as f64);
     gauge!("kausal_memory_budget_bytes").set(metrics.memory_budget as f64);

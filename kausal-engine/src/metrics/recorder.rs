@@ -133,7 +133,7 @@ impl Recorder {
         let place = match origin {
             None => ABSENT,
             Some(Origin::Memtable) => MEMTABLE,
-            Some(Origin::Table { level }) => LEVEL0 + usize::from(level),
+            Some(Origin::Table { level, .. }) => LEVEL0 + usize::from(level),
         };
         self.cells.with(|cell| match cell {
             Some(cell) => {

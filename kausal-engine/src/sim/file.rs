@@ -170,7 +170,9 @@ impl SimVfs {
         let is_new = mode == OpenMode::CreateNew;
         machine.call(if is_new { CallKind::Create } else { CallKind::Open }, about(path))?;
         let inode = match mode {
-            OpenMode::Read | OpenMode::ReadDirect | OpenMode::ReadWrite => machine.disk.inode_of(path),
+            OpenMode::Read | OpenMode::ReadDirect | OpenMode::ReadMapped | OpenMode::ReadWrite => {
+                machine.disk.inode_of(path)
+            }
             OpenMode::CreateNew if machine.disk.inode_of(path).is_ok() => {
                 Err(io::ErrorKind::AlreadyExists.into())
             }

@@ -6,7 +6,8 @@
 //! 3. Where the process has no descriptor left, because the host has need of them too, all are closed and it is tried again.
 //!
 //! A read counts the file that it reads, so closing takes nothing away from it. The file of a table can be opened for as long
-//! as there is a [`TableFile`](super::TableFile) of it. Look-ups that find their block in the cache do not come here.
+//! as there is a [`TableFile`](super::TableFile) of it. Look-ups that find their block in the cache do not come here, nor those
+//! that find it in a mapping, which needs no open file.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -15,7 +16,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
 use kausal_arena::sync::{AtomicBool, Mutex, Ordering};
-use kausal_sstable::TableSource;
+use kausal_sstable::{FileBytes, TableSource};
 
 use crate::vfs::{Advice, OpenMode, Vfs, VfsFile};
 
@@ -138,6 +139,16 @@ impl TableSource for TableHandle {
 
     fn len(&self) -> io::Result<u64> {
         self.file()?.len()
+    }
+
+    fn mapping(&self) -> Option<FileBytes> {
+        self.file().ok()?.mapping()
+    }
+
+    fn will_need(&self, offset: u64, bytes: u64) {
+        if let Ok(file) = self.file() {
+            file.will_need(offset, bytes);
+        }
     }
 }
 

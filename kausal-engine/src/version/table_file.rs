@@ -88,7 +88,12 @@ impl TableFile {
             Err(TableError::Memory { .. }) => read(Residency::Root),
             other => other,
         };
-        let table = Arc::new(table.map_err(|error| Error::table(&path, error))?);
+        let mut table = table.map_err(|error| Error::table(&path, error))?;
+        if mode == OpenMode::ReadMapped {
+            // What cannot be mapped, or has no room for its marks, is read.
+            let _ = table.map();
+        }
+        let table = Arc::new(table);
         let (vfs, cache) = (Arc::clone(vfs), memory.cache().cloned());
         let obsolete = AtomicBool::new(false);
         let open = OpenFile { table, blobs, vfs, path, obsolete, cache, _charge: charge };

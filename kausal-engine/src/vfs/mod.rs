@@ -17,10 +17,13 @@ mod std_direct;
 mod std_log;
 #[cfg(target_os = "linux")]
 mod std_mapped;
+#[cfg(unix)]
+mod std_table;
 mod std_vfs;
 #[cfg(target_os = "linux")]
 mod std_writeback;
 
+pub use kausal_sstable::FileBytes;
 pub use std_vfs::StdVfs;
 
 use std::ffi::OsString;
@@ -36,6 +39,9 @@ pub enum OpenMode {
     Read,
     /// The same past the page cache, where the file system can do that; otherwise as `Read`.
     ReadDirect,
+    /// As `Read`, and [`VfsFile::mapping`] may answer. Who opens a file so promises that nobody writes to it or cuts it, by any
+    /// name, as long as the mapping lives.
+    ReadMapped,
     /// An existing file, for reading and writing.
     ReadWrite,
     /// A file that must not exist yet, for reading and writing.
@@ -140,6 +146,17 @@ pub trait VfsFile: Send + Sync + fmt::Debug {
 
     /// Says how the file will be read. Never an error: it is a hint.
     fn advise(&self, advice: Advice);
+
+    /// The bytes of the whole file as memory, if it was opened as [`OpenMode::ReadMapped`] and can be mapped. They are there until
+    /// the last clone is gone, also when the file is closed and removed. Unless an implementation can do better, there are none.
+    fn mapping(&self) -> Option<FileBytes> {
+        None
+    }
+
+    /// Says that `len` bytes from `offset` on will soon be looked at in a [`mapping`](Self::mapping). Never an error: it is a hint.
+    fn will_need(&self, offset: u64, len: u64) {
+        let _ = (offset, len);
+    }
 }
 
 /// A write-ahead log's file: written in order of offset, synced up to an offset.

@@ -1,12 +1,17 @@
-//! The operating system's file system: the one place of the engine, with `std_direct` and `std_log`, that calls `std::fs`.
+//! The operating system's file system: the one place of the engine, with `std_direct`, `std_log` and `std_table`, that calls
+//! `std::fs`.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
+#[cfg(target_os = "linux")]
+use std::num::NonZeroU64;
 use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+#[cfg(unix)]
+use super::FileBytes;
 use super::std_log::StdLog;
 use super::{Advice, DirEntry, FileLock, LogFile, OpenMode, Vfs, VfsFile};
 
@@ -21,6 +26,9 @@ struct StdFile {
     end: Mutex<u64>,
     /// Whether reads go past the page cache.
     is_direct: bool,
+    /// Whether nobody will change the file.
+    #[cfg_attr(not(unix), expect(dead_code, reason = "files are mapped on Unix only"))]
+    may_be_mapped: bool,
 }
 
 impl StdFile {
@@ -30,17 +38,17 @@ impl StdFile {
             && let Some(file) = super::std_direct::open(path)?
         {
             let end = Mutex::new(file.metadata()?.len());
-            return Ok(Self { file, end, is_direct: true });
+            return Ok(Self { file, end, is_direct: true, may_be_mapped: false });
         }
         let mut options = OpenOptions::new();
         match mode {
-            OpenMode::Read | OpenMode::ReadDirect => options.read(true),
+            OpenMode::Read | OpenMode::ReadDirect | OpenMode::ReadMapped => options.read(true),
             OpenMode::ReadWrite => options.read(true).write(true),
             OpenMode::CreateNew => options.read(true).write(true).create_new(true),
         };
         let file = options.open(path)?;
         let end = Mutex::new(file.metadata()?.len());
-        Ok(Self { file, end, is_direct: false })
+        Ok(Self { file, end, is_direct: false, may_be_mapped: mode == OpenMode::ReadMapped })
     }
 }
 
@@ -161,6 +169,17 @@ impl VfsFile for StdFile {
 
     fn advise(&self, advice: Advice) {
         advise(&self.file, advice);
+    }
+
+    #[cfg(unix)]
+    fn mapping(&self) -> Option<FileBytes> {
+        if self.may_be_mapped { super::std_table::map(&self.file) } else { None }
+    }
+
+    #[cfg(target_os = "linux")]
+    fn will_need(&self, offset: u64, len: u64) {
+        // A hint: whoever cannot take it does without.
+        let _ = rustix::fs::fadvise(&self.file, offset, NonZeroU64::new(len), rustix::fs::Advice::WillNeed);
     }
 }
 

@@ -1,14 +1,25 @@
 //! Checkpoints: a second database that goes on without the first.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use kausal_engine::vfs::{StdVfs, Vfs};
 use kausal_engine::{Error, WriteBatch, WriteOptions};
 
-use crate::open;
+use crate::{open, open_as};
 
 #[test]
 fn a_checkpoint_is_the_state_of_its_moment_and_goes_on_alone() {
+    go_on_alone(false);
+}
+
+#[test]
+fn a_checkpoint_of_mapped_tables_shares_their_files_and_goes_on_alone() {
+    go_on_alone(true);
+}
+
+fn go_on_alone(is_mapped: bool) {
+    let open = |folder: &Path| open_as(is_mapped, folder);
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("checkpoints/first");
     let engine = open(&folder.path().join("db"));

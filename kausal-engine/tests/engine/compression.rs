@@ -57,9 +57,9 @@ fn deeper_levels_are_compressed_as_they_are_written() {
     assert!(compressed < raw / 2);
     engine.close().unwrap();
 
-    // The same by way of the page cache, and past it.
-    for direct in [false, true] {
-        let options = options(Compression::None).direct_reads(direct);
+    // The same by way of the page cache, past it, and in it: what is compressed is read then as well.
+    for (direct, mapped) in [(false, false), (true, false), (false, true), (true, true)] {
+        let options = options(Compression::None).direct_reads(direct).mapped_tables(mapped);
         let engine = StorageEngine::open(folder.path(), options).unwrap();
         assert_filled(&engine, 20_000);
         engine.close().unwrap();

@@ -13,6 +13,8 @@ mod faulty;
 mod ingest;
 mod keyspaces;
 mod large_batches;
+#[cfg(unix)]
+mod mapped;
 mod memory;
 mod model;
 mod observability;
@@ -42,6 +44,11 @@ fn killed(folder: &std::path::Path) -> tempfile::TempDir {
         std::fs::copy(entry.path(), killed.path().join(entry.file_name())).unwrap();
     }
     killed
+}
+
+/// The same, with tables that are mapped, or not.
+fn open_as(is_mapped: bool, folder: &std::path::Path) -> StorageEngine {
+    StorageEngine::open(folder, small().mapped_tables(is_mapped)).unwrap()
 }
 
 fn open(folder: &std::path::Path) -> StorageEngine {

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use kausal_engine::{Error, KeyRange, StorageEngine, WriteBatch, WriteOptions};
 use proptest::prelude::*;
 
-use crate::{open, small};
+use crate::{open, open_as, small};
 
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -105,9 +105,9 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
-    fn engine_and_ordered_map_agree(ops in ops()) {
+    fn engine_and_ordered_map_agree(ops in ops(), is_mapped in any::<bool>()) {
         let folder = tempfile::tempdir().unwrap();
-        let mut engine = open(folder.path());
+        let mut engine = open_as(is_mapped, folder.path());
         let mut model = Model::new();
         let mut snapshots = Vec::new();
         for op in ops {
@@ -151,7 +151,7 @@ proptest! {
                 Op::Reopen => {
                     snapshots.clear();
                     engine.close().unwrap();
-                    engine = open(folder.path());
+                    engine = open_as(is_mapped, folder.path());
                 }
                 Op::Snapshot => snapshots.push((engine.snapshot(), model.clone())),
             }

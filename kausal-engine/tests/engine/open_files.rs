@@ -47,8 +47,9 @@ fn read_all(engine: &StorageEngine, open: &mut impl FnMut()) {
 #[test]
 fn no_more_files_of_tables_are_open_than_the_options_say() {
     let folder = tempfile::tempdir().unwrap();
-    for max in [1, 4, 100] {
-        let engine = StorageEngine::open(folder.path(), options().open_tables_max(max)).unwrap();
+    for (max, is_mapped) in [(1, false), (4, false), (4, true), (100, false)] {
+        let options = options().open_tables_max(max).mapped_tables(is_mapped);
+        let engine = StorageEngine::open(folder.path(), options).unwrap();
         if max == 1 {
             fill(&engine);
         }

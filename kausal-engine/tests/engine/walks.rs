@@ -7,7 +7,7 @@ use std::ops::{Bound, ControlFlow};
 use kausal_engine::{Cursor, KeyRange, Lent, StorageEngine};
 use proptest::prelude::*;
 
-use crate::open;
+use crate::{open, open_as};
 
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -112,9 +112,10 @@ proptest! {
         before in steps(),
         steps in steps(),
         bounds in proptest::option::of((any::<u8>(), any::<u8>())),
+        is_mapped in any::<bool>(),
     ) {
         let folder = tempfile::tempdir().unwrap();
-        let engine = open(folder.path());
+        let engine = open_as(is_mapped, folder.path());
         let mut model = filled(&engine);
         for step in &before {
             change(&engine, step);

@@ -67,6 +67,24 @@ fn check(vfs: &SimVfs) {
 }
 
 #[test]
+fn a_disk_that_offers_no_mappings_is_read() {
+    let vfs = SimVfs::new();
+    for _ in 0..2 {
+        let engine = try_open(&vfs, small().mapped_tables(true)).0.unwrap();
+        for number in 0..500_u32 {
+            put(&engine, &number.to_be_bytes(), &[number as u8; 100], Durability::Process).unwrap();
+        }
+        engine.compact().unwrap();
+        assert_eq!(read_all(&engine).len(), 500);
+        let stats = engine.stats();
+        assert_eq!((stats.mapped_table_count, stats.mapped_block_count), (0, 0), "{stats:?}");
+        assert!(stats.block_cache_hits > 0, "{stats:?}");
+        engine.close().unwrap();
+    }
+    check(&vfs);
+}
+
+#[test]
 fn an_open_after_a_kill_writes_no_table_and_keeps_the_logs_until_the_flush() {
     let vfs = SimVfs::new();
     let engine = open(&vfs);

@@ -3,14 +3,15 @@
 #![no_main]
 #![forbid(unsafe_code)]
 
+use std::io;
 use std::sync::Arc;
 
 use arbitrary::Arbitrary;
 use kausal_arena::Budget;
 use kausal_index::{Cursor, Entry, SeqNo, compare_positions};
 use kausal_sstable::{
-    BlockBuffer, Compression, FileNumber, KeyspaceId, RangeTombstone, Residency, Table, TableError, TableId,
-    TableOptions, TableWriter, fuzzing,
+    BlockBuffer, Compression, FileBytes, FileNumber, KeyspaceId, RangeTombstone, Residency, Table, TableError,
+    TableId, TableOptions, TableSource, TableWriter, fuzzing,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -30,6 +31,29 @@ struct Input<'a> {
     changes: Vec<(u16, u8)>,
     key: &'a [u8],
     at: u8,
+    is_mapped: bool,
+}
+
+/// A file in memory, which may be mapped or not.
+struct InMemory {
+    bytes: FileBytes,
+    is_mapped: bool,
+}
+
+impl TableSource for InMemory {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        let bytes = self.bytes.get(offset as usize..).and_then(|rest| rest.get(..buffer.len()));
+        buffer.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
+        Ok(())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.bytes.len() as u64)
+    }
+
+    fn mapping(&self) -> Option<FileBytes> {
+        self.is_mapped.then(|| self.bytes.clone())
+    }
 }
 
 fuzz_target!(|input: Input<'_>| {
@@ -93,7 +117,9 @@ fn write(input: &Input<'_>) -> Option<Vec<u8>> {
 fn read(file: Vec<u8>, input: &Input<'_>, budget: &Budget) -> Result<(), TableError> {
     let residency = if input.is_resident { Residency::Indexes } else { Residency::Root };
     let at = number(input.at);
-    let table = Table::open_with(Arc::new(file), FileNumber(1), None, residency, budget)?;
+    let source = Arc::new(InMemory { bytes: FileBytes::from_owner(file), is_mapped: input.is_mapped });
+    let mut table = Table::open_with(source, FileNumber(1), None, residency, budget)?;
+    table.map()?;
     let no_memory = |source| TableError::Memory { file: FileNumber(1), source };
     let mut buffer = BlockBuffer::new(budget).map_err(no_memory)?;
     memory_only(table.get(input.key, at, &mut buffer))?;

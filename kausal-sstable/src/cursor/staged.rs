@@ -9,10 +9,10 @@
 
 use kausal_index::{Cursor, SeqNo};
 
-use super::TableCursor;
+use super::{TableCursor, contents};
 use crate::block::Block;
 use crate::error::TableError;
-use crate::format::{BlockHandle, BlockKind};
+use crate::format::BlockHandle;
 use crate::prefetch;
 use crate::source::BlockSource;
 
@@ -51,7 +51,9 @@ impl<S: BlockSource> TableCursor<'_, S> {
         let hint = self.hint(place);
         self.stage = if self.loaded == Some(handle) {
             Stage::Divided
-        } else if hint.is_some_and(|hint| self.source.approach_hinted(handle, hint)) {
+        } else if self.ask_for_lent(handle)
+            || hint.is_some_and(|hint| self.source.approach_hinted(handle, hint))
+        {
             Stage::Placed(handle)
         } else {
             self.source.approach(self.table.table_file(), handle, 0);
@@ -76,13 +78,12 @@ impl<S: BlockSource> TableCursor<'_, S> {
             }
             Stage::Placed(handle) => {
                 self.loaded = None;
-                let hint = self.hint(self.block);
-                self.source.fetch_hinted(self.table.table_file(), handle, BlockKind::Data, 0, hint)?;
-                prefetch::end(self.source.bytes());
+                self.fetch(handle, 0)?;
+                prefetch::end(contents(self.lent, &self.source));
                 Stage::Fetched(handle)
             }
             Stage::Fetched(handle) => {
-                let block = Block::new(self.source.bytes());
+                let block = Block::new(contents(self.lent, &self.source));
                 let block = block.map_err(|what| self.table.table_file().corrupt(handle.offset, what))?;
                 block.ask_for_heads();
                 self.shape = block.shape();
@@ -91,7 +92,8 @@ impl<S: BlockSource> TableCursor<'_, S> {
             }
             Stage::Divided => {
                 let group = self.in_block(|block, _| block.group_of(key, at))?;
-                Block::with(self.source.bytes(), self.shape).ask_for_group(group.unwrap_or(0));
+                let block = Block::with(contents(self.lent, &self.source), self.shape);
+                block.ask_for_group(group.unwrap_or(0));
                 Stage::Narrowed(group)
             }
             Stage::Narrowed(group) => {
@@ -106,5 +108,13 @@ impl<S: BlockSource> TableCursor<'_, S> {
             }
         };
         Ok(self.stage == Stage::Done)
+    }
+
+    /// Asks for the end of the block at `handle`, whose place is `self.block`, if that can be lent from the table's mapping.
+    /// Answers whether it can.
+    #[inline]
+    fn ask_for_lent(&self, handle: BlockHandle) -> bool {
+        let Some(mapped) = self.table.mapped.as_ref().filter(|_| S::WANTS_MAPPED) else { return false };
+        mapped.ask_for_end(handle, self.table.segments()[self.segment].mark(self.block))
     }
 }

@@ -40,6 +40,11 @@ impl<'a> IndexBlock<'a> {
         if block.shape.count == 0 { Err(Damage::Index) } else { Ok(block) }
     }
 
+    /// How many data blocks an index of so many bytes names at most.
+    pub(crate) fn blocks_max(bytes: u64) -> usize {
+        (bytes.saturating_sub(HEADER_BYTES as u64) as usize) / (HEAD_BYTES + INDEX_VALUE_BYTES + OFFSET_BYTES)
+    }
+
     /// The root of a table; it may name no segment.
     pub(crate) fn of_table(contents: &'a [u8]) -> Result<Self, Damage> {
         Self::new(contents, ROOT_VALUE_BYTES).map_err(|_| Damage::Root)

@@ -6,7 +6,7 @@ use kausal_index::{Cursor, Entry, Kind, SeqNo, compare_positions};
 use kausal_sstable::{BlockBuffer, FileNumber, MergingCursor, Residency, RunCursor, Table, TableOptions};
 use proptest::prelude::*;
 
-use crate::{budget, compressions, entry, open, options, sorted, write, write_with};
+use crate::{budget, compressions, entry, open, open_mapped, options, sorted, write, write_with};
 
 fn entries() -> impl Strategy<Value = Vec<Entry>> {
     let key = prop_oneof![
@@ -83,13 +83,22 @@ fn agree_in_stages(list: &[Entry], mut seek: impl FnMut(&[u8], SeqNo) -> Option<
 
 proptest! {
     #[test]
-    fn table_and_list_agree(list in entries(), which in 0..3_usize, residency in any::<bool>()) {
+    fn table_and_list_agree(
+        list in entries(),
+        which in 0..3_usize,
+        residency in any::<bool>(),
+        is_mapped in any::<bool>(),
+    ) {
         let compressions = compressions();
         let compression = compressions[which % compressions.len()];
         let options = TableOptions { compression, filter_prefix_bytes: 2, ..options() };
         let file = write_with(&list, 7, options, None, &[]);
         let residency = if residency { Residency::Indexes } else { Residency::Root };
-        let table = Table::open_with(Arc::new(file), FileNumber(1), None, residency, &budget()).unwrap();
+        let table = if is_mapped {
+            open_mapped(file, residency).unwrap()
+        } else {
+            Table::open_with(Arc::new(file), FileNumber(1), None, residency, &budget()).unwrap()
+        };
         agree(&mut table.cursor(&budget()).unwrap(), &list);
         let mut staged = table.cursor(&budget()).unwrap();
         agree_in_stages(&list, |key, at| {
@@ -128,7 +137,7 @@ proptest! {
     }
 
     #[test]
-    fn run_of_tables_and_list_agree(list in entries(), cuts in 1..5_usize) {
+    fn run_of_tables_and_list_agree(list in entries(), cuts in 1..5_usize, mapped in 0..6_usize) {
         let mut tables = Vec::new();
         let mut rest = list.as_slice();
         for id in 0..cuts {
@@ -138,7 +147,11 @@ proptest! {
                 end += 1;
             }
             if end > 0 {
-                tables.push(Arc::new(open(write(&rest[..end], id as u64)).unwrap()));
+                let file = write(&rest[..end], id as u64);
+                // All, none or one of them.
+                let is_mapped = mapped == 5 || mapped == id;
+                let table = if is_mapped { open_mapped(file, Residency::Indexes) } else { open(file) };
+                tables.push(Arc::new(table.unwrap()));
                 rest = &rest[end..];
             }
         }
@@ -157,8 +170,13 @@ proptest! {
         for (entry, place) in list.iter().zip(places) {
             parts[place].push(entry.clone());
         }
-        let tables: Vec<Table> =
-            parts.iter().filter(|part| !part.is_empty()).map(|part| open(write(part, 1)).unwrap()).collect();
+        let parts = parts.iter().enumerate().filter(|(_, part)| !part.is_empty());
+        // Every other one is mapped.
+        let open = |(place, part): (usize, &Vec<Entry>)| match place % 2 {
+            0 => open(write(part, 1)),
+            _ => open_mapped(write(part, 1), Residency::Root),
+        };
+        let tables: Vec<Table> = parts.map(|part| open(part).unwrap()).collect();
         let cursors = tables.iter().map(|table| table.cursor(&budget()).unwrap()).collect();
         agree(&mut MergingCursor::new(cursors), &list);
     }
@@ -170,14 +188,20 @@ proptest! {
 
 
     #[test]
-    fn bounds_and_list_agree(list in entries(), lower in 0..120_usize, upper in 0..120_usize) {
+    fn bounds_and_list_agree(
+        list in entries(),
+        lower in 0..120_usize,
+        upper in 0..120_usize,
+        is_mapped in any::<bool>(),
+    ) {
         let bound = |place: usize| list.get(place).map(|entry| entry.key.as_slice());
         let (lower, upper) = (bound(lower), bound(upper));
         let inside = |entry: &&Entry| {
             lower.is_none_or(|lower| lower <= &*entry.key) && upper.is_none_or(|upper| &*entry.key < upper)
         };
         let expected: Vec<Entry> = list.iter().filter(inside).cloned().collect();
-        let table = open(write(&list, 7)).unwrap();
+        let file = write(&list, 7);
+        let table = if is_mapped { open_mapped(file, Residency::Indexes) } else { open(file) }.unwrap();
         let mut cursor = table.cursor(&budget()).unwrap();
         cursor.set_bounds(lower, upper);
         agree(&mut cursor, &expected);

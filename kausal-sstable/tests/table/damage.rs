@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use kausal_index::{Entry, Kind};
 use kausal_sstable::{
-    BlockBuffer, BlockKind, Compression, Damage, FileNumber, Table, TableError, TableId, TableOptions,
+    BlockBuffer, BlockKind, Compression, Damage, FileNumber, Residency, Table, TableError, TableId,
+    TableOptions,
 };
 
-use crate::{budget, compressions, entry, open, options, read_all, small, write, write_with};
+use crate::{budget, compressions, entry, open, open_mapped, options, read_all, small, write, write_with};
 
 const FRAGMENTS: [(&[u8], &[u8], u64); 2] = [(b"key007", b"key011", 250), (b"m", b"n", 3)];
 
@@ -54,12 +55,14 @@ fn every_flipped_bit_is_found_and_never_gives_other_data() {
             let mut damaged = file.clone();
             damaged[bit / 8] ^= 1 << (bit % 8);
             let what = format!("{name}, byte {} bit {}", bit / 8, bit % 8);
-            let Ok(table) = open(damaged) else {
+            let Ok(table) = open(damaged.clone()) else {
                 refused_at_open += 1;
                 continue;
             };
             assert!(table.verify(&budget(), |_| {}).is_err(), "{what}");
             assert_no_other_data(&table, &list, &mut buffer, &what);
+            let mapped = open_mapped(damaged, Residency::Indexes).unwrap();
+            assert_no_other_data(&mapped, &list, &mut buffer, &format!("mapped, {what}"));
         }
         println!("{name}: {} flips found, {refused_at_open} of them by opening", 8 * file.len());
     }
@@ -93,14 +96,19 @@ fn data_blocks(file: &[u8]) -> Vec<std::ops::Range<usize>> {
 }
 
 fn assert_block_is_refused(file: Vec<u8>, offset: usize) {
+    assert_block_of_table_is_refused(&open(file.clone()).unwrap(), offset);
+    assert_block_of_table_is_refused(&open_mapped(file.clone(), Residency::Indexes).unwrap(), offset);
+    assert_block_of_table_is_refused(&open_mapped(file, Residency::Root).unwrap(), offset);
+}
+
+fn assert_block_of_table_is_refused(table: &Table, offset: usize) {
     let list = small();
-    let table = open(file).unwrap();
     let found = table.verify(&budget(), |_| {});
     let Err(TableError::Corruption { offset: at, what, .. }) = found else { panic!("{found:?}") };
     assert_eq!((at, what), (offset as u64, Damage::Checksum));
-    assert!(read_all(&table).is_err());
+    assert!(read_all(table).is_err());
     let mut buffer = BlockBuffer::new(&budget()).unwrap();
-    assert_no_other_data_but_errors(&table, &list, &mut buffer);
+    assert_no_other_data_but_errors(table, &list, &mut buffer);
 }
 
 fn assert_no_other_data_but_errors(table: &Table, list: &[Entry], buffer: &mut BlockBuffer) {

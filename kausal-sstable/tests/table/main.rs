@@ -7,16 +7,19 @@ mod agreement;
 mod cached;
 mod damage;
 mod golden;
+mod mapped;
 mod parts;
 mod writing;
 
+use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kausal_arena::Budget;
 use kausal_index::{Cursor, Entry, Kind, SeqNo, compare_positions};
 use kausal_sstable::{
-    Compression, FileNumber, KeyspaceId, RangeTombstone, Table, TableError, TableId, TableOptions,
-    TableWriter,
+    Compression, FileBytes, FileNumber, KeyspaceId, RangeTombstone, Residency, Table, TableError, TableId,
+    TableOptions, TableSource, TableWriter,
 };
 
 fn budget() -> Budget {
@@ -59,6 +62,52 @@ fn write_with(
 
 fn open(file: Vec<u8>) -> Result<Table, TableError> {
     Table::open(Arc::new(file), FileNumber(1), None, &budget())
+}
+
+/// A file that offers a mapping, and counts how often it is read in another way.
+struct Mapped {
+    file: Vec<u8>,
+    bytes: FileBytes,
+    reads: AtomicUsize,
+    needs: AtomicUsize,
+}
+
+impl Mapped {
+    fn new(file: Vec<u8>) -> Arc<Self> {
+        let (reads, needs) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        Arc::new(Self { bytes: FileBytes::from_owner(file.clone()), file, reads, needs })
+    }
+
+    fn reads(&self) -> usize {
+        self.reads.load(Ordering::Relaxed)
+    }
+}
+
+impl TableSource for Mapped {
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.file.read_exact_at(buffer, offset)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.len() as u64)
+    }
+
+    fn mapping(&self) -> Option<FileBytes> {
+        Some(self.bytes.clone())
+    }
+
+    fn will_need(&self, offset: u64, bytes: u64) {
+        assert!(offset < self.file.len() as u64 && bytes > 0);
+        self.needs.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Opens a table from a file that offers a mapping, and takes it.
+fn open_mapped(file: Vec<u8>, residency: Residency) -> Result<Table, TableError> {
+    let mut table = Table::open_with(Mapped::new(file), FileNumber(1), None, residency, &budget())?;
+    table.map()?;
+    Ok(table)
 }
 
 fn seqno(number: u64) -> SeqNo {

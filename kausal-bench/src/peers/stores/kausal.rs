@@ -1,4 +1,4 @@
-//! Ours: one budget for memtables, tables and cache.
+//! Ours: one budget for memtables, tables and cache. With mapped tables the kernel's page cache comes on top of it, as LMDB's does.
 
 use std::cell::RefCell;
 use std::ops::ControlFlow;
@@ -30,14 +30,22 @@ impl Kausal {
     }
 }
 
-/// Opens the store.
-pub fn open(folder: &Path, memory: Memory) -> Outcome<Box<dyn Store>> {
-    let options = Options::new()
+fn options(memory: Memory) -> Options {
+    Options::new()
         .memory_budget(memory.total())
         .durability(Durability::Process)
         .block_bytes(BLOCK_BYTES)
-        .filter_bits_per_key(FILTER_BITS);
-    Ok(Box::new(Kausal(StorageEngine::open(folder, options)?)))
+        .filter_bits_per_key(FILTER_BITS)
+}
+
+/// Opens the store.
+pub fn open(folder: &Path, memory: Memory) -> Outcome<Box<dyn Store>> {
+    Ok(Box::new(Kausal(StorageEngine::open(folder, options(memory))?)))
+}
+
+/// Opens the store with mapped tables.
+pub fn open_mapped(folder: &Path, memory: Memory) -> Outcome<Box<dyn Store>> {
+    Ok(Box::new(Kausal(StorageEngine::open(folder, options(memory).mapped_tables(true))?)))
 }
 
 impl Store for Kausal {

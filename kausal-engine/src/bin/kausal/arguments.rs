@@ -27,6 +27,10 @@ pub(crate) struct Database {
     /// Memory that the database accounts for, e.g. 32M or 1G; at least 8M.
     #[arg(long, value_name = "SIZE", default_value = "64M", value_parser = parse_size)]
     pub(crate) memory_budget: usize,
+    /// Look at blocks of tables where the kernel has them rather than read them into the block cache. Faster where the cache is
+    /// small; the pages are outside of the budget, and a disk that fails ends the process.
+    #[arg(long)]
+    pub(crate) mapped_tables: bool,
 }
 
 #[derive(Debug, Subcommand)]

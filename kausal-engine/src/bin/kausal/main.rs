@@ -101,7 +101,7 @@ fn chain(error: &dyn std::error::Error) -> String {
 /// Opens the database; `create` where the command makes one.
 fn open(database: &Database, create: bool) -> Result<StorageEngine, Failure> {
     let options = Options::new().memory_budget(database.memory_budget).create(create);
-    Ok(StorageEngine::open(&database.db, options)?)
+    Ok(StorageEngine::open(&database.db, options.mapped_tables(database.mapped_tables))?)
 }
 
 fn run(command: &Command) -> Result<Outcome, Failure> {

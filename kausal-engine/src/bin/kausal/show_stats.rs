@@ -82,6 +82,12 @@ fn explained(metrics: &Metrics, stall: Option<String>) -> String {
         Some(share) => text.push_str(&format!("block cache: {:.1} % of look-ups answered\n", 100.0 * share)),
         None => text.push_str("block cache: nothing was looked up\n"),
     }
+    if stats.mapped_table_count > 0 {
+        text.push_str(&format!(
+            "mapped tables: {}, of {} bytes; {} blocks were used and found good\n",
+            stats.mapped_table_count, stats.mapped_table_bytes, stats.mapped_block_count
+        ));
+    }
     for (reason, totals) in metrics.stalls.iter().filter(|(_, totals)| totals.count > 0) {
         let (count, total, longest) = (totals.count, totals.total, totals.longest);
         text.push_str(&format!(
