@@ -92,7 +92,7 @@ impl Plan {
         Self {
             entries: options.entries.unwrap_or(entries) as u64,
             memory,
-            synced: if options.quick { 500 } else { 5000 },
+            synced: if options.quick { 2000 } else { 5000 },
             seconds_max: if options.quick { 1 } else { 20 },
             rounds: options.rounds.unwrap_or(3),
         }
