@@ -77,7 +77,7 @@ impl TableUse {
     pub(crate) fn limits(&self, options: &Options) -> Level0Limits {
         let usual = if self.are_read.load(Ordering::Relaxed) { READ } else { WRITTEN };
         let due = options.level0_compaction_count.unwrap_or(usual.due).max(1);
-        Level0Limits { due, stop: options.level0_stall_count.unwrap_or(usual.stop.max(2 * due)) }
+        Level0Limits { due, stop: options.level0_stall_count.unwrap_or(usual.stop.max(due.saturating_mul(2))) }
     }
 }
 
@@ -123,6 +123,9 @@ mod tests {
             let options = Options::new().level0_compaction_count(100);
             assert_eq!(tables.limits(&options), Level0Limits { due: 100, stop: 200 });
             assert_eq!(tables.limits(&Options::new().level0_compaction_count(0)).due, 1);
+            // Whoever wants level 0 never to be compacted says so.
+            let never = Options::new().level0_compaction_count(usize::MAX);
+            assert_eq!(tables.limits(&never), Level0Limits { due: usize::MAX, stop: usize::MAX });
         }
     }
 }
