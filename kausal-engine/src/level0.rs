@@ -77,7 +77,10 @@ impl TableUse {
     pub(crate) fn limits(&self, options: &Options) -> Level0Limits {
         let usual = if self.are_read.load(Ordering::Relaxed) { READ } else { WRITTEN };
         let due = options.level0_compaction_count.unwrap_or(usual.due).max(1);
-        Level0Limits { due, stop: options.level0_stall_count.unwrap_or(usual.stop.max(due.saturating_mul(2))) }
+        Level0Limits {
+            due,
+            stop: options.level0_stall_count.unwrap_or(usual.stop.max(due.saturating_mul(2))),
+        }
     }
 }
 
