@@ -1,6 +1,7 @@
 //! Compaction policies: what they write, and that nothing is lost.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -265,9 +266,15 @@ fn runs_at_most(lookups: u32, walks: u32) -> usize {
         for number in 0..lookups {
             machine.engine.get(&(number | 1 << 31).to_be_bytes()).unwrap();
         }
-        for _ in 0..walks {
+        for walk in 0..walks {
             let mut cursor = machine.engine.cursor(KeyRange::all()).unwrap();
-            cursor.seek(&500_u32.to_be_bytes()).unwrap();
+            let start = 500_u32.to_be_bytes();
+            let seen = if walk % 2 == 0 {
+                cursor.seek(&start)
+            } else {
+                cursor.walk_from(&start, |_| ControlFlow::Break(()))
+            };
+            seen.unwrap();
         }
         machine.flush();
         most = most.max(machine.engine.stats().levels[0].table_count);
