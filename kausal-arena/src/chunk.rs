@@ -24,6 +24,11 @@ const MAPPED_BYTES_MIN: usize = 1 << 20;
 /// Mapped chunks are multiples of this, the largest page of the supported systems, so the kernel rounds nothing up.
 const MAPPED_UNIT: usize = 64 << 10;
 
+/// A huge page of the usual size. A mapping of this size or more begins at a multiple of it: what does not fill one is served
+/// in small pages.
+#[cfg(target_os = "linux")]
+const HUGE_BYTES: usize = 2 << 20;
+
 /// Alignment of every chunk: a cache line pair, as the adjacent-line prefetcher sees memory.
 pub(crate) const CHUNK_ALIGN: usize = 128;
 
@@ -148,17 +153,53 @@ fn allocate(bytes: usize) -> Option<NonNull<u8>> {
     NonNull::new(unsafe { alloc::alloc(layout) })
 }
 
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 fn map(bytes: usize) -> Option<NonNull<u8>> {
+    let base = if bytes < HUGE_BYTES { map_anywhere(bytes)? } else { map_aligned(bytes)? };
+    // Advice only: a kernel without huge pages serves small ones.
+    // SAFETY: advises the whole of the mapping just made; the advice changes no contents.
+    let _ = unsafe { rustix::mm::madvise(base.as_ptr().cast(), bytes, rustix::mm::Advice::LinuxHugepage) };
+    Some(base)
+}
+
+#[cfg(all(unix, not(target_os = "linux")))]
+fn map(bytes: usize) -> Option<NonNull<u8>> {
+    map_anywhere(bytes)
+}
+
+#[cfg(unix)]
+fn map_anywhere(bytes: usize) -> Option<NonNull<u8>> {
     use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
     let protection = ProtFlags::READ | ProtFlags::WRITE;
     // SAFETY: a new private mapping at an address of the kernel's choice touches nothing that exists.
     let base = unsafe { mmap_anonymous(std::ptr::null_mut(), bytes, protection, MapFlags::PRIVATE) }.ok()?;
-    // Advice only: a kernel without huge pages serves small ones.
-    #[cfg(target_os = "linux")]
-    // SAFETY: advises the whole of the mapping just made; the advice changes no contents.
-    let _ = unsafe { rustix::mm::madvise(base, bytes, rustix::mm::Advice::LinuxHugepage) };
     NonNull::new(base.cast())
+}
+
+/// A mapping that begins at a multiple of [`HUGE_BYTES`].
+#[cfg(target_os = "linux")]
+fn map_aligned(bytes: usize) -> Option<NonNull<u8>> {
+    // Newer kernels choose such an address by themselves, if the size is a multiple as well.
+    let base = map_anywhere(bytes)?;
+    if base.as_ptr().addr().is_multiple_of(HUGE_BYTES) {
+        return Some(base);
+    }
+    // SAFETY: mapped above with this size, and nobody was told.
+    unsafe { unmap(base, bytes) };
+    let wider = bytes.checked_add(HUGE_BYTES)?;
+    let base = map_anywhere(wider)?;
+    let before = base.as_ptr().addr().next_multiple_of(HUGE_BYTES) - base.as_ptr().addr();
+    // SAFETY: less than `HUGE_BYTES` before the end of what is wanted, so within the wider mapping.
+    let aligned = unsafe { base.add(before) };
+    // SAFETY: just past what is wanted, at most at the end of the wider mapping.
+    let behind = unsafe { aligned.add(bytes) };
+    for (end, surplus) in [(base, before), (behind, HUGE_BYTES - before)] {
+        if surplus > 0 {
+            // SAFETY: whole pages at an end of the mapping made above, which nobody was told of.
+            unsafe { unmap(end, surplus) };
+        }
+    }
+    Some(aligned)
 }
 
 #[cfg(not(unix))]
@@ -168,7 +209,7 @@ fn map(bytes: usize) -> Option<NonNull<u8>> {
 
 /// # Safety
 ///
-/// `base` came from [`map`] with `bytes`, and nobody uses it any more.
+/// `base` and `bytes` are whole pages of what came from [`map_anywhere`], and nobody uses them any more.
 #[cfg(unix)]
 unsafe fn unmap(base: NonNull<u8>, bytes: usize) {
     // SAFETY: as this function's contract says. The kernel refuses only what is no mapping.

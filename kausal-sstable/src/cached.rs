@@ -190,8 +190,8 @@ where
     }
 
     #[inline]
-    fn approach_hinted(&self, handle: BlockHandle, place: &FrameHint) -> bool {
-        self.cache.approach_hinted(handle.len as usize, place)
+    fn approach_hinted(&self, handle: BlockHandle, place: &FrameHint, stride: usize) -> bool {
+        self.cache.approach_hinted(handle.len as usize, place, stride)
     }
 
     #[inline]

@@ -251,7 +251,7 @@ impl<'table, S: BlockSource> TableCursor<'table, S> {
         if let Some(hint) = self.hint(place).filter(|_| place < count) {
             let handle = self.handle(place)?;
             // Where nothing is known it is found out when it is fetched.
-            let _ = self.source.approach_hinted(handle, hint);
+            let _ = self.source.approach_hinted(handle, hint, 0);
         }
         Ok(())
     }

@@ -35,6 +35,20 @@ pub(crate) fn second_line(contents: &[u8], start: usize) {
     prefetch_line(contents.as_ptr().wrapping_add(start + LINE_BYTES));
 }
 
+/// Heads that are asked for before it is known where they are: those of a block of 4 KiB with values of 100 bytes, and more.
+const HEADS: usize = 4;
+
+/// Asks for the lines where the heads of groups would lie in the `len` bytes from `start` on, which need not be there any more, if
+/// each group took `stride` bytes.
+#[inline]
+pub(crate) fn heads(start: *const u8, len: usize, stride: usize) {
+    for at in (0..len).step_by(stride.max(LINE_BYTES)).take(HEADS) {
+        prefetch_line(start.wrapping_add(at));
+        // A head's key may lie across two lines, and the head a little further on.
+        prefetch_line(start.wrapping_add(at + LINE_BYTES / 2));
+    }
+}
+
 /// Asks for the lines of the first and the last of the first `bytes` bytes of `contents`, which may be shorter.
 #[inline]
 pub(crate) fn both_ends_of(contents: &[u8], bytes: usize) {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use kausal_arena::{Budget, Reservation};
 use kausal_index::{EntryRef, SeqNo};
 
-use crate::block::{Block, Found};
+use crate::block::{self, Block, Found};
 use crate::buffer::BlockBuffer;
 use crate::cache::FrameHint;
 use crate::compression::Dictionary;
@@ -53,6 +53,8 @@ pub struct Table {
     guide: Option<Guide>,
     segments: Box<[Segment]>,
     range_tombstones: Option<Box<[u8]>>,
+    /// What a group of entries takes in a block, on average.
+    group_bytes: usize,
     residency: Residency,
     charge: Reservation,
     /// Lends data blocks, if the table was told to be mapped.
@@ -123,6 +125,7 @@ impl Table {
             }
         }
         let segments = segments.into_boxed_slice();
+        let group_bytes = block::group_bytes(properties.entry_count, properties.block_bytes);
         let (root_shape, guide) = (root_block.shape(), Guide::new(&root_block));
         Ok(Self {
             file,
@@ -133,6 +136,7 @@ impl Table {
             guide,
             segments,
             range_tombstones,
+            group_bytes,
             residency,
             charge,
             mapped: None,
@@ -152,6 +156,12 @@ impl Table {
     /// Identity, and where everything but the segments lies.
     pub fn footer(&self) -> &Footer {
         &self.footer
+    }
+
+    /// What a group of entries takes in a block, on average.
+    #[inline]
+    pub(crate) fn group_bytes(&self) -> usize {
+        self.group_bytes
     }
 
     /// Bytes held in memory while the table is open.

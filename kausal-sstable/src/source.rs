@@ -72,11 +72,12 @@ pub trait BlockSource: Sized {
         let _ = (file, handle, step);
     }
 
-    /// Says that the block at `handle` is about to be fetched, where a cache had it last. Answers whether that is known, and all
-    /// that is needed asked for; else there is [`approach`](Self::approach).
+    /// Says that the block at `handle` is about to be fetched, where a cache had it last, and searched if `stride` is not 0: one
+    /// group of its entries takes about as many bytes. Answers whether the place is known, and all that is needed asked for; else
+    /// there is [`approach`](Self::approach).
     #[inline]
-    fn approach_hinted(&self, handle: BlockHandle, place: &FrameHint) -> bool {
-        let _ = (handle, place);
+    fn approach_hinted(&self, handle: BlockHandle, place: &FrameHint, stride: usize) -> bool {
+        let _ = (handle, place, stride);
         false
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use kausal_arena::{AllocError, Budget, PermitRefused, PermitsLive, RegionPool, RegionUnavailable};
+use kausal_arena::{AllocError, Arena, Budget, PermitRefused, PermitsLive, RegionPool, RegionUnavailable};
 
 #[test]
 fn a_pool_hands_out_and_takes_back_generations() {
@@ -132,4 +132,23 @@ fn spares_end_with_their_generation() {
         drop((second, third));
         assert_eq!(region.used(), 0);
     }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_large_arena_begins_where_a_huge_page_does() {
+    const HUGE_BYTES: usize = 2 << 20;
+    let budget = Budget::root("arenas", 64 << 20);
+    // What lies between them is no multiple of a huge page.
+    let sizes = [HUGE_BYTES, HUGE_BYTES + (64 << 10), 5 << 20, HUGE_BYTES];
+    let arenas = sizes.map(|bytes| {
+        let arena = Arena::fixed(&budget, bytes).unwrap();
+        let writer = arena.coordinator().writer().unwrap();
+        let first = &raw const *writer.alloc(0_u8);
+        assert!(first.addr() % HUGE_BYTES < 4096, "{bytes} bytes from {first:p} on");
+        arena
+    });
+    assert!(budget.reserved() >= sizes.iter().sum());
+    drop(arenas);
+    assert_eq!(budget.reserved(), 0);
 }

@@ -33,8 +33,17 @@ const SHARED_BYTES_MIN: usize = 4;
 /// The bit of the count that says that offsets have four bytes.
 const WIDE: u32 = 1 << 31;
 const COUNT_BYTES: usize = 4;
+/// Of an entry, in a block that is not wide.
+const OFFSET_BYTES: u64 = 2;
+const TAG_BYTES: u64 = 1;
 /// Bytes before the key of an entry whose lengths take a byte each.
 const SHORT_BYTES: usize = 10;
+
+/// Bytes that `entries` entries, whose blocks' contents have `bytes`, take in groups of [`GROUP`]: an average, for hints.
+pub(crate) fn group_bytes(entries: u64, bytes: u64) -> usize {
+    let per_entry = (bytes / entries.max(1)).saturating_sub(OFFSET_BYTES + TAG_BYTES);
+    usize::try_from(per_entry.saturating_mul(GROUP as u64)).unwrap_or(usize::MAX)
+}
 
 /// The tag of a key with this hash.
 #[inline]

@@ -19,7 +19,8 @@ use kausal_arena::{AllocError, Budget, Reservation, Shrink, prefetch_line};
 use super::directory::{Directory, LINE_BYTES};
 use super::error::Refusal;
 use super::frames::{
-    Filling, HEADER_BYTES, Header, PAGE_BYTES, PinnedBlock, SLAB_PAGES_MAX, SLAB_PAGES_MIN, Slab, slab_bytes,
+    FRAME_PAGES_MAX, Filling, HEADER_BYTES, Header, PAGE_BYTES, PinnedBlock, SLAB_PAGES_MAX, SLAB_PAGES_MIN,
+    Slab, slab_bytes,
 };
 use super::ghost;
 use super::hint::FrameHint;
@@ -35,7 +36,7 @@ use crate::prefetch;
 const SLABS_MIN: usize = 32;
 
 /// Bytes that a shard has at least, where the cache chooses how many shards there are.
-const BYTES_PER_SHARD: usize = 8 * SLAB_PAGES_MAX * PAGE_BYTES;
+const BYTES_PER_SHARD: usize = 16 * FRAME_PAGES_MAX * PAGE_BYTES;
 
 /// Most shards. They are there for those who insert; readers take no lock.
 const SHARDS_MAX: usize = 64;
@@ -143,7 +144,8 @@ impl Core {
             };
             Cell { shard: Mutex::new(Shard::new(parts)), misses: AtomicU64::new(0) }
         };
-        let largest = (ceiling / BLOCKS_MIN).clamp(PAGE_BYTES, PAGE_BYTES * plan.slab_pages / 2);
+        let pages_max = FRAME_PAGES_MAX.min(plan.slab_pages / 2);
+        let largest = (ceiling / BLOCKS_MIN).clamp(PAGE_BYTES, PAGE_BYTES * pages_max);
         Ok(Arc::new(Self {
             headers: (0..plan.shards * frames).map(|_| Header::new()).collect(),
             directory: Directory::new(plan.shards, Directory::lines_per_shard(frames)),
@@ -224,6 +226,19 @@ impl Core {
         let header = self.headers.get(frame as usize)?;
         self.ask_for_end(frame, len);
         see(frame, header)
+    }
+
+    /// Asks for the header and the end of a block of `len` bytes where it was last, and with a `stride` for the heads of groups of
+    /// so many bytes; `None` if nobody knows where it was.
+    #[inline]
+    pub(super) fn ask_hinted(&self, place: &FrameHint, len: usize, stride: usize) -> Option<()> {
+        let frame = place.frame().filter(|&frame| (frame as usize) < self.headers.len())?;
+        let start = self.ask_for_header_of(frame);
+        prefetch::before(start.wrapping_add(len));
+        if stride > 0 {
+            prefetch::heads(start, len, stride);
+        }
+        Some(())
     }
 
     #[inline]

@@ -47,14 +47,21 @@ use crate::prefetch;
 /// times.
 pub(super) const PAGE_BYTES: usize = if cfg!(any(loom, shuttle)) { 128 } else { 4 << 10 };
 
-/// Pages of the smallest slab and of the largest: powers of two.
+/// Pages of the smallest slab and of the largest: powers of two. The largest has the size of a huge page, so that a look into it
+/// finds the translation of its address at hand.
 pub(super) const SLAB_PAGES_MIN: usize = if cfg!(any(loom, shuttle)) { 2 } else { 16 };
-pub(super) const SLAB_PAGES_MAX: usize = if cfg!(any(loom, shuttle)) { 2 } else { 256 };
+pub(super) const SLAB_PAGES_MAX: usize = if cfg!(any(loom, shuttle)) { 2 } else { 512 };
+
+/// Pages of the largest frame: at most half of a slab, which has lost a page.
+pub(super) const FRAME_PAGES_MAX: usize = if cfg!(any(loom, shuttle)) { 1 } else { 128 };
+
+/// Pages of the smallest slab whose chunk is mapped, in units that are larger than a page.
+const MAPPED_PAGES_MIN: usize = if cfg!(any(loom, shuttle)) { 2 } else { 256 };
 
 /// What is obtained for a slab of `pages` pages. A page goes to the header of the arena's chunk: one more, so that frames of
-/// powers of two fill the rest; but one of its own where the chunk is mapped, in units that are larger than that.
+/// powers of two fill the rest; but one of its own where the chunk is mapped.
 pub(super) const fn slab_bytes(pages: usize) -> usize {
-    if pages < SLAB_PAGES_MAX { (pages + 1) * PAGE_BYTES } else { pages * PAGE_BYTES }
+    if pages < MAPPED_PAGES_MIN { (pages + 1) * PAGE_BYTES } else { pages * PAGE_BYTES }
 }
 
 /// One header a page, two to a line. On lines of their own the pins of two hot neighbours would not disturb each other, but
@@ -88,9 +95,9 @@ const OFFSET: u64 = (1 << OFFSET_BITS) - 1;
 /// Credit that is not added to: no policy wants to know of more, and a hot header is not written.
 const CREDIT_MAX: u64 = 3;
 
-/// Low bits of a [`Header`]'s `extent`, for the length: a block is at most half a slab.
+/// Low bits of a [`Header`]'s `extent`, for the length.
 const LEN_BITS: u32 = 20;
-const _: () = assert!(PAGE_BYTES * SLAB_PAGES_MAX / 2 < 1 << LEN_BITS);
+const _: () = assert!(PAGE_BYTES * FRAME_PAGES_MAX < 1 << LEN_BITS);
 
 /// What is known of a frame by everybody.
 #[repr(align(32))]

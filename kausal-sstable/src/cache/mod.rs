@@ -1,7 +1,7 @@
 //! The block cache: blocks of tables in page frames of a size that is never exceeded, found and pinned without a lock.
 //!
 //! 1. Memory comes in *slabs*, charged to the cache's node of the budget between floor and ceiling, and goes back in whole
-//!    slabs when the budget asks ([`kausal_arena::Shrink`]). Their size follows the cache's, 64 KiB to 1 MiB, so that one
+//!    slabs when the budget asks ([`kausal_arena::Shrink`]). Their size follows the cache's, 64 KiB to 2 MiB, so that one
 //!    pinned block keeps no more than a 32nd of a cache of 2 MiB or more. A slab is cut into *frames* of any number of pages
 //!    of 4 KiB, each of which holds one block: data, index and filter blocks alike.
 //! 2. A look-up hashes the key, compares the tags in one cache line of the *directory*, and pins the frame by one addition
@@ -127,10 +127,11 @@ impl BlockCache {
         self.core.get_hinted(key, len, place)
     }
 
-    /// Asks for the lines that a look at a block of `len` bytes will need where it was last. Answers whether that is known.
+    /// Asks for the lines that a look at a block of `len` bytes will need where it was last, and a search in it, if one group
+    /// takes `stride` bytes; 0 if none is wanted. Answers whether that place is known.
     #[inline]
-    pub(crate) fn approach_hinted(&self, len: usize, place: &FrameHint) -> bool {
-        self.core.hinted_frame(place, len, |_, _| Some(())).is_some()
+    pub(crate) fn approach_hinted(&self, len: usize, place: &FrameHint, stride: usize) -> bool {
+        self.core.ask_hinted(place, len, stride).is_some()
     }
 
     /// Asks for a line that a look at the block will need: the one where it is noted where the block is (`step` 0), then that

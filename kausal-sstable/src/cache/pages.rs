@@ -7,10 +7,10 @@
 //!
 //! Everything here is under the shard's lock, and plain.
 
-use super::frames::SLAB_PAGES_MAX;
+use super::frames::{FRAME_PAGES_MAX, SLAB_PAGES_MAX};
 
-/// Sizes of free frames: 1, 2, 4 … pages, up to half of the largest slab, which has lost a page. No frame is larger.
-const ORDERS: usize = SLAB_PAGES_MAX.trailing_zeros() as usize;
+/// Sizes of free frames: 1, 2, 4 … pages. No frame is larger.
+const ORDERS: usize = FRAME_PAGES_MAX.trailing_zeros() as usize + 1;
 
 /// No page.
 pub(super) const NIL: u32 = u32::MAX;
@@ -92,7 +92,7 @@ pub(super) struct Pages {
     pages: Box<[Page]>,
     /// Pages of a slab, a power of two.
     slab_pages: usize,
-    /// Of each size, up to half a slab.
+    /// Of each size.
     free: [List; ORDERS],
 }
 
@@ -118,9 +118,9 @@ impl Pages {
         Self { pages, slab_pages, free: [List::default(); ORDERS] }
     }
 
-    /// Sizes that a free frame can have.
+    /// Sizes that a free frame can have: up to half a slab, which has lost a page.
     fn orders(&self) -> usize {
-        self.slab_pages.trailing_zeros() as usize
+        ORDERS.min(self.slab_pages.trailing_zeros() as usize)
     }
 
     /// The slab that a page lies in, and which of its pages it is.
@@ -269,7 +269,7 @@ mod tests {
 
     #[test]
     fn what_is_given_back_in_any_order_is_whole_again() {
-        [(256, 255), (64, 64), (16, 16), (32, 7)].into_iter().for_each(take_and_give);
+        [(512, 511), (256, 255), (64, 64), (16, 16), (32, 7)].into_iter().for_each(take_and_give);
     }
 
     fn take_and_give((slab_pages, pages_there): (usize, usize)) {

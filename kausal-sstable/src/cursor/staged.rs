@@ -52,7 +52,7 @@ impl<S: BlockSource> TableCursor<'_, S> {
         self.stage = if self.loaded == Some(handle) {
             Stage::Divided
         } else if self.ask_for_lent(handle)
-            || hint.is_some_and(|hint| self.source.approach_hinted(handle, hint))
+            || hint.is_some_and(|hint| self.source.approach_hinted(handle, hint, self.table.group_bytes()))
         {
             Stage::Placed(handle)
         } else {
