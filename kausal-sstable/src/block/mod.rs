@@ -39,7 +39,7 @@ const TAG_BYTES: u64 = 1;
 /// Bytes before the key of an entry whose lengths take a byte each.
 const SHORT_BYTES: usize = 10;
 
-/// Bytes that `entries` entries, whose blocks' contents have `bytes`, take in groups of [`GROUP`]: an average, for hints.
+/// Bytes that a group takes on average, of `entries` entries in blocks whose contents have `bytes`. For hints.
 pub(crate) fn group_bytes(entries: u64, bytes: u64) -> usize {
     let per_entry = (bytes / entries.max(1)).saturating_sub(OFFSET_BYTES + TAG_BYTES);
     usize::try_from(per_entry.saturating_mul(GROUP as u64)).unwrap_or(usize::MAX)

@@ -323,6 +323,27 @@ fn one_pinned_block_keeps_a_small_part_of_a_small_cache() {
 }
 
 #[test]
+fn blocks_of_a_large_cache_share_huge_pages() {
+    const HUGE_BYTES: usize = 2 << 20;
+    let root = Budget::root("database", 80 << 20);
+    let node = root.child("block cache", 0, 64 << 20).unwrap();
+    let cache = BlockCache::new(&node, BlockCacheOptions { shards: Some(1) }).unwrap();
+    let own = node.used();
+    // One page has the header of the slab's chunk, and in debug builds one its end.
+    let pages = HUGE_BYTES / PAGE_BYTES - 2;
+    let blocks = pin_pages(&cache, pages as u64);
+    assert_eq!(node.used(), own + HUGE_BYTES);
+    if cfg!(target_os = "linux") {
+        let first = blocks[0].as_ptr().addr() / HUGE_BYTES;
+        assert!(blocks.iter().all(|block| block.as_ptr().addr() / HUGE_BYTES == first));
+    }
+    // The largest block needs one more slab.
+    let _largest = put(&cache, key(2, 0), cache.block_bytes_max()).unwrap();
+    assert_eq!(cache.block_bytes_max(), HUGE_BYTES / 4);
+    assert_eq!(node.used(), own + 2 * HUGE_BYTES);
+}
+
+#[test]
 fn slabs_go_back_whole_down_to_the_floor() {
     let root = Budget::root("database", 16 << 20);
     let node = root.child("block cache", 2 << 20, 8 << 20).unwrap();
