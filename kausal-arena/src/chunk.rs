@@ -24,8 +24,8 @@ const MAPPED_BYTES_MIN: usize = 1 << 20;
 /// Mapped chunks are multiples of this, the largest page of the supported systems, so the kernel rounds nothing up.
 const MAPPED_UNIT: usize = 64 << 10;
 
-/// A huge page of the usual size. A mapping of this size or more begins at a multiple of it: what does not fill one is served
-/// in small pages.
+/// A huge page of the usual size. Where there is room, a mapping of this size or more begins at a multiple of it: what does not fill
+/// one is served in small pages.
 #[cfg(target_os = "linux")]
 const HUGE_BYTES: usize = 2 << 20;
 
@@ -176,7 +176,7 @@ fn map_anywhere(bytes: usize) -> Option<NonNull<u8>> {
     NonNull::new(base.cast())
 }
 
-/// A mapping that begins at a multiple of [`HUGE_BYTES`].
+/// A mapping that begins at a multiple of [`HUGE_BYTES`], if there is room for one.
 #[cfg(target_os = "linux")]
 fn map_aligned(bytes: usize) -> Option<NonNull<u8>> {
     // Newer kernels choose such an address by themselves, if the size is a multiple as well.
@@ -186,8 +186,10 @@ fn map_aligned(bytes: usize) -> Option<NonNull<u8>> {
     }
     // SAFETY: mapped above with this size, and nobody was told.
     unsafe { unmap(base, bytes) };
-    let wider = bytes.checked_add(HUGE_BYTES)?;
-    let base = map_anywhere(wider)?;
+    let Some(base) = bytes.checked_add(HUGE_BYTES).and_then(map_anywhere) else {
+        // No room for more than is wanted.
+        return map_anywhere(bytes);
+    };
     let before = base.as_ptr().addr().next_multiple_of(HUGE_BYTES) - base.as_ptr().addr();
     // SAFETY: less than `HUGE_BYTES` before the end of what is wanted, so within the wider mapping.
     let aligned = unsafe { base.add(before) };
