@@ -232,11 +232,9 @@ impl Core {
     /// so many bytes; `None` if nobody knows where it was.
     #[inline]
     pub(super) fn ask_hinted(&self, place: &FrameHint, len: usize, stride: usize) -> Option<()> {
-        let frame = place.frame().filter(|&frame| (frame as usize) < self.headers.len())?;
-        let start = self.ask_for_header_of(frame);
-        prefetch::before(start.wrapping_add(len));
+        let frame = self.hinted_frame(place, len, |frame, _| Some(frame))?;
         if stride > 0 {
-            prefetch::heads(start, len, stride);
+            prefetch::heads(self.start_of(frame), len, stride);
         }
         Some(())
     }
@@ -282,6 +280,12 @@ impl Core {
     #[inline]
     fn ask_for_header_of(&self, frame: u32) -> *const u8 {
         prefetch_line((&raw const self.headers[frame as usize]).cast());
+        self.start_of(frame)
+    }
+
+    /// Where the frame begins, to be asked for and never read.
+    #[inline]
+    fn start_of(&self, frame: u32) -> *const u8 {
         // Relaxed: the address is asked for, never read.
         let slab = self.slab_starts[frame as usize >> self.slab_shift].load(Ordering::Relaxed);
         let page = slab + u64::from(frame) % (1 << self.slab_shift);
