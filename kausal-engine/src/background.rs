@@ -166,6 +166,7 @@ impl<I: BlockIndex + 'static> Core<I> {
     fn rest(&self, obstacle: &'static str) -> Rest {
         let now = self.environment.clock.now();
         if obstacle == DISK_FULL {
+            self.clear_spare_tables();
             let free = self.environment.vfs.free_space(&self.directory).ok();
             return Rest { obstacle, until: now + DISK_PAUSE, free };
         }

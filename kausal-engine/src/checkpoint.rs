@@ -5,7 +5,8 @@
 //!    do that, across devices for one, copy it.
 //! 3. Make the names durable, then write a manifest that names them, then `CURRENT`: only then is the folder a database.
 //!
-//! Files never change once a manifest names them, so neither database notices when the other goes on.
+//! Files never change while a manifest names them, and one that has two names is not written over when it is not needed any more
+//! (`spare_tables`): so neither database notices when the other goes on.
 
 use std::path::Path;
 

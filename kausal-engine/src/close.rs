@@ -122,6 +122,7 @@ impl<I: BlockIndex + 'static> Core<I> {
         // What is cut off behind the frames may be there again after a loss of power: zeros, which count as nothing.
         self.sync_logs()?;
         self.remove_spare_log();
+        self.plan.tables.spares().end(&*self.environment.vfs, &self.directory);
         let log = self.end_log(&mut self.writer.lock());
         let sealed = self.versions.lock().close(log);
         sealed.inspect_err(|error| self.poison(error))

@@ -116,6 +116,10 @@ impl<I: BlockIndex> Core<I> {
         let tables = parts.memtables.tables();
         let view = View { active: Arc::clone(&tables.active), frozen: tables.frozen.clone(), version };
         let health = Health { is_read_only: parts.options.read_only, ..Health::default() };
+        let reuses = !parts.options.read_only && !parts.options.mapped_tables;
+        if reuses && parts.environment.vfs.writes_over(&parts.directory) {
+            parts.plan.tables.spares().begin(parts.options.memory_budget);
+        }
         let opened = parts.environment.clock.now();
         Self {
             environment: parts.environment,
@@ -194,6 +198,11 @@ impl<I: BlockIndex> Core<I> {
     /// Every number used so far is smaller.
     pub(crate) fn next_file_number(&self) -> FileNumber {
         FileNumber(self.next_file.load(Ordering::Relaxed))
+    }
+
+    /// Removes the files that tables have left behind.
+    pub(crate) fn clear_spare_tables(&self) {
+        self.plan.tables.spares().clear(&*self.environment.vfs, &self.directory);
     }
 
     /// A table's error with the path of its file.

@@ -251,6 +251,9 @@ impl<I: BlockIndex + 'static> Core<I> {
 
     /// Notes that a writer waits, until what this returns is dropped.
     pub(crate) fn begin_stall(&self, reason: StallReason) -> StallGuard<'_, I> {
+        if reason == StallReason::Disk {
+            self.clear_spare_tables();
+        }
         let begun = self.environment.clock.now();
         let mut current = self.flow.current.lock();
         let waiting = current[reason.place()].get_or_insert(Waiting { since: begun, writers: 0 });

@@ -87,6 +87,7 @@ pub mod sim;
 mod snapshot;
 mod source;
 mod spare_log;
+mod spare_tables;
 mod stats;
 mod table_output;
 mod table_syncs;

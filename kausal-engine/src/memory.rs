@@ -45,6 +45,7 @@ use kausal_sstable::{BlockCache, BlockCacheOptions, Residency};
 
 use crate::job_memory::{JobMemory, PartsMemory};
 use crate::options::Options;
+use crate::spare_tables::SpareTables;
 use crate::version::OpenFiles;
 
 /// Number of memtable regions: one takes writes while the other is flushed. A third one would be there when a memtable is full before
@@ -127,16 +128,22 @@ pub(crate) struct TableMemory {
     budget: Budget,
     cache: Option<Arc<BlockCache>>,
     files: Arc<OpenFiles>,
+    spares: Arc<SpareTables>,
 }
 
 impl TableMemory {
     /// Tables that are charged to `budget`. Without a cache they are read through to be checked, and no more.
     pub(crate) fn new(budget: Budget, cache: Option<&Arc<BlockCache>>, open_max: usize) -> Self {
-        Self { budget, cache: cache.cloned(), files: OpenFiles::new(open_max) }
+        Self { budget, cache: cache.cloned(), files: OpenFiles::new(open_max), spares: Arc::default() }
     }
 
     pub(crate) fn files(&self) -> &Arc<OpenFiles> {
         &self.files
+    }
+
+    /// Files that tables have left behind.
+    pub(crate) fn spares(&self) -> &Arc<SpareTables> {
+        &self.spares
     }
 
     pub(crate) fn budget(&self) -> &Budget {

@@ -281,6 +281,8 @@ impl Options {
 
     /// For how long nothing has to be written before the tree is brought to fewer runs than it must have, which is what readers
     /// like best ([`CompactionPolicy::settle`](crate::CompactionPolicy::settle)); `None` is never. Default 50 ms.
+    ///
+    /// The files of merged tables that are kept for later ones, up to two memory budgets on ext4, are removed then, too.
     pub fn settle_after(mut self, rest: Option<Duration>) -> Self {
         self.settle_after = rest;
         self

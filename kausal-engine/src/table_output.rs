@@ -29,13 +29,23 @@ use crate::version::TableFile;
 use crate::vfs::{OpenMode, Vfs, VfsFile};
 
 /// A file as the table writer wants it.
-struct Sink(Arc<dyn VfsFile>);
+struct Sink {
+    file: Arc<dyn VfsFile>,
+    /// Of a file that is written over, how far that has come.
+    over: Option<u64>,
+}
 
 impl TableSink for Sink {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let offset = self.0.append(bytes)?;
+        let offset = match &mut self.over {
+            None => self.file.append(bytes)?,
+            Some(end) => {
+                self.file.write_at(bytes, *end)?;
+                std::mem::replace(end, *end + bytes.len() as u64)
+            }
+        };
         // The disk works while the next blocks are built, and the sync at the end is short.
-        self.0.begin_writeback(offset, bytes.len() as u64);
+        self.file.begin_writeback(offset, bytes.len() as u64);
         Ok(())
     }
 }
@@ -220,8 +230,12 @@ impl<'a> TableOutput<'a> {
         }
         let bounds = bounds.map(|(start, end)| (start, end.to_vec()));
         let finished = writer.finish_with_memory();
-        let (Sink(file), summary, memory) = finished.map_err(|error| Error::table_write(&path, error))?;
+        let (Sink { file, over }, summary, memory) =
+            finished.map_err(|error| Error::table_write(&path, error))?;
         self.place.memory.give_writer(memory);
+        if over.is_some() && !is_planted("keep_rest_of_spare") {
+            file.truncate(summary.file_bytes).map_err(Error::io("cut", &path))?;
+        }
         if !is_planted("skip_sync") {
             match &self.syncs {
                 Some(syncs) => syncs.begin(file, &path),
@@ -305,9 +319,16 @@ impl Workplace<'_> {
             ..TableOptions::default()
         };
         let vfs = &self.environment.vfs;
-        let file = vfs.open(&path, OpenMode::CreateNew).map_err(Error::io("create", &path))?;
+        let spare = self.tables.spares().take(&**vfs, self.directory, &path);
+        let sink = match spare {
+            Some(file) => Sink { file, over: Some(0) },
+            None => {
+                let file = vfs.open(&path, OpenMode::CreateNew).map_err(Error::io("create", &path))?;
+                Sink { file, over: None }
+            }
+        };
         let memory = self.memory.take_writer();
-        let writer = TableWriter::with_memory(Sink(file), table, target.keyspace, options, None, memory);
+        let writer = TableWriter::with_memory(sink, table, target.keyspace, options, None, memory);
         let writer = writer.map_err(|error| {
             // Nobody else knows of the file.
             let _ = vfs.remove(&path);

@@ -19,7 +19,7 @@ use crate::workspace::Workspace;
 pub(crate) const CI_ARGUMENTS: [&str; 6] = ["--seed", "1", "--seeds", "100", "--points", "6000"];
 
 /// The defects that the driver has to find.
-const DEFECTS: [&str; 17] = [
+const DEFECTS: [&str; 19] = [
     "skip_sync",
     "rename_before_sync",
     "forget_directory_sync",
@@ -37,6 +37,8 @@ const DEFECTS: [&str; 17] = [
     "forget_recovered_logs",
     "recovered_log_not_synced",
     "recovered_log_is_only_synced",
+    "keep_rest_of_spare",
+    "write_over_while_read",
 ];
 
 /// Seeds that a defect has to be found in.

@@ -56,6 +56,8 @@ counts! {
     waits,
     /// Those that gave up.
     stalls,
+    /// Tables written over the files of tables that were merged before.
+    written_over,
     /// Parts of compactions that were cut.
     parts,
     lies_seen,
@@ -115,6 +117,7 @@ impl Counts {
             (met, "requirements met"),
             (self.members_refused, "requirements not met"),
             (self.members_failed, "batches of threads at a time that fail"),
+            (self.written_over, "tables written over the files of others"),
         ] {
             missing.extend((count == 0).then(|| name.to_owned()));
         }
@@ -134,8 +137,14 @@ impl Counts {
             self.read_only
         );
         println!(
-            "  {} handles poisoned and opened again, {} waits for memory, {} given up, {} for space; {} flips harmless; {} parts of compactions",
-            self.poisoned, self.waits, self.stalls, self.space_pauses, self.flips_harmless, self.parts
+            "  {} handles poisoned and opened again, {} waits for memory, {} given up, {} for space; {} flips harmless; {} parts of compactions; {} tables over the files of others",
+            self.poisoned,
+            self.waits,
+            self.stalls,
+            self.space_pauses,
+            self.flips_harmless,
+            self.parts,
+            self.written_over
         );
         println!(
             "  {} batches of threads at a time, {} in the group of another; {} with requirements, {} of them refused; {} failed, {} strays found",

@@ -145,6 +145,7 @@ impl<'a> Run<'a> {
         self.counts.injected.add(&self.vfs.injected());
         self.counts.short_reads_continued += self.vfs.continued_read_count();
         self.counts.refused_for_space += self.vfs.refused_count();
+        self.counts.written_over += self.vfs.written_over_count();
         self.counts.lies_seen += u64::from(self.lie_was_seen);
     }
 

@@ -153,6 +153,14 @@ impl Vfs for MarkedVfs {
         self.vfs.keep_log(path, spare, between)
     }
 
+    fn writes_over(&self, directory: &Path) -> bool {
+        self.vfs.writes_over(directory)
+    }
+
+    fn open_over(&self, spare: &Path, path: &Path) -> io::Result<Option<Arc<dyn VfsFile>>> {
+        self.vfs.open_over(spare, path)
+    }
+
     fn rename(&self, source: &Path, target: &Path) -> io::Result<()> {
         self.about(target, || self.vfs.rename(source, target))
     }

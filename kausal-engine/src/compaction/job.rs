@@ -85,7 +85,8 @@ impl<I: BlockIndex + 'static> Core<I> {
     /// Does what is worth it when nobody writes, once nothing was written for `wait`.
     fn settle(self: &Arc<Self>, ticket: Ticket, wait: Duration) -> Result<Rested, Error> {
         let is_over = || self.health.is_closed() || self.background.is_paused();
-        if is_over() || self.pick(Goal::Settled).is_none() {
+        let has_spares = !self.plan.tables.spares().is_empty();
+        if is_over() || self.pick(Goal::Settled).is_none() && !has_spares {
             return Ok(Rested::Done);
         }
         let written = self.visible();
@@ -107,12 +108,17 @@ impl<I: BlockIndex + 'static> Core<I> {
             }
             self.progress.signal();
         }
+        // Nobody is about to write a table.
+        self.clear_spare_tables();
         Ok(Rested::Done)
     }
 
     /// Compacts until all that was written up to `through` is on one level of its keyspace.
     pub(crate) fn compact_everything(self: &Arc<Self>, through: SeqNo) -> Result<(), Error> {
-        self.compact_while_picked(Goal::Everything(through))
+        let compacted = self.compact_while_picked(Goal::Everything(through));
+        // Whoever asks for it wants the space.
+        self.clear_spare_tables();
+        compacted
     }
 
     fn compact_while_picked(self: &Arc<Self>, goal: Goal) -> Result<(), Error> {
@@ -191,7 +197,7 @@ impl<I: BlockIndex + 'static> Core<I> {
         self.install_new(&mut change, |view, version| View { version, ..view.clone() })?;
         for input in &change.removed {
             retire_blobs(input.blobs(), &change.added);
-            input.mark_obsolete();
+            input.retire();
         }
         self.counters.compactions.add(1);
         self.counters.compaction_bytes_written.add(bytes);

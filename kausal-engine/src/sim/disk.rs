@@ -182,6 +182,11 @@ impl Disk {
         self.names.files.get(path).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
+    /// How many names a file has.
+    pub(super) fn name_count(&self, number: u64) -> usize {
+        self.names.files.values().filter(|&&named| named == number).count()
+    }
+
     pub(super) fn inode(&self, number: u64) -> &Inode {
         self.inodes.get(&number).expect("a file that is open or named has its inode")
     }

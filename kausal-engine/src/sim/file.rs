@@ -24,6 +24,11 @@ fn broken() -> io::Error {
 }
 
 impl SimFile {
+    fn open(vfs: &SimVfs, machine: &mut Machine, path: &Path, inode: u64) -> Arc<Self> {
+        *machine.opens.entry(inode).or_default() += 1;
+        Arc::new(Self { vfs: vfs.clone(), path: path.to_owned(), inode })
+    }
+
     fn call(&self, machine: &mut Machine, kind: CallKind, offset: u64) -> io::Result<Course> {
         machine.call(kind, Call { path: Some(&self.path), inode: self.inode, offset, bytes: None })
     }
@@ -36,6 +41,14 @@ impl SimFile {
         };
         machine.disk.inode_mut(self.inode).write(part, offset as usize);
         answer
+    }
+}
+
+impl Drop for SimFile {
+    fn drop(&mut self) {
+        if let Some(opens) = self.vfs.machine().opens.get_mut(&self.inode) {
+            *opens -= 1;
+        }
     }
 }
 
@@ -182,7 +195,7 @@ impl SimVfs {
             OpenMode::CreateNew => Ok(machine.disk.create(path)),
         };
         machine.answer(&inode.as_ref().map_or(0, |inode| *inode).to_le_bytes());
-        Ok(Arc::new(SimFile { vfs: self.clone(), path: path.to_owned(), inode: inode? }))
+        Ok(SimFile::open(self, &mut machine, path, inode?))
     }
 }
 
@@ -204,6 +217,23 @@ impl Vfs for SimVfs {
             let _ = self.remove(spare);
         })?;
         Ok(true)
+    }
+
+    fn writes_over(&self, _directory: &Path) -> bool {
+        true
+    }
+
+    fn open_over(&self, spare: &Path, path: &Path) -> io::Result<Option<Arc<dyn VfsFile>>> {
+        let file = self.open_file(spare, OpenMode::ReadWrite)?;
+        let opens = self.machine().opens.get(&file.inode).copied().unwrap_or_default();
+        assert!(opens == 1, "{} is written over while somebody reads it", spare.display());
+        if self.machine().disk.name_count(file.inode) > 1 {
+            return Ok(None);
+        }
+        self.rename(spare, path)?;
+        let mut machine = self.machine();
+        machine.written_over += 1;
+        Ok(Some(SimFile::open(self, &mut machine, path, file.inode)))
     }
 
     fn rename(&self, source: &Path, target: &Path) -> io::Result<()> {

@@ -8,7 +8,7 @@
 //! 4. [`SimVfs::record`] keeps the disk as it was before each call that changes it: the history of one run gives a
 //!    crash at every such call without running again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -33,6 +33,8 @@ pub struct SimVfs {
 pub(super) struct Machine {
     pub(super) disk: Disk,
     pub(super) locks: BTreeSet<PathBuf>,
+    /// How often each file is open.
+    pub(super) opens: BTreeMap<u64, usize>,
     calls: u64,
     crash_after: Option<u64>,
     faults: FaultPlan,
@@ -45,6 +47,8 @@ pub(super) struct Machine {
     /// Where a short read ended, and how many were continued there.
     short_read: Option<(u64, u64)>,
     continued: u64,
+    /// Files that were opened to be written over.
+    pub(super) written_over: u64,
 }
 
 /// The capacity of a disk.
@@ -254,6 +258,11 @@ impl SimVfs {
     /// How many short reads were continued where they ended.
     pub fn continued_read_count(&self) -> u64 {
         self.machine.lock().continued
+    }
+
+    /// How many files were opened to be written over ([`open_over`](crate::vfs::Vfs::open_over)).
+    pub fn written_over_count(&self) -> u64 {
+        self.machine.lock().written_over
     }
 
     /// Leaves the disk `bytes` of free space. After `patience` refusals and questions about free space, there is

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use kausal_arena::Reservation;
 use kausal_sstable::{BlockCache, Residency, Table, TableError, TableSource};
@@ -14,6 +14,7 @@ use crate::file_names::{FileKind, file_path};
 use crate::manifest::TableMeta;
 use crate::memory::TableMemory;
 use crate::planted::is_planted;
+use crate::spare_tables::SpareTables;
 use crate::version::open_files::TableHandle;
 use crate::vfs::{OpenMode, Vfs, VfsFile};
 
@@ -32,7 +33,11 @@ struct OpenFile {
     vfs: Arc<dyn Vfs>,
     path: PathBuf,
     obsolete: AtomicBool,
+    /// Whether the file may then be that of another table.
+    spare: AtomicBool,
     cache: Option<Arc<BlockCache>>,
+    spares: Arc<SpareTables>,
+    file_bytes: u64,
     /// For what is kept of the table beside what its reader charges.
     _charge: Reservation,
 }
@@ -95,8 +100,10 @@ impl TableFile {
         }
         let table = Arc::new(table);
         let (vfs, cache) = (Arc::clone(vfs), memory.cache().cloned());
-        let obsolete = AtomicBool::new(false);
-        let open = OpenFile { table, blobs, vfs, path, obsolete, cache, _charge: charge };
+        let (obsolete, spare) = (AtomicBool::new(false), AtomicBool::new(false));
+        let (spares, file_bytes) = (Arc::clone(memory.spares()), meta.file_bytes);
+        let open =
+            OpenFile { table, blobs, vfs, path, obsolete, spare, cache, spares, file_bytes, _charge: charge };
         Ok(Self { meta, open: Arc::new(open) })
     }
 
@@ -122,6 +129,17 @@ impl TableFile {
         &self.open.path
     }
 
+    /// The table was merged into others, and no durable state names the file any more: it may be written over once nobody reads it.
+    pub(crate) fn retire(&self) {
+        if is_planted("write_over_while_read") && self.open.spares.keep(self.meta.file, self.meta.file_bytes)
+        {
+            return;
+        }
+        // Relaxed: ordered by the Release behind it.
+        self.open.spare.store(true, Ordering::Relaxed);
+        self.mark_obsolete();
+    }
+
     /// No durable state names the file any more: remove it once nobody reads it.
     pub(crate) fn mark_obsolete(&self) {
         // Release: pairs with the Acquire in `drop`.
@@ -132,8 +150,15 @@ impl TableFile {
 impl Drop for OpenFile {
     fn drop(&mut self) {
         if self.obsolete.load(Ordering::Acquire) {
-            // A file that stays is removed by the next open, because nothing names it.
-            let _ = self.vfs.remove(&self.path);
+            // Whoever still counts the reader, although the version has gone, may use it.
+            let is_unread = Arc::strong_count(&self.table) == 1;
+            // Acquire: what others read of the file, before they let go of the reader, lies before what is written over it.
+            fence(Ordering::Acquire);
+            let is_spare = is_unread && self.spare.load(Ordering::Relaxed);
+            if !is_spare || !self.spares.keep(self.table.file(), self.file_bytes) {
+                // A file that stays is removed by the next open, because nothing names it.
+                let _ = self.vfs.remove(&self.path);
+            }
             if let Some(cache) = &self.cache {
                 cache.remove_file(self.table.file());
             }

@@ -17,9 +17,10 @@ pub(crate) const LEVEL_COUNT: usize = 7;
 /// The tables of one level.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Level {
-    files: Vec<Arc<TableFile>>,
-    /// Those of them that have entries, as the merging cursors want them: a table may hold range tombstones only.
+    /// Those of `files` that have entries, as the merging cursors want them: a table may hold range tombstones only. Dropped first:
+    /// the last holder of a file has nobody beside him who could read it.
     tables: Vec<Arc<Table>>,
+    files: Vec<Arc<TableFile>>,
     has_range_tombstones: bool,
     /// Of `files`.
     fences: Fences,

@@ -214,6 +214,25 @@ pub trait Vfs: Send + Sync + fmt::Debug {
         Ok(false)
     }
 
+    /// Whether files in `directory` are worth keeping for [`open_over`](Self::open_over): what is written over one goes where it
+    /// lies, so that neither pages nor blocks have to be found. Unless an implementation can do better, they are not.
+    fn writes_over(&self, directory: &Path) -> bool {
+        let _ = directory;
+        false
+    }
+
+    /// Gives the file at `spare`, which nobody has open and nobody will read any more, the name `path`, and opens it to be written
+    /// over from its beginning; [`truncate`](VfsFile::truncate) cuts off then what is left of it. Answers `None`, and has changed
+    /// nothing, if the file has another name, by which somebody counts on what is in it.
+    ///
+    /// # Errors
+    ///
+    /// As the system gives them. The file has kept its name then.
+    fn open_over(&self, spare: &Path, path: &Path) -> io::Result<Option<Arc<dyn VfsFile>>> {
+        let _ = (spare, path);
+        Ok(None)
+    }
+
     /// Renames a file, replacing `target` atomically if it exists.
     fn rename(&self, source: &Path, target: &Path) -> io::Result<()>;
 

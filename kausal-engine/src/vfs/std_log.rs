@@ -35,13 +35,24 @@ const EXT_MAGIC: i64 = 0xEF53;
 /// Opens a log whose file can be used again.
 #[cfg(target_os = "linux")]
 pub(super) fn open_to_keep(path: &std::path::Path) -> io::Result<Option<File>> {
+    let file = open_to_write_over(path)?;
+    Ok(file.filter(|file| file.metadata().is_ok_and(|metadata| metadata.len() <= KEPT_BYTES_MAX)))
+}
+
+/// Opens a file, if what is written over it goes where it lies, and nobody counts on what is in it.
+#[cfg(target_os = "linux")]
+pub(super) fn open_to_write_over(path: &std::path::Path) -> io::Result<Option<File>> {
     use std::os::unix::fs::MetadataExt;
-    let file = std::fs::OpenOptions::new().write(true).open(path)?;
-    let metadata = file.metadata()?;
-    // Somebody gave it a second name, and counts on what is in it.
-    let has_one_name = metadata.nlink() == 1;
-    let is_in_place = rustix::fs::fstatfs(&file)?.f_type as i64 == EXT_MAGIC;
-    Ok((has_one_name && is_in_place && metadata.len() <= KEPT_BYTES_MAX).then_some(file))
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(path)?;
+    // Somebody gave it a second name.
+    let has_one_name = file.metadata()?.nlink() == 1;
+    Ok((has_one_name && is_written_in_place(&file)?).then_some(file))
+}
+
+/// Whether the file system of `file` writes in place.
+#[cfg(target_os = "linux")]
+pub(super) fn is_written_in_place(file: &File) -> io::Result<bool> {
+    Ok(rustix::fs::fstatfs(file)?.f_type as i64 == EXT_MAGIC)
 }
 
 /// Writes zeros over all of a file.

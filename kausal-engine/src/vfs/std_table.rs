@@ -7,7 +7,7 @@
 //!
 //! Invariant (cited in the SAFETY comment): a file that is opened as [`OpenMode::ReadMapped`](super::OpenMode::ReadMapped) is as long
 //! as it will be and holds what it will hold. Tables are opened so, which are written whole before anything names them and never
-//! written or cut after that; their removal takes the name only. Other processes that could write are kept out by the
+//! written or cut after that, because a database that maps them keeps no spare tables; their removal takes the name only. Other processes that could write are kept out by the
 //! database's lock.
 //!
 //! Who cuts a database's files from outside breaks this, as he breaks every program that maps files: who looks at what was cut off

@@ -217,6 +217,19 @@ impl Vfs for StdVfs {
         Ok(true)
     }
 
+    #[cfg(target_os = "linux")]
+    fn writes_over(&self, directory: &Path) -> bool {
+        File::open(directory).and_then(|folder| super::std_log::is_written_in_place(&folder)).unwrap_or(false)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn open_over(&self, spare: &Path, path: &Path) -> io::Result<Option<Arc<dyn VfsFile>>> {
+        let Some(file) = super::std_log::open_to_write_over(spare)? else { return Ok(None) };
+        let end = Mutex::new(file.metadata()?.len());
+        fs::rename(spare, path)?;
+        Ok(Some(Arc::new(StdFile { file, end, is_direct: false, may_be_mapped: false })))
+    }
+
     fn rename(&self, source: &Path, target: &Path) -> io::Result<()> {
         fs::rename(source, target)
     }

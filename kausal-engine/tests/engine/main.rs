@@ -26,6 +26,7 @@ mod salvage;
 #[cfg(feature = "tracing")]
 mod spans;
 mod spare_logs;
+mod spare_tables;
 mod walks;
 mod writers;
 
