@@ -194,8 +194,8 @@ impl<'table, S: BlockSource> TableCursor<'table, S> {
         self.source.fetch_hinted(table.table_file(), handle, BlockKind::Data, ahead, self.hint(place))
     }
 
-    /// Says that the walk will want the block at `place` of the segment stood in, of `count`, after this one.
-    fn fetch_soon(&mut self, place: usize, count: usize) -> Result<(), TableError> {
+    /// Says that the walk will want the block at `place` of the segment stood in after this one.
+    fn fetch_soon(&mut self, place: usize) -> Result<(), TableError> {
         let table = self.table;
         let handle = self.handle(place)?;
         if self.lent.is_some()
@@ -208,7 +208,8 @@ impl<'table, S: BlockSource> TableCursor<'table, S> {
             return Ok(());
         }
         self.source.fetch_soon(table.table_file(), handle, self.hint(place));
-        self.approach_after_next(count)
+        // Its header is looked at when the next one is entered.
+        self.approach_behind(2, 0)
     }
 
     /// Looks or moves in the loaded block; answers what `movement` does.
@@ -244,14 +245,16 @@ impl<'table, S: BlockSource> TableCursor<'table, S> {
         self.in_block(|block, position| block.seek_to_last(position))
     }
 
-    /// Asks for the header of the block after the next one, which is looked at when the next one is entered.
+    /// Asks for the header and the end of the block that lies `blocks` behind the one stood in, if the segment has it, and for lines
+    /// `stride` bytes apart at its beginning, if that is not 0.
     #[inline]
-    fn approach_after_next(&mut self, count: usize) -> Result<(), TableError> {
-        let place = self.block + 2;
-        if let Some(hint) = self.hint(place).filter(|_| place < count) {
+    fn approach_behind(&mut self, blocks: usize, stride: usize) -> Result<(), TableError> {
+        let place = self.block + blocks;
+        // There is a hint for each block of the segment, or for none.
+        if let Some(hint) = self.hint(place) {
             let handle = self.handle(place)?;
             // Where nothing is known it is found out when it is fetched.
-            let _ = self.source.approach_hinted(handle, hint, 0);
+            let _ = self.source.approach_hinted(handle, hint, stride);
         }
         Ok(())
     }
@@ -266,7 +269,7 @@ impl<'table, S: BlockSource> TableCursor<'table, S> {
         self.load(self.block + 1)?;
         // A walk that ends in its second block does not want a third.
         if self.run > 1 && self.block + 1 < count {
-            self.fetch_soon(self.block + 1, count)?;
+            self.fetch_soon(self.block + 1)?;
         }
         self.in_block(|block, position| block.seek_to_first(position))
     }

@@ -16,6 +16,12 @@ use crate::format::BlockHandle;
 use crate::prefetch;
 use crate::source::BlockSource;
 
+/// A seek that ends so many entries before its block does asks for the next block: a short walk is about to go there.
+const SHORT_WALK: usize = 12;
+
+/// Of that block the lines are asked for that lie so many bytes apart; the processor has asked for those between by itself.
+const BEGINNING_BYTES: usize = 128;
+
 /// How far a seek has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Stage {
@@ -97,12 +103,14 @@ impl<S: BlockSource> TableCursor<'_, S> {
                 Stage::Narrowed(group)
             }
             Stage::Narrowed(group) => {
-                let stands = self.in_block(|block, position| {
+                let (stands, behind) = self.in_block(|block, position| {
                     let place = block.place_in(group, key, at)?;
-                    block.load(position, place)
+                    Ok((block.load(position, place)?, block.count() - place))
                 })?;
                 if !stands {
                     self.next_block()?;
+                } else if behind <= SHORT_WALK {
+                    self.approach_behind(1, BEGINNING_BYTES)?;
                 }
                 Stage::Done
             }
