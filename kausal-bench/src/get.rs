@@ -4,10 +4,12 @@
 //! |---|---|
 //! | `view/THREADS` | reading a value that is replaced now and then: reader slots against a lock around a count, and arc-swap |
 //! | `get/PLACE/THREADS` | a get of a database in memory: into a new vector, into the caller's, and pinned |
+//! | `multi_get/PLACE` | 32 random keys at once, against as many gets |
 //!
 //! Times are wall time of all threads together by the reads of one. Every value that is read is checked.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use kausal_arena::Published;
 use kausal_engine::{Options as EngineOptions, StorageEngine};
@@ -22,6 +24,12 @@ const THREADS: [usize; 3] = [1, 2, 4];
 
 /// Keys of a place.
 const KEYS: u32 = 20_000;
+
+/// Keys of a place that are asked for many at once: more than the processor's caches hold.
+const MANY_KEYS: u32 = 300_000;
+
+/// So many at once.
+const AT_ONCE: usize = 32;
 
 /// What a view is like: some words behind a pointer.
 type View = [u64; 8];
@@ -43,13 +51,24 @@ pub fn run(options: &Options) -> Result<Vec<Row>, Box<dyn std::error::Error>> {
         }
     }
     let folder = tempfile::tempdir()?;
-    let engine = filled(folder.path())?;
+    let engine = filled(folder.path(), 64 << 20, KEYS)?;
     let places = [("table", 0..KEYS), ("memtable", KEYS..2 * KEYS), ("nowhere", 2 * KEYS..3 * KEYS)];
     for (place, keys) in places {
         for threads in THREADS {
             let workload = format!("get/{place}/{threads}");
             if options.wants(&workload) {
                 rows.extend(gets(options, &workload, &engine, keys.clone(), threads)?);
+            }
+        }
+    }
+    drop(engine);
+    let workloads = ["multi_get/table", "multi_get/memtable"];
+    if workloads.iter().any(|workload| options.wants(workload)) {
+        let folder = tempfile::tempdir()?;
+        let engine = filled(folder.path(), 512 << 20, MANY_KEYS)?;
+        for (workload, first) in workloads.into_iter().zip([0, MANY_KEYS]) {
+            if options.wants(workload) {
+                rows.extend(many(options, workload, &engine, first)?);
             }
         }
     }
@@ -102,14 +121,48 @@ fn key(number: u32) -> [u8; 16] {
     key
 }
 
-/// A database of which half lies in tables, and in the cache, and the other half in the memtable.
-fn filled(folder: &std::path::Path) -> Result<StorageEngine, kausal_engine::Error> {
-    let engine = StorageEngine::open(folder, EngineOptions::new().memory_budget(64 << 20))?;
+/// A database of which half lies in tables, and in the cache, and the other half in the memtable, `keys` each.
+fn filled(folder: &std::path::Path, memory: usize, keys: u32) -> Result<StorageEngine, kausal_engine::Error> {
+    let engine = StorageEngine::open(folder, EngineOptions::new().memory_budget(memory))?;
     let put = |number: u32| engine.put(&key(number), &[number as u8; 100]);
-    (0..KEYS).try_for_each(put)?;
+    (0..keys).try_for_each(put)?;
     engine.compact()?;
-    (KEYS..2 * KEYS).try_for_each(put)?;
+    (keys..2 * keys).try_for_each(put)?;
     Ok(engine)
+}
+
+/// Keys from `first` on, in no order, many at once and one by one.
+fn many(
+    options: &Options,
+    workload: &str,
+    engine: &StorageEngine,
+    first: u32,
+) -> Result<Vec<Row>, kausal_engine::Error> {
+    let lots: u32 = if options.quick { 500 } else { 5_000 };
+    let names = ["multi_get", "get"];
+    let nanos = try_medians(names.len(), options.rounds.unwrap_or(9), |subject| {
+        options.progress(workload, names[subject]);
+        let begun = Instant::now();
+        for lot in 0..lots {
+            let place = |at: usize| (lot * AT_ONCE as u32 + at as u32).wrapping_mul(0x9E37_79B1) % MANY_KEYS;
+            let numbers: [u32; AT_ONCE] = std::array::from_fn(|at| first + place(at));
+            let keys = numbers.map(key);
+            let keys: [&[u8]; AT_ONCE] = std::array::from_fn(|at| &keys[at][..]);
+            let values = match subject {
+                0 => engine.multi_get(&keys)?,
+                _ => keys.iter().map(|key| engine.get(key)).collect::<Result<_, _>>()?,
+            };
+            let is_right = |(value, number): (&Option<Vec<u8>>, &u32)| {
+                value.as_ref().is_some_and(|value| value[0] == *number as u8)
+            };
+            assert!(values.iter().zip(&numbers).all(is_right), "the values that were put");
+        }
+        Ok::<_, kausal_engine::Error>(begun.elapsed().as_nanos() as f64 / (f64::from(lots) * AT_ONCE as f64))
+    })?;
+    let row = |(&name, nanos): (&&str, f64)| Row::lower(workload, name, "key", nanos, "ns");
+    let rows: Vec<Row> = names.iter().zip(nanos).map(row).collect();
+    let ratio = rows[0].against(&rows[1], None);
+    Ok(rows.into_iter().chain([ratio]).collect())
 }
 
 /// How a value is asked for. Answers its first byte.

@@ -3,8 +3,8 @@
 //! `cargo run --release -p kausal-engine --example put [FOLDER] [--process N] [--power N] [--rounds N] [--threads N]`
 //!
 //! Keys of 16 bytes in random order, values of 100. The memtables are large enough that nothing is flushed: this is the write
-//! path alone. Every round opens a fresh database for each line, in turn; the medians are printed, and one in a thousand keys is
-//! read back.
+//! path alone. Every round opens a fresh database for each line, in turn; the medians are printed, of rates and of how many writes the
+//! log took in one group, and one in a thousand keys is read back.
 
 #![forbid(unsafe_code)]
 
@@ -38,8 +38,8 @@ fn key(number: u64) -> [u8; 16] {
     key
 }
 
-/// Thousands of puts per second.
-fn round(folder: &Path, durability: Durability, threads: u64, count: u64) -> f64 {
+/// Thousands of puts per second, and writes in a group of the log, if there were groups.
+fn round(folder: &Path, durability: Durability, threads: u64, count: u64) -> (f64, Option<f64>) {
     let folder = tempfile::tempdir_in(folder).expect("a folder for the database");
     let options = Options::new().memory_budget(1 << 30).durability(durability);
     let engine = StorageEngine::open(folder.path(), options).expect("an empty folder");
@@ -55,6 +55,8 @@ fn round(folder: &Path, durability: Durability, threads: u64, count: u64) -> f64
         }
     });
     let rate = count as f64 / begin.elapsed().as_secs_f64() / 1000.0;
+    let writes = engine.metrics().writes;
+    let per_group = (writes.groups > 0).then(|| writes.group_writes as f64 / writes.groups as f64);
     for number in (0..count).step_by(1000) {
         let value = engine.get(&key(number)).expect("a read").expect("the key was put");
         assert_eq!(value, [number as u8; 100]);
@@ -62,7 +64,7 @@ fn round(folder: &Path, durability: Durability, threads: u64, count: u64) -> f64
     let mut batch = WriteBatch::new();
     batch.delete(b"end").expect("a short key");
     engine.write(&batch, WriteOptions::default()).expect("room for a delete");
-    rate
+    (rate, per_group)
 }
 
 fn settings() -> Settings {
@@ -82,21 +84,31 @@ fn settings() -> Settings {
     settings
 }
 
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
+
 fn main() {
     let settings = settings();
-    let mut rates = vec![Vec::new(); LINES.len()];
+    let mut rounds = vec![Vec::new(); LINES.len()];
     for _ in 0..settings.rounds {
         for (place, &(durability, threads)) in LINES.iter().enumerate() {
             let count = if durability == Durability::Power { settings.power } else { settings.process };
             if count > 0 && settings.threads.is_none_or(|wanted| wanted == threads) {
-                rates[place].push(round(&settings.folder, durability, threads, count));
+                rounds[place].push(round(&settings.folder, durability, threads, count));
             }
         }
     }
-    for ((durability, threads), rates) in LINES.iter().zip(&mut rates) {
-        rates.sort_by(f64::total_cmp);
-        if let Some(median) = rates.get(rates.len() / 2) {
-            println!("{:8} {threads:2} threads {median:9.1} thousand puts/s", format!("{durability:?}"));
+    for ((durability, threads), rounds) in LINES.iter().zip(rounds) {
+        let (rates, groups): (Vec<_>, Vec<_>) = rounds.into_iter().unzip();
+        if let Some(rate) = median(rates) {
+            let durability = format!("{durability:?}");
+            print!("{durability:8} {threads:2} threads {rate:9.1} thousand puts/s");
+            match median(groups.into_iter().flatten().collect()) {
+                Some(writes) => println!(", {writes:.1} writes a group"),
+                None => println!(),
+            }
         }
     }
 }
