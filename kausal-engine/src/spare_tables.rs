@@ -50,7 +50,7 @@ impl SpareTables {
     /// Keeps spares from now on, for a database with this memory budget.
     pub(crate) fn begin(&self, memory_budget: usize) {
         let mut state = self.state.lock();
-        state.bytes_max = BUDGETS * memory_budget as u64;
+        state.bytes_max = BUDGETS.saturating_mul(memory_budget as u64);
         state.files.reserve_exact(COUNT_MAX);
     }
 

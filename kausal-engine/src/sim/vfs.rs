@@ -7,6 +7,7 @@
 //!    part.
 //! 4. [`SimVfs::record`] keeps the disk as it was before each call that changes it: the history of one run gives a
 //!    crash at every such call without running again.
+//! 5. To write over a file that somebody has open is a panic: what he reads would no longer be what he opened.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

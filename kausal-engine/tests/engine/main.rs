@@ -47,7 +47,17 @@ fn killed(folder: &std::path::Path) -> tempfile::TempDir {
     killed
 }
 
-/// The same, with tables that are mapped, or not.
+/// Whether files that are not needed any more are kept for later ones on the file system of `folder`.
+#[cfg(target_os = "linux")]
+fn keeps_files(folder: &std::path::Path) -> bool {
+    let is_kept = rustix::fs::statfs(folder).unwrap().f_type as i64 == 0xEF53;
+    if !is_kept {
+        println!("skipped: a file system on which no file is kept");
+    }
+    is_kept
+}
+
+/// A small database, with tables that are mapped, or not.
 fn open_as(is_mapped: bool, folder: &std::path::Path) -> StorageEngine {
     StorageEngine::open(folder, small().mapped_tables(is_mapped)).unwrap()
 }

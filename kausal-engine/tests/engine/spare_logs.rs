@@ -7,7 +7,7 @@ use std::path::Path;
 
 use kausal_engine::{Durability, StorageEngine};
 
-use crate::{killed, open, small};
+use crate::{keeps_files, killed, open, small};
 
 const SPARE: &str = "SPARE";
 
@@ -17,15 +17,6 @@ fn logs(folder: &Path) -> BTreeMap<String, u64> {
     let is_log = |path: &Path| path.ends_with(SPARE) || path.extension().is_some_and(|kind| kind == "wal");
     let logs = entries.filter(|entry| is_log(&entry.path()));
     logs.map(|entry| (entry.file_name().into_string().unwrap(), entry.metadata().unwrap().ino())).collect()
-}
-
-/// Whether logs are kept on the file system of `folder`.
-fn are_kept(folder: &Path) -> bool {
-    let is_kept = rustix::fs::statfs(folder).unwrap().f_type as i64 == 0xEF53;
-    if !is_kept {
-        println!("skipped: a file system on which no log is kept");
-    }
-    is_kept
 }
 
 /// The spare log, which holds nothing. A flush has made it when it returns.
@@ -46,7 +37,7 @@ fn a_flushed_log_s_file_is_the_next_log_s_and_shows_nothing_of_what_was_in_it() 
     let engine = open(folder.path());
     put_some(&engine, 0..2_000);
     engine.flush().unwrap();
-    if !are_kept(folder.path()) {
+    if !keeps_files(folder.path()) {
         return;
     }
     let first = spare(folder.path());

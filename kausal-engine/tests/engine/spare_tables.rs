@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use kausal_engine::{KeyRange, Options, StorageEngine};
 
-use crate::{killed, small};
+use crate::{keeps_files, killed, small};
 
 const KEYS: u32 = 4_000;
 
@@ -44,15 +44,6 @@ fn wait_until(is_so: impl Fn() -> bool) {
         assert!(begun.elapsed() < Duration::from_secs(60), "it does not come");
         sleep(Duration::from_millis(2));
     }
-}
-
-/// Whether the files of tables are kept on the file system of `folder`.
-fn are_kept(folder: &Path) -> bool {
-    let is_kept = rustix::fs::statfs(folder).unwrap().f_type as i64 == 0xEF53;
-    if !is_kept {
-        println!("skipped: a file system on which no table's file is kept");
-    }
-    is_kept
 }
 
 fn value(number: u32, round: u32) -> Vec<u8> {
@@ -102,7 +93,7 @@ fn the_files_of_merged_tables_are_written_over_and_show_nothing_of_what_was_in_t
         before = after;
         assert_is_of(&engine, round);
     }
-    if !are_kept(folder.path()) {
+    if !keeps_files(folder.path()) {
         return;
     }
     assert!(reused > 10, "{reused} files had another name before");
