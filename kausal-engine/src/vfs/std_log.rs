@@ -35,18 +35,19 @@ const EXT_MAGIC: i64 = 0xEF53;
 /// Opens a log whose file can be used again.
 #[cfg(target_os = "linux")]
 pub(super) fn open_to_keep(path: &std::path::Path) -> io::Result<Option<File>> {
-    let file = open_to_write_over(path)?;
-    Ok(file.filter(|file| file.metadata().is_ok_and(|metadata| metadata.len() <= KEPT_BYTES_MAX)))
+    let opened = open_to_write_over(path)?.filter(|&(_, len)| len <= KEPT_BYTES_MAX);
+    Ok(opened.map(|(file, _)| file))
 }
 
-/// Opens a file, if what is written over it goes where it lies, and nobody counts on what is in it.
+/// Opens a file, if what is written over it goes where it lies, and nobody counts on what is in it. Answers its length, too.
 #[cfg(target_os = "linux")]
-pub(super) fn open_to_write_over(path: &std::path::Path) -> io::Result<Option<File>> {
+pub(super) fn open_to_write_over(path: &std::path::Path) -> io::Result<Option<(File, u64)>> {
     use std::os::unix::fs::MetadataExt;
     let file = std::fs::OpenOptions::new().read(true).write(true).open(path)?;
+    let metadata = file.metadata()?;
     // Somebody gave it a second name.
-    let has_one_name = file.metadata()?.nlink() == 1;
-    Ok((has_one_name && is_written_in_place(&file)?).then_some(file))
+    let has_one_name = metadata.nlink() == 1;
+    Ok((has_one_name && is_written_in_place(&file)?).then_some((file, metadata.len())))
 }
 
 /// Whether the file system of `file` writes in place.

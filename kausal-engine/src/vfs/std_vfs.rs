@@ -224,8 +224,8 @@ impl Vfs for StdVfs {
 
     #[cfg(target_os = "linux")]
     fn open_over(&self, spare: &Path, path: &Path) -> io::Result<Option<Arc<dyn VfsFile>>> {
-        let Some(file) = super::std_log::open_to_write_over(spare)? else { return Ok(None) };
-        let end = Mutex::new(file.metadata()?.len());
+        let Some((file, len)) = super::std_log::open_to_write_over(spare)? else { return Ok(None) };
+        let end = Mutex::new(len);
         fs::rename(spare, path)?;
         Ok(Some(Arc::new(StdFile { file, end, is_direct: false, may_be_mapped: false })))
     }

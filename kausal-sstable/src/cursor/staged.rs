@@ -19,7 +19,7 @@ use crate::source::BlockSource;
 /// A seek that ends so many entries before its block does asks for the next block: a short walk is about to go there.
 const SHORT_WALK: usize = 12;
 
-/// Of that block the lines are asked for that lie so many bytes apart; the processor has asked for those between by itself.
+/// Of that block the lines are asked for that lie so many bytes apart; those between are left to the processor.
 const BEGINNING_BYTES: usize = 128;
 
 /// How far a seek has come.
