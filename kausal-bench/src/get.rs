@@ -5,8 +5,13 @@
 //! | `view/THREADS` | reading a value that is replaced now and then: reader slots against a lock around a count, and arc-swap |
 //! | `get/PLACE/THREADS` | a get of a database in memory: into a new vector, into the caller's, and pinned |
 //! | `multi_get/PLACE` | 32 random keys at once, against as many gets |
+//! | `walk/scan/PLACE`, `walk/seek_10/PLACE`, `walk/all/PLACE` | up to 100 entries by a new cursor, eleven by an old one, everything: walks that lend, against cursors that step |
+//!
+//! The places of walks are `tables`, and `mixed`, of which half is in the memtable.
 //!
 //! Times are wall time of all threads together by the reads of one. Every value that is read is checked.
+
+mod walks;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,6 +20,7 @@ use kausal_arena::Published;
 use kausal_engine::{Options as EngineOptions, StorageEngine};
 use parking_lot::RwLock;
 
+use self::walks::Stretch;
 use crate::options::Options;
 use crate::row::Row;
 use crate::samples::{medians, try_medians, wall};
@@ -62,16 +68,37 @@ pub fn run(options: &Options) -> Result<Vec<Row>, Box<dyn std::error::Error>> {
         }
     }
     drop(engine);
-    let workloads = ["multi_get/table", "multi_get/memtable"];
-    if workloads.iter().any(|workload| options.wants(workload)) {
-        let folder = tempfile::tempdir()?;
-        let engine = filled(folder.path(), 512 << 20, MANY_KEYS)?;
-        for (workload, first) in workloads.into_iter().zip([0, MANY_KEYS]) {
-            if options.wants(workload) {
-                rows.extend(many(options, workload, &engine, first)?);
-            }
+    rows.extend(many_and_walks(options)?);
+    Ok(rows)
+}
+
+/// What is measured with a database that is larger than the processor's caches.
+fn many_and_walks(options: &Options) -> Result<Vec<Row>, Box<dyn std::error::Error>> {
+    let lots = [("multi_get/table", 0), ("multi_get/memtable", MANY_KEYS)];
+    let stretches = [("scan", Stretch::Scan), ("seek_10", Stretch::Seek), ("all", Stretch::All)];
+    let walks_in = |place: &str| stretches.map(|(name, stretch)| (format!("walk/{name}/{place}"), stretch));
+    let (mixed, tables) = (walks_in("mixed"), walks_in("tables"));
+    let walks = mixed.iter().chain(&tables).map(|(workload, _)| workload.as_str());
+    let mut rows = Vec::new();
+    if !lots.iter().map(|&(workload, _)| workload).chain(walks).any(|workload| options.wants(workload)) {
+        return Ok(rows);
+    }
+    let folder = tempfile::tempdir()?;
+    let engine = filled(folder.path(), 512 << 20, MANY_KEYS)?;
+    for (workload, first) in lots {
+        if options.wants(workload) {
+            rows.extend(many(options, workload, &engine, first)?);
         }
     }
+    let mut walk_all = |walks: &[(String, Stretch)]| {
+        for (workload, stretch) in walks.iter().filter(|(workload, _)| options.wants(workload)) {
+            rows.extend(walks::walks(options, workload, &engine, *stretch)?);
+        }
+        Ok::<_, kausal_engine::Error>(())
+    };
+    walk_all(&mixed)?;
+    engine.compact()?;
+    walk_all(&tables)?;
     Ok(rows)
 }
 
