@@ -81,12 +81,17 @@ impl BlockBuffer {
         self.code
     }
 
+    /// Whether the block fetched last is so large that its memory is not kept for the next one.
+    pub(crate) fn is_large(&self) -> bool {
+        self.contents.len() > LARGE_BLOCK_BYTES
+    }
+
     /// Gives the memory of a large block back: its contents lie in a cache now. What a walk puts keys together in stays charged.
     pub(crate) fn give_back_large(&mut self) {
-        let bytes = self.contents.len();
-        if bytes <= LARGE_BLOCK_BYTES {
+        if !self.is_large() {
             return;
         }
+        let bytes = self.contents.len();
         (self.window, self.plain, self.window_bytes) = (Vec::new(), Vec::new(), 0);
         (self.contents, self.is_plain) = (0..0, false);
         let held = bytes.min(KEY_BYTES_MAX) + self.decompressor.memory_bytes();

@@ -120,6 +120,13 @@ impl<C: Deref<Target = BlockCache>, B: Deref<Target = BufferPool>> CachedBlocks<
         buffer.fetch(file, handle, kind, ahead)?;
         self.has_missed = true;
         let contents = buffer.bytes();
+        if kind == BlockKind::Data
+            && !buffer.is_large()
+            && !self.cache.wants(key, class(kind), contents.len())
+        {
+            self.pinned = None;
+            return Ok(());
+        }
         let filled = self.cache.insert(key, class(kind), contents.len(), |frame| {
             frame.copy_from_slice(contents);
             Ok::<_, std::convert::Infallible>(())

@@ -2,7 +2,7 @@
 //!
 //! 1. What the cache has is peeked at. That takes no lock, no memory and no read-modify-write.
 //! 2. What cannot be peeked at is pinned; what the cache does not have is read into a buffer from a pool, checked there and
-//!    copied into a frame, which is pinned. What the cache refuses is lent from the buffer.
+//!    copied into a frame, which is pinned. What the cache does not want, or refuses, is lent from the buffer.
 //! 3. While the file is read, nothing is peeked at: a frame is not kept from others for that long.
 //!
 //! Not here: walks. They stay with a block for longer, and want the one after it ([`CachedBlocks`](crate::CachedBlocks)).
@@ -172,6 +172,10 @@ impl<'a, 'p> LookupBlocks<'a, 'p> {
         };
         buffer.fetch(file, handle, kind, ahead)?;
         let contents = buffer.bytes();
+        if kind == BlockKind::Data && !self.cache.wants(key, class(kind), contents.len()) {
+            self.held = Held::Buffered(*key);
+            return Ok(());
+        }
         let filled = self.cache.insert(key, class(kind), contents.len(), |frame| {
             frame.copy_from_slice(contents);
             Ok::<_, std::convert::Infallible>(())

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `hit/THREADS` | a look-up of a resident block, with eight bytes of it read and the block let go: ours peeks at it, as the engine's look-ups do, and, `pinned`, keeps it as the others do |
 //! | `miss/MIB` | a look-up that misses and the insert after it, a copy of the block included, into a full cache |
-//! | `zipf/MIB`, `scan/MIB` | share of accesses that hit, at equal bytes; time of an access; bytes held |
+//! | `zipf/MIB`, `scan/MIB` | share of accesses that hit, at equal bytes, ours also where it is asked before it is filled; time of an access; bytes held |
 //! | `drift/MIB`, `round/MIB` | the same where what is popular changes, and for a loop over a fifth more blocks than fit |
 //! | `merge/SOURCES`, `merge_runs/SOURCES` | a step of a merge of so many sorted lists, with keys dealt out one by one or in runs |
 //!
@@ -36,6 +36,9 @@ const MEBIBYTES: [usize; 2] = [16, 64];
 
 /// Ours, with each block kept: takes part where hits are timed.
 const PINNED: &str = "BlockCache, pinned";
+
+/// Ours, filled as look-ups and walks do: takes part where hits are counted.
+const ASKING: &str = "BlockCache, asking";
 
 /// Makes a trace for a cache of so many bytes from a seed.
 type MakeTrace = fn(usize, u64) -> Trace;
@@ -117,7 +120,8 @@ pub fn run(options: &Options) -> Vec<Row> {
     if options.wants(&workload) {
         rows.extend(misses(options, &candidates, &workload));
     }
-    candidates.extend(flattered.into_iter().filter(wanted));
+    let asking = Candidate::new::<subject::OursAsking>(ASKING, Targets::default());
+    candidates.extend(Some(asking).into_iter().chain(flattered).filter(wanted));
     for mebibytes in MEBIBYTES {
         for (name, trace, has_target) in TRACES {
             let workload = format!("{name}/{mebibytes}");

@@ -108,3 +108,27 @@ impl Subject for OursPinned {
         self.0.held_max()
     }
 }
+
+/// The same, filled as look-ups and walks of tables do: they ask whether a block is wanted before they copy it.
+pub struct OursAsking(Ours);
+
+impl Subject for OursAsking {
+    fn new(bytes: usize) -> Self {
+        Self(Ours::new(bytes))
+    }
+
+    #[inline]
+    fn get(&self, block: u32) -> Option<u64> {
+        self.0.get(block)
+    }
+
+    fn insert(&self, block: u32) {
+        if self.0.cache.wants(&key(block), BlockClass::Data, BLOCK_BYTES) {
+            self.0.insert(block);
+        }
+    }
+
+    fn held_max(&self) -> Option<usize> {
+        self.0.held_max()
+    }
+}

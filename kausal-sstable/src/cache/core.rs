@@ -337,6 +337,11 @@ impl Taken<'_> {
     }
 }
 
+/// Pages of the frame of a block of `len` bytes.
+fn pages_for(len: usize) -> usize {
+    len.div_ceil(PAGE_BYTES).max(1)
+}
+
 impl Drop for Taken<'_> {
     fn drop(&mut self) {
         if self.filling.take().is_some() {
@@ -346,6 +351,12 @@ impl Drop for Taken<'_> {
 }
 
 impl Core {
+    /// Whether a block of `len` bytes that was read is worth a frame; else it was a miss, and is remembered.
+    pub(super) fn wants(&self, key: &BlockKey, class: BlockClass, len: usize) -> bool {
+        let hash = key.hash();
+        len > self.block_bytes_max || self.cell(hash).shard.lock().wants(hash, pages_for(len), class)
+    }
+
     /// A frame for a block of `len` bytes, to be filled.
     pub(super) fn take(
         self: &Arc<Self>,
@@ -361,7 +372,7 @@ impl Core {
             shard.note_refusal(class);
             return Err(Refusal::TooLarge { bytes: len, max: self.block_bytes_max });
         }
-        let count = len.div_ceil(PAGE_BYTES).max(1);
+        let count = pages_for(len);
         let (page, were_written) = loop {
             if let Some(taken) = shard.take_free(count) {
                 break taken;

@@ -84,12 +84,26 @@ impl Ghost {
 
     /// What is known of a block with this hash, if it went within the queue's length. It is forgotten by that.
     pub(super) fn recall(&mut self, hash: u64, now: u32) -> Option<Recalled> {
+        let gone = self.find(hash, now)?;
+        let gone = std::mem::take(gone);
+        Some(self.recalled(gone, now))
+    }
+
+    /// What is known of a block with this hash, if it went within the queue's length.
+    pub(super) fn look_up(&mut self, hash: u64, now: u32) -> Option<Recalled> {
+        let gone = *self.find(hash, now)?;
+        Some(self.recalled(gone, now))
+    }
+
+    fn find(&mut self, hash: u64, now: u32) -> Option<&mut u32> {
         let (tick, len) = (self.tick(now), self.len_ticks);
         let fits = |gone: u32| gone & FINGERPRINT == fingerprint(hash) && ticks_since(gone, tick) < len;
-        let gone = self.bucket(hash).iter_mut().find(|gone| fits(**gone))?;
-        let gone = std::mem::take(gone);
-        let ago = ticks_since(gone, tick) << self.tick_shift;
-        Some(Recalled { ago, times: (gone >> TIMES_SHIFT) as u8 })
+        self.bucket(hash).iter_mut().find(|gone| fits(**gone))
+    }
+
+    fn recalled(&self, gone: u32, now: u32) -> Recalled {
+        let ago = ticks_since(gone, self.tick(now)) << self.tick_shift;
+        Recalled { ago, times: (gone >> TIMES_SHIFT) as u8 }
     }
 }
 

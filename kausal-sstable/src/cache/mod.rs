@@ -8,8 +8,8 @@
 //!    to its state word. That addition also counts the hit, for the statistics and for the policy. Unpinning is another
 //!    addition. There is no lock, no list, no shared counter and no call of an allocator on this way.
 //! 3. A miss takes a frame under the lock of its shard, fills it in place without the lock, and publishes it. Who goes is
-//!    decided by S3-FIFO; what is pinned stays. If everything is pinned, or the block is above 1/64 of the cache, the
-//!    insert is refused, never delayed, and the caller uses memory of its own.
+//!    decided by S3-FIFO; what is pinned stays. A look-up asks first whether the block is wanted. If everything is pinned, or
+//!    the block is above 1/64 of the cache, the insert is refused, never delayed, and the caller uses memory of its own.
 //!
 //! | room | what lives there |
 //! |---|---|
@@ -167,6 +167,30 @@ impl BlockCache {
     #[inline]
     pub fn peek<R>(&self, work: impl FnOnce(&mut Peek<'_>) -> R) -> R {
         Peek::with(&self.core, work)
+    }
+
+    /// Whether a block of `len` bytes that the cache did not have is worth an [`insert`](Self::insert): yes while there is room, and
+    /// if it was asked about not long ago. Else it is remembered for the next time, and whoever read it keeps it to himself.
+    /// For blocks that are read one at a time, of which most are not read again soon: the insert of one costs more than half of what
+    /// reading it does, and somebody else's place. O(1), under the lock of a shard.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use kausal_arena::Budget;
+    /// # use kausal_sstable::{BlockCache, BlockCacheOptions, BlockClass, BlockKey, FileNumber};
+    /// # let cache = BlockCache::new(&Budget::root("block cache", 4 << 20), BlockCacheOptions::default()).unwrap();
+    /// let key = |block: u64| BlockKey { file: FileNumber(1), offset: block * 4096 };
+    /// let fill = |bytes: &mut [u8]| Ok::<_, std::convert::Infallible>(bytes.fill(1));
+    /// assert!(cache.wants(&key(0), BlockClass::Data, 4096), "there is room");
+    /// for block in 0..2000 {
+    ///     cache.insert(&key(block), BlockClass::Data, 4096, fill).unwrap();
+    /// }
+    /// assert!(!cache.wants(&key(9999), BlockClass::Data, 4096), "somebody would have to leave for a stranger");
+    /// assert!(cache.wants(&key(9999), BlockClass::Data, 4096), "no longer a stranger");
+    /// ```
+    pub fn wants(&self, key: &BlockKey, class: BlockClass, len: usize) -> bool {
+        self.core.wants(key, class, len)
     }
 
     /// Takes a frame for the block, lets `fill` write its `len` bytes in place, and returns it, pinned and from now on to be

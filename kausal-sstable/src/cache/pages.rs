@@ -231,6 +231,12 @@ impl Pages {
         Some((page, were_written))
     }
 
+    /// Whether a frame of `count` pages could be taken.
+    pub(super) fn has_free(&self, count: usize) -> bool {
+        let order = count.next_power_of_two().trailing_zeros() as usize;
+        (order..self.orders()).any(|order| self.free[order].ends.is_some())
+    }
+
     /// Takes `page`'s frame, which is in no list, for another block of its size.
     pub(super) fn reuse(&mut self, page: u32) {
         self[page].role = Role::Filling;

@@ -285,6 +285,32 @@ fn a_scan_leaves_what_is_read_again_and_again() {
 }
 
 #[test]
+fn who_is_turned_away_and_comes_back_soon_is_wanted() {
+    let (_root, cache) = cache_of(4 << 20);
+    let wants = |block: BlockKey| cache.wants(&block, BlockClass::Data, PAGE_BYTES);
+    let mut place = 0;
+    while cache.stats().total().evictions == 0 {
+        assert!(wants(key(1, place)), "block {place}, for which nobody has to leave");
+        put(&cache, key(1, place), PAGE_BYTES).unwrap();
+        place += 1;
+    }
+    let before = cache.stats().total();
+    // Nobody leaves for those who come once.
+    assert!((0..2 * place).all(|other| !wants(key(2, other))));
+    assert_eq!(cache.stats().total().evictions, before.evictions);
+    assert_eq!(cache.stats().total().misses, before.misses + 2 * place);
+    // The last of them were here not long ago, the first were, and are trusted when they come for the fourth time.
+    assert!(wants(key(2, 2 * place - 1)));
+    put(&cache, key(2, 2 * place - 1), PAGE_BYTES).unwrap();
+    assert!(cache.get(&key(2, 2 * place - 1)).is_some());
+    let asked = (1..9).find(|_| wants(key(2, 0)));
+    assert!(asked.is_some_and(|asked| asked <= 3), "{asked:?}");
+    // Where a file went there is room.
+    assert!(cache.remove_file(FileNumber(1)) > 0);
+    assert!(wants(key(3, 0)));
+}
+
+#[test]
 fn a_file_that_is_gone_is_not_found_and_its_readers_go_on() {
     let (_, cache) = cache_of(2 << 20);
     let pinned = put(&cache, key(1, 0), 100).unwrap();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kausal_arena::Budget;
 use kausal_index::{Cursor, Kind, SeqNo};
 use kausal_sstable::{
-    BlockCache, BlockCacheOptions, BufferPool, CachedBlocks, MergingCursor, Residency, Table,
+    BlockCache, BlockCacheOptions, BufferPool, CachedBlocks, LookupBlocks, MergingCursor, Residency, Table,
 };
 
 use crate::{FileNumber, budget, compressions, entry, options, seqno, write_with};
@@ -99,4 +99,49 @@ fn a_value_outlives_the_look_up_by_its_pin() {
     assert!(pinned.windows(4).any(|bytes| bytes == b"tree"));
     assert!(blocks.take_pinned().is_none());
     assert_eq!(cache.stats().pinned_bytes, 4096);
+}
+
+/// A block that nobody asked for before makes nobody leave; one that is asked for again soon is there from then on.
+#[test]
+fn a_look_up_and_a_walk_keep_the_block_of_a_stranger_to_themselves() {
+    let cache = cache(1 << 20);
+    let list: Vec<_> =
+        (0..40_000_u32).map(|number| entry(&key(number), 1, Kind::Put, &number.to_le_bytes())).collect();
+    let table_options = kausal_sstable::TableOptions::default();
+    let tables: Vec<Table> = (1..5)
+        .map(|number| {
+            let file = write_with(&list, number, table_options, None, &[]);
+            Table::open(Arc::new(file), FileNumber(number), None, &budget()).unwrap()
+        })
+        .collect();
+    let buffers = BufferPool::new(&budget());
+    let get = |table: &Table, number: u32| {
+        cache.peek(|peek| {
+            let mut blocks = LookupBlocks::new(&cache, peek, &buffers);
+            let found = table.get(&list[number as usize].key, SeqNo::MAX, &mut blocks).unwrap().unwrap();
+            assert_eq!(found.value, number.to_le_bytes());
+        });
+    };
+    let blocks_in = |table: &Table| cache.remove_file(table.file());
+    let walk = |table: &Table| {
+        let mut cursor = table.cursor_from(CachedBlocks::new(&cache, &buffers));
+        let mut stands = cursor.seek_to_first().unwrap();
+        for number in 0..40_000_u32 {
+            assert!(stands && cursor.entry().unwrap().value == number.to_le_bytes());
+            stands = cursor.next().unwrap();
+        }
+    };
+    // The first fills what is free.
+    (0..40_000).step_by(200).for_each(|number| get(&tables[0], number));
+    walk(&tables[0]);
+    let before = cache.stats().total();
+    assert!(before.blocks > 100);
+    (0..40_000).step_by(200).for_each(|number| get(&tables[1], number));
+    walk(&tables[2]);
+    let after = cache.stats().total();
+    assert!(after.misses > before.misses + 400, "{before:?} {after:?}");
+    assert_eq!(after.evictions, before.evictions);
+    // Two look-ups in one block, one behind the other.
+    (0..2).for_each(|_| get(&tables[3], 7));
+    assert_eq!(blocks_in(&tables[3]), 1);
 }

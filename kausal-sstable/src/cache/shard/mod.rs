@@ -10,6 +10,9 @@
 //! 4. A block that comes back while the ghost remembers it enters main if it was away for less than a quarter of the time
 //!    that the oldest of main has been there, or if it comes for the fourth time; otherwise it enters the small queue,
 //!    and the ghost will know how often it came.
+//! 5. A look-up that read one block asks first whether it is wanted: yes while there is room, and if it would enter main.
+//!    Else the ghost remembers it as if it had gone through the small queue, where nearly all of them go without a hit. So
+//!    what is read once and never again costs no copy, no eviction, and no memory that was not near.
 //!
 //! What is changed here: in the paper whatever the ghost knows enters main, and the ghost is as long as main, which is too
 //! long when all blocks have a chance to come back, and too short after a scan. Here it is three times as long as the
@@ -67,7 +70,7 @@ pub(super) struct Shard {
     small: List,
     main: List,
     ghost: Ghost,
-    /// Frames evicted so far: the policy's clock. Wraps around.
+    /// Frames evicted so far, and blocks turned away: the policy's clock. Wraps around.
     evictions: u32,
     /// Pages of the slabs that are there.
     page_count: usize,
@@ -175,6 +178,26 @@ impl Shard {
         (stats.blocks, stats.bytes) = (stats.blocks + 1, stats.bytes + bytes);
         self.bytes[class.place()] += bytes;
         self.settle(class.place(), SETTLED_WITHIN);
+    }
+
+    /// Whether a block of `count` pages that was read is worth a frame: see the top of this file, 5. One that is not is remembered.
+    pub(super) fn wants(&mut self, hash: u64, count: usize, class: BlockClass) -> bool {
+        let may_grow = self.missing > 0 && self.patience == 0;
+        if self.has_room || may_grow || self.pages.has_free(count) {
+            return true;
+        }
+        // Whoever is turned away does not ask for a slab, but one day somebody has to.
+        self.patience = self.patience.saturating_sub(1);
+        let recalled = self.ghost.look_up(hash, self.evictions);
+        if recalled.is_some_and(|recalled| self.belongs_in_main(recalled)) {
+            return true;
+        }
+        self.note_miss(class);
+        // In the place of what is known.
+        let times = self.ghost.recall(hash, self.evictions).map_or(0, |recalled| recalled.times);
+        self.ghost.remember(hash, self.evictions, times.saturating_add(1));
+        self.evictions = self.evictions.wrapping_add(1);
+        false
     }
 
     /// Whether a block that came back is to stay: see the top of this file, 4.
