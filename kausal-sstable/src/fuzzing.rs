@@ -53,7 +53,7 @@ pub fn build_block(entries: &[EntryRef<'_>]) -> Vec<u8> {
     if entries.is_empty() {
         return Vec::new();
     }
-    let contents = std::mem::take(builder.finish());
+    let contents = std::mem::take(builder.finish(0));
     let block = Block::new(&contents).expect("sound");
     assert!(block.is_tight() && block.count() == entries.len());
     let mut position = Position::default();

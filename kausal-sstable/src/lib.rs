@@ -36,6 +36,7 @@
 // Only the block cache has some, in the files that ARCHITECTURE.md names.
 #![deny(unsafe_code)]
 
+mod align;
 mod block;
 mod blocks;
 mod buffer;

@@ -19,6 +19,7 @@ use std::io;
 use kausal_arena::{Budget, Reservation};
 use kausal_index::{EntryRef, KeyspaceId, Kind, PackedSeqNo, RangeTombstone, SeqNo, compare_positions};
 
+use crate::align;
 use crate::block::{BlockBuilder, copy_short};
 use crate::compression::{Compression, Compressor, RAW};
 use crate::error::WriteError;
@@ -142,6 +143,8 @@ pub struct TableWriter<W> {
     key_bytes_max: usize,
     /// Size up to which the current block is charged for.
     block_charged: usize,
+    /// What the contents of the current block may have.
+    block_bytes_max: usize,
     memory: WriterMemory,
 }
 
@@ -270,8 +273,10 @@ impl<W: TableSink> TableWriter<W> {
             last_packed: PackedSeqNo::new(SeqNo::ZERO, Kind::Delete),
             key_bytes_max: 0,
             block_charged: 0,
+            block_bytes_max: 0,
             memory,
         };
+        writer.block_bytes_max = writer.block_bytes_max();
         writer.charge_for(options.block_bytes, dictionary.map_or(0, <[u8]>::len))?;
         writer.dictionary = dictionary.map(with_room_for_trailer);
         writer.memory.output.reserve_exact(options.output_bytes);
@@ -294,7 +299,7 @@ impl<W: TableSink> TableWriter<W> {
             return Err(WriteError::OutOfOrder);
         }
         let mut block_bytes = self.memory.block.bytes() + bytes + ENTRY_BYTES;
-        if block_bytes > self.options.block_bytes && !self.memory.block.is_empty() {
+        if block_bytes > self.block_bytes_max && !self.memory.block.is_empty() {
             self.end_block(Some(entry.key))?;
             block_bytes = self.memory.block.bytes() + bytes + ENTRY_BYTES;
         }
@@ -421,7 +426,8 @@ impl<W: TableSink> TableWriter<W> {
     /// Writes the data block and its line in the index. `next` is the key that the next block begins with.
     fn end_block(&mut self, next: Option<&[u8]>) -> Result<(), WriteError> {
         let mut block = std::mem::take(&mut self.memory.block);
-        let contents = block.finish();
+        let padding = if next.is_some() { self.padding(block.bytes()) } else { 0 };
+        let contents = block.finish(padding);
         let contents_bytes = contents.len();
         let handle = match self.compressor.compress(contents) {
             Some((code, mut stored)) => {
@@ -453,7 +459,24 @@ impl<W: TableSink> TableWriter<W> {
         if is_full {
             self.end_segment()?;
         }
+        self.block_bytes_max = self.block_bytes_max();
         self.charge_for(self.options.block_bytes, 0)
+    }
+
+    /// Whether blocks are to end where pages of the file do.
+    fn is_aligning(&self) -> bool {
+        self.options.compression == Compression::None && self.options.block_bytes >= align::PAGE_BYTES
+    }
+
+    /// What the contents of the block that begins now may have.
+    fn block_bytes_max(&self) -> usize {
+        let wanted = self.options.block_bytes;
+        if self.is_aligning() { align::block_bytes_max(self.offset(), wanted) } else { wanted }
+    }
+
+    /// Zeros that bring the end of a block of `bytes` to the end of a page.
+    fn padding(&self, bytes: usize) -> usize {
+        if self.is_aligning() { align::padding(self.offset() + (bytes + TRAILER_BYTES) as u64) } else { 0 }
     }
 
     /// Writes filter and index of the segment, and its line in the root. Its last separator is in `separator`.
@@ -545,6 +568,7 @@ impl<W: TableSink> TableWriter<W> {
             + keys
             + self.range_tombstones.memory_bytes()
             + more
+            + align::PADDING_BYTES_MAX
             + 4 * TRAILER_BYTES;
         if held > self.memory.charge.bytes() {
             // In steps, so that the budget's lock is not taken for every block.

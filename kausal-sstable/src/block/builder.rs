@@ -73,10 +73,14 @@ impl BlockBuilder {
         self.contents.len() > u16::MAX as usize
     }
 
-    /// Ends the block and lends its contents, to which a trailer may be appended.
-    pub(crate) fn finish(&mut self) -> &mut Vec<u8> {
+    /// Ends the block with `padding` zeros before its first entry, and lends its contents, to which a trailer may be appended.
+    pub(crate) fn finish(&mut self, padding: usize) -> &mut Vec<u8> {
         let mut count = self.offsets.len() as u32;
-        make_room(&mut self.contents, 5 * self.offsets.len() + COUNT_BYTES + TRAILER_BYTES);
+        make_room(&mut self.contents, padding + 5 * self.offsets.len() + COUNT_BYTES + TRAILER_BYTES);
+        if padding > 0 {
+            self.contents.splice(0..0, std::iter::repeat_n(0, padding));
+            self.offsets.iter_mut().for_each(|offset| *offset += padding as u32);
+        }
         if self.is_wide() {
             count |= WIDE;
             for offset in &self.offsets {

@@ -542,9 +542,9 @@ impl<'a> Block<'a> {
         self.contents.get(self.shape.tags_start + place) == Some(&tag(hash.0))
     }
 
-    /// Whether the entries begin where the contents do, so that no byte is nobody's.
+    /// Whether there are only zeros before the first entry, so that no byte that says something is nobody's.
     pub(crate) fn is_tight(&self) -> bool {
-        self.offset(0) == 0
+        self.contents.get(..self.offset(0)).is_some_and(|padding| padding.iter().all(|&byte| byte == 0))
     }
 }
 

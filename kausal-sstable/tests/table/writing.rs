@@ -3,7 +3,7 @@
 use kausal_index::{EntryRef, Kind};
 use kausal_sstable::{Compression, KeyspaceId, RangeTombstone, TableError, TableId, TableWriter, WriteError};
 
-use crate::{budget, entry, open, options, read_all, seqno, small, write};
+use crate::{budget, entry, open, options, read_all, seqno, small, write, write_with};
 
 #[test]
 fn a_newer_format_is_refused_by_name() {
@@ -99,4 +99,54 @@ fn the_writer_stays_within_its_budget() {
     }
     let (_, summary) = writer.finish().unwrap();
     assert!(summary.properties.segment_count > 10);
+}
+
+/// Ends of the data blocks of a table of `count` entries with values of so many bytes, and the length of its file.
+fn block_ends(options: kausal_sstable::TableOptions, count: u32, value_bytes: usize) -> (Vec<u64>, u64) {
+    let value = |number: u32| vec![number as u8; value_bytes];
+    let list: Vec<_> =
+        (0..count).map(|number| entry(&number.to_be_bytes(), 1, Kind::Put, &value(number))).collect();
+    let file = write_with(&list, 7, options, None, &[]);
+    let (len, table) = (file.len() as u64, open(file).unwrap());
+    assert_eq!(read_all(&table).unwrap(), list);
+    assert_eq!(table.verify(&budget(), |_| {}).unwrap().entry_count, u64::from(count));
+    let (mut ends, mut end) = (Vec::new(), 0);
+    let mut buffer = kausal_sstable::BlockBuffer::new(&budget()).unwrap();
+    table
+        .split_points(1, &mut buffer, |_, bytes| {
+            end += bytes;
+            ends.push(end);
+        })
+        .unwrap();
+    (ends, len)
+}
+
+#[test]
+fn data_blocks_end_with_pages_of_the_file_where_entries_are_short() {
+    const PAGE: u64 = 4096;
+    let in_pages = |ends: &[u64]| ends.iter().filter(|&&end| end % PAGE == 0).count();
+    for (value_bytes, block_bytes) in [(0, 4 << 10), (100, 4 << 10), (220, 4 << 10), (100, 16 << 10)] {
+        let options = kausal_sstable::TableOptions { block_bytes, ..Default::default() };
+        let (ends, aligned_bytes) = block_ends(options, 40_000, value_bytes);
+        // Segments begin where the one before ends, and a few blocks of each lead to a page's end.
+        assert!(10 * in_pages(&ends) > 9 * ends.len(), "{} of {} blocks", in_pages(&ends), ends.len());
+        let compression = Compression::Lz4;
+        let (compressed, _) =
+            block_ends(kausal_sstable::TableOptions { compression, ..options }, 40_000, value_bytes);
+        assert!(in_pages(&compressed) < compressed.len() / 10, "nobody can tell where those will end");
+        // The page's size is in nobody's way who wants smaller blocks, or does without.
+        let block_bytes = PAGE as usize - 1;
+        let (ends, tight_bytes) =
+            block_ends(kausal_sstable::TableOptions { block_bytes, ..options }, 40_000, value_bytes);
+        assert!(in_pages(&ends) < ends.len() / 10);
+        assert!(aligned_bytes < tight_bytes + tight_bytes / 25, "{aligned_bytes} in place of {tight_bytes}");
+    }
+}
+
+#[test]
+fn long_entries_take_no_more_room_than_they_need() {
+    let options = kausal_sstable::TableOptions::default();
+    let (ends, bytes) = block_ends(options, 3_000, 1_000);
+    assert!(bytes < ends.len() as u64 * 4096 * 21 / 20);
+    assert!(bytes < 3_000 * 1_060, "{bytes} bytes");
 }

@@ -1,0 +1,63 @@
+//! Where data blocks end: where a page of the file does, as far as entries allow.
+//!
+//! A block that lies in one page is one read of the disk and one look into the kernel's page cache, where one that begins anywhere
+//! is two. So a block ends before an entry would go beyond the page, and few zeros fill what is left. Entries too long for that
+//! lie as they come. RocksDB can do the same (`block_align`), with as many zeros as it takes.
+//!
+//! Not here: compressed blocks, of which nobody knows beforehand what they will take.
+
+use crate::format::TRAILER_BYTES;
+
+/// What a disk is read in.
+pub(crate) const PAGE_BYTES: usize = 4 << 10;
+
+/// Most zeros before the entries of a block.
+pub(crate) const PADDING_BYTES_MAX: usize = 256;
+
+/// A block is not ended for the page's sake before its contents have so many bytes.
+const SHORT_BLOCK_BYTES: usize = 512;
+
+/// What the contents of a block at `offset` may have that are to have `wanted` bytes, at least a page.
+pub(crate) fn block_bytes_max(offset: u64, wanted: usize) -> usize {
+    let beyond = (offset + wanted as u64) % PAGE_BYTES as u64;
+    let room = wanted.saturating_sub(beyond as usize + TRAILER_BYTES);
+    if room >= SHORT_BLOCK_BYTES { room } else { wanted }
+}
+
+/// Zeros that bring `end`, that of a block, to the end of a page; none if they were too many.
+pub(crate) fn padding(end: u64) -> usize {
+    let padding = (end.next_multiple_of(PAGE_BYTES as u64) - end) as usize;
+    if padding <= PADDING_BYTES_MAX { padding } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: u64 = PAGE_BYTES as u64;
+
+    #[test]
+    fn blocks_of_short_entries_come_to_lie_in_pages_wherever_they_begin() {
+        for start in 0..PAGE {
+            let mut offset = start;
+            // Entries of 129 bytes, offsets and tags included.
+            for _ in 0..24 {
+                let contents = block_bytes_max(offset, PAGE_BYTES) / 129 * 129;
+                assert!((1..=PAGE_BYTES).contains(&contents));
+                let end = offset + (contents + TRAILER_BYTES) as u64;
+                offset = end + padding(end) as u64;
+            }
+            assert_eq!(offset % PAGE, 0, "of blocks from {start} on");
+        }
+    }
+
+    #[test]
+    fn a_block_never_has_more_than_was_wanted() {
+        for wanted in [PAGE_BYTES, 5000, 16 << 10] {
+            assert!((0..PAGE).all(|offset| block_bytes_max(offset, wanted) <= wanted));
+        }
+        assert_eq!(padding(PAGE - PADDING_BYTES_MAX as u64), PADDING_BYTES_MAX);
+        assert_eq!(padding(PAGE - PADDING_BYTES_MAX as u64 - 1), 0);
+        assert_eq!(padding(PAGE), 0);
+    }
+}
