@@ -72,12 +72,17 @@ pub(super) struct Chunk {
 impl Chunk {
     /// An empty one, whose memory will be charged as `charge` is.
     pub(super) fn new(charge: Reservation) -> Self {
+        Self::expecting(FIRST_ENTRIES, charge)
+    }
+
+    /// The same for somebody whose first walk wants `entries` at first.
+    pub(super) fn expecting(entries: usize, charge: Reservation) -> Self {
         Self {
             bytes: Vec::new(),
             bytes_used: 0,
             items: Vec::new(),
-            entries_max: FIRST_ENTRIES,
-            first_entries: FIRST_ENTRIES,
+            entries_max: entries,
+            first_entries: entries,
             before: 0,
             decided: Decided::None,
             decided_key: Vec::new(),
@@ -104,14 +109,9 @@ impl Chunk {
         self.entries_max = (2 * self.entries_max).min(CHUNK_ENTRIES_MAX);
     }
 
-    /// The next chunk is the first of a walk, and has `entries` at most.
-    pub(super) fn expect(&mut self, entries: usize) {
-        (self.before, self.entries_max) = (0, entries);
-    }
-
     /// The next chunk goes the other way, which nobody could know.
     pub(super) fn turn(&mut self) {
-        self.expect(FIRST_ENTRIES);
+        (self.before, self.entries_max) = (0, FIRST_ENTRIES);
     }
 
     pub(super) fn clear(&mut self) {

@@ -24,12 +24,15 @@ use crate::ids::KeyspaceId;
 use crate::read::View;
 use crate::version::Version;
 
-/// Copies of a walk's first few: many walks are short, and not all of what they meet lies in memtables.
+/// Copies at the beginning of a cursor's first walk: many walks are short, and not all of what they meet lies in memtables. Later ones
+/// have as many as those before them wanted.
 const FIRST_COPIES: usize = 4;
 
 /// The memory of copies, kept from walk to walk.
 pub(super) struct Fresh {
     chunk: Chunk,
+    /// Where in it the walk ended: the first copy that it had no use for but to know that.
+    left_at: usize,
     memory: MergeMemory,
     /// The key behind which the next copies begin.
     behind: Vec<u8>,
@@ -38,11 +41,13 @@ pub(super) struct Fresh {
 impl Fresh {
     /// Copies will be charged as `charge` is.
     pub(super) fn new(charge: Reservation) -> Self {
-        Self { chunk: Chunk::new(charge), memory: MergeMemory::default(), behind: Vec::new() }
+        let chunk = Chunk::expecting(FIRST_COPIES, charge);
+        Self { chunk, left_at: 0, memory: MergeMemory::default(), behind: Vec::new() }
     }
 
     pub(super) fn begin_walk(&mut self) {
-        self.chunk.expect(FIRST_COPIES);
+        self.chunk.begin_walk(self.left_at);
+        self.left_at = 0;
     }
 }
 
@@ -147,6 +152,13 @@ impl<I: BlockIndex + 'static> Copies<'_, I> {
             memtables.edge.get_or_init(|| behind.clone());
         }
         self.fresh.behind = behind;
+    }
+}
+
+impl<I: BlockIndex> Drop for Copies<'_, I> {
+    fn drop(&mut self) {
+        // Past the last copy where the walk never began.
+        self.fresh.left_at = self.place.min(self.fresh.chunk.len());
     }
 }
 
