@@ -17,11 +17,15 @@ pub(crate) const PADDING_BYTES_MAX: usize = 256;
 /// A block is not ended for the page's sake before its contents have so many bytes.
 const SHORT_BLOCK_BYTES: usize = 512;
 
-/// What the contents of a block at `offset` may have that are to have `wanted` bytes, at least a page.
-pub(crate) fn block_bytes_max(offset: u64, wanted: usize) -> usize {
+/// What the contents of a block at `offset` may have, of at most `wanted` bytes, if it is to end in a page.
+pub(crate) fn room(offset: u64, wanted: usize) -> usize {
     let beyond = (offset + wanted as u64) % PAGE_BYTES as u64;
-    let room = wanted.saturating_sub(beyond as usize + TRAILER_BYTES);
-    if room >= SHORT_BLOCK_BYTES { room } else { wanted }
+    wanted.saturating_sub(beyond as usize + TRAILER_BYTES)
+}
+
+/// Whether a block whose contents have `bytes` ends before the next entry, with which they had `next`, where the page leaves `room`.
+pub(crate) fn ends(bytes: usize, next: usize, room: usize) -> bool {
+    next > room && bytes <= room && room - bytes <= PADDING_BYTES_MAX && bytes >= SHORT_BLOCK_BYTES
 }
 
 /// Zeros that bring `end`, that of a block, to the end of a page; none if they were too many.
@@ -42,7 +46,7 @@ mod tests {
             let mut offset = start;
             // Entries of 129 bytes, offsets and tags included.
             for _ in 0..24 {
-                let contents = block_bytes_max(offset, PAGE_BYTES) / 129 * 129;
+                let contents = contents_of(129, offset);
                 assert!((1..=PAGE_BYTES).contains(&contents));
                 let end = offset + (contents + TRAILER_BYTES) as u64;
                 offset = end + padding(end) as u64;
@@ -51,10 +55,32 @@ mod tests {
         }
     }
 
+    /// Contents of a block at `offset` of entries that take `entry` bytes each.
+    fn contents_of(entry: usize, offset: u64) -> usize {
+        let room = room(offset, PAGE_BYTES);
+        let mut contents = entry;
+        while contents + entry <= PAGE_BYTES && !ends(contents, contents + entry, room) {
+            contents += entry;
+        }
+        contents
+    }
+
     #[test]
-    fn a_block_never_has_more_than_was_wanted() {
+    fn blocks_of_long_entries_are_as_long_as_they_were() {
+        let (mut offset, mut blocks, mut entries) = (0, 0, 0);
+        while entries < 3_000 {
+            let contents = contents_of(1_050, offset);
+            (blocks, entries) = (blocks + 1, entries + contents / 1_050);
+            offset += (contents + TRAILER_BYTES) as u64;
+            offset += padding(offset) as u64;
+        }
+        assert!((1_000..1_050).contains(&blocks), "{blocks} blocks of up to three entries");
+    }
+
+    #[test]
+    fn a_page_s_end_is_never_beyond_what_is_wanted() {
         for wanted in [PAGE_BYTES, 5000, 16 << 10] {
-            assert!((0..PAGE).all(|offset| block_bytes_max(offset, wanted) <= wanted));
+            assert!((0..PAGE).all(|offset| room(offset, wanted) <= wanted));
         }
         assert_eq!(padding(PAGE - PADDING_BYTES_MAX as u64), PADDING_BYTES_MAX);
         assert_eq!(padding(PAGE - PADDING_BYTES_MAX as u64 - 1), 0);

@@ -5,7 +5,8 @@
 //!    into a frame. So the cache holds contents that were checked, and a block of 4 KiB takes one page: its trailer stays
 //!    outside.
 //!    Of a large block the buffer keeps no memory then: a walk over many tables would hold each of their blocks twice.
-//! 3. What the cache refuses, because it is too large or because all is pinned, is lent from the buffer.
+//! 3. What the cache does not want, because nobody asked for it before, or refuses, because it is too large or because all is
+//!    pinned, is lent from the buffer.
 //!
 //! 4. A walk says which block comes next. If the cache has it, it is pinned as well, and its first lines are asked for while
 //!    the walk goes through the block before.
@@ -120,10 +121,8 @@ impl<C: Deref<Target = BlockCache>, B: Deref<Target = BufferPool>> CachedBlocks<
         buffer.fetch(file, handle, kind, ahead)?;
         self.has_missed = true;
         let contents = buffer.bytes();
-        if kind == BlockKind::Data
-            && !buffer.is_large()
-            && !self.cache.wants(key, class(kind), contents.len())
-        {
+        // A walk over many tables shall not hold large blocks in buffers as well.
+        if !buffer.is_large() && !self.cache.wants(key, class(kind), contents.len()) {
             self.pinned = None;
             return Ok(());
         }

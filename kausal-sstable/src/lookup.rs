@@ -172,7 +172,7 @@ impl<'a, 'p> LookupBlocks<'a, 'p> {
         };
         buffer.fetch(file, handle, kind, ahead)?;
         let contents = buffer.bytes();
-        if kind == BlockKind::Data && !self.cache.wants(key, class(kind), contents.len()) {
+        if !self.cache.wants(key, class(kind), contents.len()) {
             self.held = Held::Buffered(*key);
             return Ok(());
         }

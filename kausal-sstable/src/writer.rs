@@ -143,8 +143,8 @@ pub struct TableWriter<W> {
     key_bytes_max: usize,
     /// Size up to which the current block is charged for.
     block_charged: usize,
-    /// What the contents of the current block may have.
-    block_bytes_max: usize,
+    /// What the contents of the current block may have to end in a page of the file.
+    room_in_page: usize,
     memory: WriterMemory,
 }
 
@@ -273,10 +273,10 @@ impl<W: TableSink> TableWriter<W> {
             last_packed: PackedSeqNo::new(SeqNo::ZERO, Kind::Delete),
             key_bytes_max: 0,
             block_charged: 0,
-            block_bytes_max: 0,
+            room_in_page: 0,
             memory,
         };
-        writer.block_bytes_max = writer.block_bytes_max();
+        writer.room_in_page = align::room(0, options.block_bytes);
         writer.charge_for(options.block_bytes, dictionary.map_or(0, <[u8]>::len))?;
         writer.dictionary = dictionary.map(with_room_for_trailer);
         writer.memory.output.reserve_exact(options.output_bytes);
@@ -299,7 +299,7 @@ impl<W: TableSink> TableWriter<W> {
             return Err(WriteError::OutOfOrder);
         }
         let mut block_bytes = self.memory.block.bytes() + bytes + ENTRY_BYTES;
-        if block_bytes > self.block_bytes_max && !self.memory.block.is_empty() {
+        if self.ends_before(block_bytes) && !self.memory.block.is_empty() {
             self.end_block(Some(entry.key))?;
             block_bytes = self.memory.block.bytes() + bytes + ENTRY_BYTES;
         }
@@ -459,7 +459,7 @@ impl<W: TableSink> TableWriter<W> {
         if is_full {
             self.end_segment()?;
         }
-        self.block_bytes_max = self.block_bytes_max();
+        self.room_in_page = align::room(self.offset(), self.options.block_bytes);
         self.charge_for(self.options.block_bytes, 0)
     }
 
@@ -468,10 +468,10 @@ impl<W: TableSink> TableWriter<W> {
         self.options.compression == Compression::None && self.options.block_bytes >= align::PAGE_BYTES
     }
 
-    /// What the contents of the block that begins now may have.
-    fn block_bytes_max(&self) -> usize {
-        let wanted = self.options.block_bytes;
-        if self.is_aligning() { align::block_bytes_max(self.offset(), wanted) } else { wanted }
+    /// Whether the block ends before an entry with which its contents would have `next` bytes.
+    fn ends_before(&self, next: usize) -> bool {
+        let is_full = next > self.options.block_bytes;
+        is_full || self.is_aligning() && align::ends(self.memory.block.bytes(), next, self.room_in_page)
     }
 
     /// Zeros that bring the end of a block of `bytes` to the end of a page.

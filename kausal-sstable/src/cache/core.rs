@@ -353,8 +353,12 @@ impl Drop for Taken<'_> {
 impl Core {
     /// Whether a block of `len` bytes that was read is worth a frame; else it was a miss, and is remembered.
     pub(super) fn wants(&self, key: &BlockKey, class: BlockClass, len: usize) -> bool {
+        if class != BlockClass::Data || len > self.block_bytes_max {
+            // What is too large is refused when it is inserted, and counted as that.
+            return true;
+        }
         let hash = key.hash();
-        len > self.block_bytes_max || self.cell(hash).shard.lock().wants(hash, pages_for(len), class)
+        self.cell(hash).shard.lock().wants(hash, pages_for(len))
     }
 
     /// A frame for a block of `len` bytes, to be filled.

@@ -8,8 +8,9 @@
 //!    to its state word. That addition also counts the hit, for the statistics and for the policy. Unpinning is another
 //!    addition. There is no lock, no list, no shared counter and no call of an allocator on this way.
 //! 3. A miss takes a frame under the lock of its shard, fills it in place without the lock, and publishes it. Who goes is
-//!    decided by S3-FIFO; what is pinned stays. A look-up asks first whether the block is wanted. If everything is pinned, or
-//!    the block is above 1/64 of the cache, the insert is refused, never delayed, and the caller uses memory of its own.
+//!    decided by S3-FIFO; what is pinned stays. Whoever read the block may ask first whether it is wanted. If everything is
+//!    pinned, or the block is above 1/64 of the cache, the insert is refused, never delayed, and the caller uses memory of its
+//!    own.
 //!
 //! | room | what lives there |
 //! |---|---|
@@ -171,8 +172,8 @@ impl BlockCache {
 
     /// Whether a block of `len` bytes that the cache did not have is worth an [`insert`](Self::insert): yes while there is room, and
     /// if it was asked about not long ago. Else it is remembered for the next time, and whoever read it keeps it to himself.
-    /// For blocks that are read one at a time, of which most are not read again soon: the insert of one costs more than half of what
-    /// reading it does, and somebody else's place. O(1), under the lock of a shard.
+    /// Most blocks of data are not read again soon, and an insert is a copy, and somebody else's place. Indexes and filters are
+    /// always wanted. O(1), under the lock of a shard.
     ///
     /// # Examples
     ///

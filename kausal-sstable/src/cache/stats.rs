@@ -7,7 +7,7 @@ use super::key::BlockClass;
 pub struct ClassStats {
     /// Look-ups that found their block.
     pub hits: u64,
-    /// Blocks that somebody came to fill, whether there was room for them or not.
+    /// Blocks that somebody read, whether they were wanted and there was room for them or not.
     pub misses: u64,
     /// Of these, those there was no room for.
     pub refusals: u64,

@@ -10,7 +10,7 @@
 //! 4. A block that comes back while the ghost remembers it enters main if it was away for less than a quarter of the time
 //!    that the oldest of main has been there, or if it comes for the fourth time; otherwise it enters the small queue,
 //!    and the ghost will know how often it came.
-//! 5. A look-up that read one block asks first whether it is wanted: yes while there is room, and if it would enter main.
+//! 5. Look-ups and walks ask first whether a block of data is wanted: yes while there is room, and if it would enter main.
 //!    Else the ghost remembers it as if it had gone through the small queue, where nearly all of them go without a hit. So
 //!    what is read once and never again costs no copy, no eviction, and no memory that was not near.
 //!
@@ -180,8 +180,8 @@ impl Shard {
         self.settle(class.place(), SETTLED_WITHIN);
     }
 
-    /// Whether a block of `count` pages that was read is worth a frame: see the top of this file, 5. One that is not is remembered.
-    pub(super) fn wants(&mut self, hash: u64, count: usize, class: BlockClass) -> bool {
+    /// Whether a block of data of `count` pages is worth a frame: see the top of this file, 5. One that is not is remembered.
+    pub(super) fn wants(&mut self, hash: u64, count: usize) -> bool {
         let may_grow = self.missing > 0 && self.patience == 0;
         if self.has_room || may_grow || self.pages.has_free(count) {
             return true;
@@ -192,7 +192,7 @@ impl Shard {
         if recalled.is_some_and(|recalled| self.belongs_in_main(recalled)) {
             return true;
         }
-        self.note_miss(class);
+        self.note_miss(BlockClass::Data);
         // In the place of what is known.
         let times = self.ghost.recall(hash, self.evictions).map_or(0, |recalled| recalled.times);
         self.ghost.remember(hash, self.evictions, times.saturating_add(1));
