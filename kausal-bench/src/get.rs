@@ -186,10 +186,15 @@ fn many(
         }
         Ok::<_, kausal_engine::Error>(begun.elapsed().as_nanos() as f64 / (f64::from(lots) * AT_ONCE as f64))
     })?;
-    let row = |(&name, nanos): (&&str, f64)| Row::lower(workload, name, "key", nanos, "ns");
-    let rows: Vec<Row> = names.iter().zip(nanos).map(row).collect();
-    let ratio = rows[0].against(&rows[1], None);
-    Ok(rows.into_iter().chain([ratio]).collect())
+    Ok(first_against_second(workload, "key", names, &nanos))
+}
+
+/// Rows of two subjects, and of the first against the second.
+fn first_against_second(workload: &str, metric: &str, names: [&str; 2], nanos: &[f64]) -> Vec<Row> {
+    let row = |place: usize| Row::lower(workload, names[place], metric, nanos[place], "ns");
+    let (first, second) = (row(0), row(1));
+    let ratio = first.against(&second, None);
+    vec![first, second, ratio]
 }
 
 /// How a value is asked for. Answers its first byte.

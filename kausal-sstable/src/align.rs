@@ -1,14 +1,13 @@
 //! Where data blocks end: where a page of the file does, as far as entries allow.
 //!
-//! A block that lies in one page is one read of the disk and one look into the kernel's page cache, where one that begins anywhere
-//! is two. So a block ends before an entry would go beyond the page, and few zeros fill what is left. Entries too long for that
-//! lie as they come. RocksDB can do the same (`block_align`), with as many zeros as it takes.
+//! A block of a page's size that begins anywhere lies in two pages of the disk and of the kernel's page cache. So a block ends
+//! before an entry would go beyond the page, if few zeros fill what is left. Blocks of longer entries lie as they come. RocksDB can do the same (`block_align`), with as many zeros as it takes.
 //!
 //! Not here: compressed blocks, of which nobody knows beforehand what they will take.
 
 use crate::format::TRAILER_BYTES;
 
-/// What a disk is read in.
+/// What the kernel reads of a disk, and keeps.
 pub(crate) const PAGE_BYTES: usize = 4 << 10;
 
 /// Most zeros before the entries of a block.

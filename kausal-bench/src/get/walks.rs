@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use kausal_engine::{Cursor, Error, KeyRange, StorageEngine};
 
-use super::{MANY_KEYS, key};
+use super::{MANY_KEYS, first_against_second, key};
 use crate::options::Options;
 use crate::row::Row;
 use crate::samples::try_medians;
@@ -70,10 +70,7 @@ pub(super) fn walks(
         }
         Ok::<_, Error>(begun.elapsed().as_nanos() as f64 / entries as f64)
     })?;
-    let row = |(&name, nanos): (&&str, f64)| Row::lower(workload, name, "entry", nanos, "ns");
-    let rows: Vec<Row> = names.iter().zip(nanos).map(row).collect();
-    let ratio = rows[0].against(&rows[1], None);
-    Ok(rows.into_iter().chain([ratio]).collect())
+    Ok(first_against_second(workload, "entry", names, &nanos))
 }
 
 /// Entries from `from` on, `limit` at most, and the bytes of their keys and values.

@@ -2,7 +2,7 @@
 //!
 //! | part | layout |
 //! |---|---|
-//! | padding | zeros, so that the block ends where a page of the file does; mostly none or few |
+//! | padding | zeros, so that the block ends where a page of the file does; few or none |
 //! | entries | one behind the other, see below |
 //! | offsets | of each entry in the contents: u16, or u32 in a wide block |
 //! | tags | of each entry: lowest byte of xxh3-64 of its key |

@@ -72,13 +72,14 @@ impl Ghost {
         now >> self.tick_shift & TICK
     }
 
-    /// A block with this hash goes as eviction number `now`, after it came `times` times.
+    /// A block with this hash goes as eviction number `now`, after it came `times` times. Takes the place of what was known of it.
     pub(super) fn remember(&mut self, hash: u64, now: u32, times: u8) {
         let tick = self.tick(now);
         let age = |gone: u32| if gone == 0 { u32::MAX } else { ticks_since(gone, tick) };
         let ways = self.bucket(hash);
-        let eldest = (0..WAYS).max_by_key(|&way| age(ways[way])).unwrap_or(0);
-        ways[eldest] =
+        let own = ways.iter().position(|&gone| gone & FINGERPRINT == fingerprint(hash));
+        let way = own.or_else(|| (0..WAYS).max_by_key(|&way| age(ways[way]))).unwrap_or(0);
+        ways[way] =
             u32::from(times.min(TIMES_MAX)) << TIMES_SHIFT | tick << FINGERPRINT_BITS | fingerprint(hash);
     }
 
@@ -143,6 +144,14 @@ mod tests {
             );
         }
         assert!(lately.clone().all(|number| recall(number).is_none()));
+    }
+
+    #[test]
+    fn what_goes_again_is_remembered_once() {
+        let mut ghost = Ghost::new(100);
+        (0..50).for_each(|now| ghost.remember(hash(1), now, now as u8));
+        assert_eq!(ghost.look_up(hash(1), 50), Some(Recalled { ago: 1, times: TIMES_MAX }));
+        assert!(ghost.recall(hash(1), 50).is_some() && ghost.look_up(hash(1), 50).is_none());
     }
 
     #[test]

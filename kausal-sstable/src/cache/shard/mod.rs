@@ -193,8 +193,7 @@ impl Shard {
             return true;
         }
         self.note_miss(BlockClass::Data);
-        // In the place of what is known.
-        let times = self.ghost.recall(hash, self.evictions).map_or(0, |recalled| recalled.times);
+        let times = recalled.map_or(0, |recalled| recalled.times);
         self.ghost.remember(hash, self.evictions, times.saturating_add(1));
         self.evictions = self.evictions.wrapping_add(1);
         false
